@@ -1,0 +1,53 @@
+"""Imports TensorFlow without its start-up lines."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tempfile
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow and Keras quietly, and makes sure that they fit together.
+
+    TensorFlow writes its first lines to file descriptor 2 before its own log level
+    is read, so the descriptor is put aside while it is imported. What was written
+    is shown when the import fails, and nothing is hidden from a user who has set
+    `TF_CPP_MIN_LOG_LEVEL`.
+
+    Raises:
+        ImportError: Keras runs on another backend than TensorFlow.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
+        importlib.import_module("tensorflow")
+    else:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        _import_with_stderr_aside("tensorflow")
+    keras = importlib.import_module("keras")
+    if keras.backend.backend() != "tensorflow":
+        raise ImportError(
+            f"tfvae needs Keras on TensorFlow, and Keras runs on "
+            f"{keras.backend.backend()!r}; set the environment variable "
+            "KERAS_BACKEND=tensorflow before Keras is imported"
+        )
+
+
+def _import_with_stderr_aside(name: str) -> None:
+    try:
+        saved = os.dup(2)
+    except OSError:  # no standard error: nothing to keep quiet
+        importlib.import_module(name)
+        return
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            importlib.import_module(name)
+        except BaseException:
+            aside.seek(0)
+            os.write(saved, aside.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

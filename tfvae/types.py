@@ -1,0 +1,28 @@
+"""Names shared by every layer; imports nothing heavy.
+
+Shapes are written with these letters throughout the package:
+
+    S  samples of the latent variable per example (always the leading axis)
+    B  examples in a batch
+    D  size of the latent variable
+    N  examples in a data set
+    H, W, C  height, width and channels of an image
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Seed = Union[int, "tf.Tensor"]
+"""An int, or an integer tensor of shape [2] as TensorFlow's stateless draws take."""
+
+
+class InputError(ValueError):
+    """Something that the user gave cannot be used.
+
+    The message is one line that says what was given, what is wanted and what to
+    change. The command line prints it and exits with status 2.
+    """
