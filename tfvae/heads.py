@@ -1,0 +1,241 @@
+"""Keras layers that turn a network's output into a TFP distribution.
+
+A head works on its own, inside `ConditionalDistribution`, and as the last layer of a
+`keras.Sequential` or functional model, through saving and loading. It computes in
+Keras' float type (float32), whatever the dtype policy of the network before it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.types import InputError
+
+tfd = tfp.distributions
+
+# The smallest learned scale: keeps a collapsing posterior's log-density finite.
+MIN_SCALE = 1e-5
+
+
+class DistributionHead(keras.layers.Layer):
+    """Parameters [..., *params_shape] -> a distribution over events of `event_shape`.
+
+    The batch shape is that of the leading axes. With several parameters per element
+    of the event, they lie side by side along the last axis. A new head overrides
+    `num_params` and `distribution`, and has an entry in `HEADS`.
+
+    Attributes:
+        num_params: Parameters per element of the event.
+        exact_binary: Whether only the values 0 and 1 are in the support.
+    """
+
+    num_params: int = 1
+    exact_binary: bool = False
+
+    def __init__(self, event_shape: Sequence[int], **kwargs) -> None:
+        kwargs.setdefault("dtype", keras.config.floatx())
+        super().__init__(**kwargs)
+        self.event_shape = tuple(int(size) for size in event_shape)
+        if not self.event_shape or min(self.event_shape) < 1:
+            raise InputError(
+                f"event_shape {tuple(event_shape)} of {type(self).__name__} is not "
+                "usable; give the shape of one example, for example (28, 28, 1)"
+            )
+        self.built = True
+
+    @property
+    def params_shape(self) -> tuple[int, ...]:
+        """What the network must put out for one example."""
+        *front, last = self.event_shape
+        return (*front, last * self.num_params)
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """Returns the distribution of single elements, batch [..., *event_shape]."""
+        raise NotImplementedError
+
+    def call(self, params: tf.Tensor) -> tfd.Distribution:
+        """Returns the distribution for parameters [..., *params_shape]."""
+        self._check_params(params.shape)
+        return tfd.Independent(self.distribution(params), len(self.event_shape))
+
+    def compute_output_spec(self, params: keras.KerasTensor) -> keras.KerasTensor:
+        """Stands for the distribution in a symbolic model, with a draw's shape."""
+        self._check_params(params.shape)
+        batch = tuple(params.shape)[: -len(self.params_shape)]
+        return keras.KerasTensor(batch + self.event_shape, self.compute_dtype)
+
+    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
+        """Returns parameters [*params_shape] of which `mean` [*event_shape] is the mean.
+
+        A decoder starts there (as its output bias) instead of learning it.
+        """
+        raise NotImplementedError
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this head."""
+        return {**super().get_config(), "event_shape": self.event_shape}
+
+    def _check_params(self, shape: Sequence[int | None]) -> None:
+        given = tuple(shape)[-len(self.params_shape) :]
+        if len(given) == len(self.params_shape) and all(
+            size in (None, wanted)
+            for size, wanted in zip(given, self.params_shape, strict=True)
+        ):
+            return
+        raise InputError(
+            f"{type(self).__name__} was given parameters of shape {tuple(shape)} and "
+            f"needs them to end in {self.params_shape}; change the last layer of the "
+            "network before it"
+        )
+
+    def _split(self, params: tf.Tensor) -> list[tf.Tensor]:
+        return tf.split(params, self.num_params, axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class BernoulliHead(DistributionHead):
+    """Bernoulli with the given logits.
+
+    For values between 0 and 1 its `log_prob` is the cross-entropy, which is not a
+    log-probability: see `grey_targets` in the configuration.
+    """
+
+    exact_binary = True
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """Logits [..., *event_shape] -> Bernoulli."""
+        return tfd.Bernoulli(logits=params, dtype=self.compute_dtype)
+
+    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
+        """The logit of the mean, clipped to [0.001, 0.999] (Burda et al., 2016)."""
+        return _clipped_logit(mean)
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class NormalHead(DistributionHead):
+    """Normal with location and scale = softplus(raw) + 1e-5, both from the network."""
+
+    num_params = 2
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """(loc, raw scale) [..., 2 * last] -> Normal."""
+        loc, raw_scale = self._split(params)
+        return tfd.Normal(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
+
+    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
+        """The mean itself, beside a raw scale of 0 (a scale of log 2)."""
+        return np.concatenate([mean, np.zeros_like(mean)], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class FixedScaleNormalHead(DistributionHead):
+    """Normal with a location in [0, 1], sigmoid(params), and one fixed scale.
+
+    With scale 1 its negative log-density is half the squared error plus
+    0.5 log(2 pi) for each element.
+    """
+
+    def __init__(
+        self, event_shape: Sequence[int], scale: float = 1.0, **kwargs
+    ) -> None:
+        super().__init__(event_shape, **kwargs)
+        self.scale = require_positive("scale", scale)
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """Logit of the location [..., *event_shape] -> Normal."""
+        loc = tf.sigmoid(params)
+        return tfd.Normal(loc, tf.cast(self.scale, loc.dtype))
+
+    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
+        """The logit of the mean, clipped to [0.001, 0.999]."""
+        return _clipped_logit(mean)
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this head."""
+        return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class LogisticHead(DistributionHead):
+    """Logistic with location and scale = softplus(raw) + 1e-5, both from the network."""
+
+    num_params = 2
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """(loc, raw scale) [..., 2 * last] -> Logistic."""
+        loc, raw_scale = self._split(params)
+        return tfd.Logistic(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
+
+    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
+        """The mean itself, beside a raw scale of 0 (a scale of log 2)."""
+        return np.concatenate([mean, np.zeros_like(mean)], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class BinConcreteHead(DistributionHead):
+    """BinConcrete (relaxed Bernoulli) with the given logits, in logit space.
+
+    The random variable is the logit of the relaxed Bernoulli,
+    Logistic(logits / temperature, 1 / temperature) (Maddison, Mnih and Teh, 2017,
+    appendix C.3): `sigmoid` of a draw is what a decoder reads. The relaxed Bernoulli's
+    own density is infinite as soon as float32 rounds a draw to 0 or 1.
+
+    Attributes:
+        temperature: A scalar weight that is not trained, so that it can be annealed.
+    """
+
+    def __init__(
+        self, event_shape: Sequence[int], temperature: float = 0.5, **kwargs
+    ) -> None:
+        super().__init__(event_shape, **kwargs)
+        self.initial_temperature = require_positive("temperature", temperature)
+        self.temperature = self.add_weight(
+            name="temperature",
+            shape=(),
+            initializer=keras.initializers.Constant(self.initial_temperature),
+            trainable=False,
+        )
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """Logits [..., *event_shape] -> Logistic."""
+        temperature = tf.convert_to_tensor(self.temperature)
+        return tfd.Logistic(params / temperature, 1.0 / temperature)
+
+    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
+        """The logits whose draws, before the sigmoid, have this mean."""
+        return mean * self.initial_temperature
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this head."""
+        return {**super().get_config(), "temperature": self.initial_temperature}
+
+
+HEADS: Mapping[str, type[DistributionHead]] = {
+    "bernoulli": BernoulliHead,
+    "normal": NormalHead,
+    "normal_fixed_scale": FixedScaleNormalHead,
+    "logistic": LogisticHead,
+    "bin_concrete": BinConcreteHead,
+}
+
+
+def require_positive(name: str, value: float) -> float:
+    """Returns `value` as a float.
+
+    Raises:
+        InputError: It is not a finite number above 0.
+    """
+    if isinstance(value, (int, float, np.number)) and 0 < value < math.inf:
+        return float(value)
+    raise InputError(f"{name} {value!r} is not usable; give a finite number above 0")
+
+
+def _clipped_logit(mean: np.ndarray) -> np.ndarray:
+    clipped = np.clip(mean, 0.001, 0.999)
+    return np.log(clipped) - np.log1p(-clipped)

@@ -1,0 +1,237 @@
+"""Keras networks from tensor to tensor, built when they are made.
+
+Every initial weight is a function of the seed. Any other Keras model with one input
+and one output serves as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfvae.seeds import derive_int
+from tfvae.types import InputError
+
+Shape = tuple[int, ...]
+NetworkBuilder = Callable[..., keras.Model]
+
+
+class Architecture(NamedTuple):
+    """The two networks of a VAE.
+
+    Both are called as `build(input_shape, output_shape, hidden_sizes, activation,
+    seed=..., dtype=..., output_bias=..., name=...)`; `hidden_sizes` run from the input
+    to the output of each.
+    """
+
+    encoder: NetworkBuilder
+    decoder: NetworkBuilder
+
+
+def mlp(
+    input_shape: Shape,
+    output_shape: Shape,
+    hidden_sizes: Sequence[int],
+    activation: str = "tanh",
+    *,
+    seed: int = 0,
+    dtype: str | None = None,
+    output_bias: np.ndarray | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Builds a multi-layer perceptron, Glorot-initialised.
+
+    Args:
+        input_shape: Of one example.
+        output_shape: Of one example.
+        hidden_sizes: Units of the hidden layers.
+        activation: A Keras activation, for the hidden layers.
+        seed: Of the initial weights.
+        dtype: A Keras dtype policy, for example "mixed_bfloat16".
+        output_bias: [*output_shape] The initial bias of the output, else zeros.
+        name: Of the model; its layers' names begin with it.
+    """
+    make = _LayerMaker(name or "mlp", seed, dtype)
+    inputs = keras.Input(input_shape, dtype=_input_dtype(dtype))
+    x = make(keras.layers.Flatten)(inputs) if len(input_shape) > 1 else inputs
+    for units in hidden_sizes:
+        x = make.weighted(keras.layers.Dense, units, activation=activation)(x)
+    output = make.weighted(keras.layers.Dense, math.prod(output_shape))
+    x = output(x)
+    if len(output_shape) > 1:
+        x = make(keras.layers.Reshape, output_shape)(x)
+    if output_bias is not None:
+        output.bias.assign(np.reshape(output_bias, [-1]))
+    return keras.Model(inputs, x, name=name)
+
+
+def conv_encoder(
+    input_shape: Shape,
+    output_shape: Shape,
+    hidden_sizes: Sequence[int],
+    activation: str = "relu",
+    *,
+    seed: int = 0,
+    dtype: str | None = None,
+    output_bias: np.ndarray | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Builds 3 x 3 convolutions of stride 2, then a dense layer.
+
+    Args:
+        input_shape: (H, W, C).
+        output_shape: Of one example.
+        hidden_sizes: Filters of the convolutions; each halves height and width.
+        activation: A Keras activation, for the hidden layers.
+        seed: Of the initial weights.
+        dtype: A Keras dtype policy.
+        output_bias: [*output_shape] The initial bias of the output, else zeros.
+        name: Of the model.
+    """
+    _require_image(input_shape, "the input of the encoder")
+    make = _LayerMaker(name or "conv_encoder", seed, dtype)
+    inputs = x = keras.Input(input_shape, dtype=_input_dtype(dtype))
+    for filters in hidden_sizes:
+        x = make.weighted(
+            keras.layers.Conv2D, filters, 3, 2, "same", activation=activation
+        )(x)
+    x = make(keras.layers.Flatten)(x)
+    output = make.weighted(keras.layers.Dense, math.prod(output_shape))
+    x = output(x)
+    if len(output_shape) > 1:
+        x = make(keras.layers.Reshape, output_shape)(x)
+    if output_bias is not None:
+        output.bias.assign(np.reshape(output_bias, [-1]))
+    return keras.Model(inputs, x, name=name)
+
+
+def conv_decoder(
+    input_shape: Shape,
+    output_shape: Shape,
+    hidden_sizes: Sequence[int],
+    activation: str = "relu",
+    *,
+    seed: int = 0,
+    dtype: str | None = None,
+    output_bias: np.ndarray | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Builds a dense layer, transposed 3 x 3 convolutions of stride 2, and one more.
+
+    Each stage doubles height and width, cropped where the image's size is odd.
+
+    Args:
+        input_shape: Of one example.
+        output_shape: (H, W, C).
+        hidden_sizes: Filters of the stages.
+        activation: A Keras activation, for the hidden layers.
+        seed: Of the initial weights.
+        dtype: A Keras dtype policy.
+        output_bias: [*output_shape] Its mean over H and W is the initial bias.
+        name: Of the model.
+    """
+    _require_image(output_shape, "the output of the decoder")
+    make = _LayerMaker(name or "conv_decoder", seed, dtype)
+    height, width, channels = output_shape
+    stages = len(hidden_sizes)
+    sizes = [(_halved(height, i), _halved(width, i)) for i in range(stages + 1)]
+    inputs = x = keras.Input(input_shape, dtype=_input_dtype(dtype))
+    if len(input_shape) > 1:
+        x = make(keras.layers.Flatten)(x)
+    start = (*sizes[-1], hidden_sizes[0] if stages else channels)
+    x = make.weighted(keras.layers.Dense, math.prod(start), activation=activation)(x)
+    x = make(keras.layers.Reshape, start)(x)
+    for filters, (rows, columns) in zip(hidden_sizes, sizes[-2::-1], strict=True):
+        x = make.weighted(
+            keras.layers.Conv2DTranspose, filters, 3, 2, "same", activation=activation
+        )(x)
+        crop = ((0, x.shape[1] - rows), (0, x.shape[2] - columns))
+        x = make(keras.layers.Cropping2D, crop)(x)
+    output = make.weighted(keras.layers.Conv2D, channels, 3, 1, "same")
+    x = output(x)
+    if output_bias is not None:
+        output.bias.assign(np.mean(output_bias, axis=(0, 1)))
+    return keras.Model(inputs, x, name=name)
+
+
+NETWORKS: Mapping[str, Architecture] = {
+    "mlp": Architecture(mlp, mlp),
+    "conv": Architecture(conv_encoder, conv_decoder),
+}
+
+
+def batch_apply(
+    network: keras.Model, inputs: tf.Tensor, training: bool | None = None
+) -> tf.Tensor:
+    """Applies a network built for [B, ...] to inputs with any leading axes.
+
+    This is the one place where leading axes (samples, batch) are folded.
+
+    Args:
+        network: Maps [B, *input_shape] to [B, *output_shape].
+        inputs: [..., *input_shape] with at least one leading axis.
+        training: Passed on to the network.
+
+    Returns:
+        [..., *output_shape].
+
+    Raises:
+        InputError: The inputs do not end in the network's input shape.
+    """
+    event_shape = tuple(network.input_shape[1:])
+    leading = len(inputs.shape) - len(event_shape)
+    if leading < 1 or not inputs.shape[leading:].is_compatible_with(event_shape):
+        raise InputError(
+            f"network {network.name!r} was given inputs of shape "
+            f"{tuple(inputs.shape)} and takes [..., {str(event_shape)[1:-1]}] with at "
+            "least one leading axis; change the inputs or the network"
+        )
+    if leading == 1:
+        return network(inputs, training=training)
+    folded = tf.reshape(inputs, [-1, *_sizes(inputs)[leading:]])
+    outputs = network(folded, training=training)
+    return tf.reshape(outputs, [*_sizes(inputs)[:leading], *_sizes(outputs)[1:]])
+
+
+class _LayerMaker:
+    """Makes the layers of one network, each with a name and a seed of its own."""
+
+    def __init__(self, prefix: str, seed: int, dtype: str | None) -> None:
+        self.prefix, self.seed, self.dtype, self.count = prefix, seed, dtype, 0
+
+    def __call__(self, layer: type, *args, **kwargs) -> keras.layers.Layer:
+        self.count += 1
+        name = f"{self.prefix}_{self.count}"
+        return layer(*args, name=name, dtype=self.dtype, **kwargs)
+
+    def weighted(self, layer: type, *args, **kwargs) -> keras.layers.Layer:
+        seed = derive_int(self.seed, f"{self.prefix}/{self.count}")
+        glorot = keras.initializers.GlorotUniform(seed)
+        return self(layer, *args, kernel_initializer=glorot, **kwargs)
+
+
+def _sizes(x: tf.Tensor) -> list[int | tf.Tensor]:
+    dynamic = tf.shape(x)
+    return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
+
+
+def _input_dtype(dtype: str | None) -> str:
+    """The float type in which a network of this policy is handed its input."""
+    return keras.DTypePolicy(dtype).variable_dtype if dtype else keras.config.floatx()
+
+
+def _halved(size: int, times: int) -> int:
+    return -(-size // 2**times)
+
+
+def _require_image(shape: Shape, what: str) -> None:
+    if len(shape) != 3:
+        raise InputError(
+            f"network 'conv' was given shape {tuple(shape)} for {what} and needs "
+            "(H, W, C); use network 'mlp' for other shapes"
+        )
