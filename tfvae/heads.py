@@ -71,9 +71,12 @@ class DistributionHead(keras.layers.Layer):
         return keras.KerasTensor(batch + self.event_shape, self.compute_dtype)
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """Returns parameters [*params_shape] of which `mean` [*event_shape] is the mean.
+        """Returns parameters [*params_shape] whose distribution has this mean.
 
         A decoder starts there (as its output bias) instead of learning it.
+
+        Args:
+            mean: [*event_shape].
         """
         raise NotImplementedError
 
@@ -119,7 +122,7 @@ class BernoulliHead(DistributionHead):
 
 @keras.saving.register_keras_serializable(package="tfvae")
 class NormalHead(DistributionHead):
-    """Normal with location and scale = softplus(raw) + 1e-5, both from the network."""
+    """Normal with a location and a scale = softplus(raw) + 1e-5 from the network."""
 
     num_params = 2
 
@@ -163,7 +166,7 @@ class FixedScaleNormalHead(DistributionHead):
 
 @keras.saving.register_keras_serializable(package="tfvae")
 class LogisticHead(DistributionHead):
-    """Logistic with location and scale = softplus(raw) + 1e-5, both from the network."""
+    """Logistic with a location and a scale = softplus(raw) + 1e-5 from the network."""
 
     num_params = 2
 

@@ -1,9 +1,9 @@
-"""Encoder, decoder and the variational autoencoder that Keras' `fit` trains."""
+"""The variational autoencoder that Keras' `fit` trains."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import keras
@@ -11,17 +11,16 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.estimators import Estimate, Estimator, get_estimator, sample_terms
-from tfvae.heads import DistributionHead
 from tfvae.latents import Latent
-from tfvae.metrics import effective_sample_size
-from tfvae.networks import batch_apply
+from tfvae.models.checks import Schedule, check_parts, check_setting
+from tfvae.models.conditional import ConditionalDistribution, with_parts
+from tfvae.models.reporting import Report, weighted_mean
 from tfvae.objectives import LogWeightTerms, Objective, get_objective
 from tfvae.seeds import derive_seed
 from tfvae.types import InputError, Seed
 
 tfd = tfp.distributions
 
-Schedule = keras.optimizers.schedules.LearningRateSchedule
 IMAGE_KEY = "image"
 
 
@@ -37,55 +36,6 @@ class Samples(NamedTuple):
     z: tf.Tensor
     mean: tf.Tensor
     draw: tf.Tensor
-
-
-@keras.saving.register_keras_serializable(package="tfvae")
-class ConditionalDistribution(keras.Model):
-    """A network followed by a head: p(. | inputs). Encoder and decoder are two of these.
-
-    Called on inputs [..., *network.input_shape[1:]], it returns a distribution of batch
-    shape [...] and event shape `head.event_shape`.
-
-    Args:
-        network: Any built Keras model from one tensor to one tensor.
-        head: Turns the network's output into a distribution.
-
-    Raises:
-        InputError: The network is not built, or does not put out what the head needs.
-    """
-
-    def __init__(self, network: keras.Model, head: DistributionHead, **kwargs) -> None:
-        kwargs.setdefault("dtype", head.compute_dtype)
-        super().__init__(**kwargs)
-        if not getattr(network, "built", False) or not hasattr(network, "output_shape"):
-            raise InputError(
-                f"network {getattr(network, 'name', network)!r} has no input shape yet; "
-                "begin it with keras.Input"
-            )
-        if tuple(network.output_shape[1:]) != head.params_shape:
-            raise InputError(
-                f"network {network.name!r} puts out {tuple(network.output_shape[1:])} "
-                f"and {type(head).__name__} needs {head.params_shape}; change the "
-                "network's last layer, or the head's event_shape"
-            )
-        self.network = network
-        self.head = head
-        self.built = True
-
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tfd.Distribution:
-        """Returns the distribution given inputs [..., *input_shape]."""
-        return self.head(batch_apply(self.network, inputs, training))
-
-    def get_config(self) -> dict:
-        """Returns what rebuilds this model."""
-        serialize = keras.saving.serialize_keras_object
-        parts = {"network": serialize(self.network), "head": serialize(self.head)}
-        return {**super().get_config(), **parts}
-
-    @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None):
-        """Rebuilds a model from `get_config`."""
-        return cls(**_with_parts(config, ("network", "head"), custom_objects))
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -124,7 +74,7 @@ class VAE(keras.Model):
     ) -> None:
         kwargs.setdefault("dtype", decoder.head.compute_dtype)
         super().__init__(**kwargs)
-        _check_parts(encoder, decoder, latent)
+        check_parts(encoder, decoder, latent)
         self.encoder = encoder
         self.decoder = decoder
         self.latent = latent
@@ -247,7 +197,7 @@ class VAE(keras.Model):
             "prior_temperature": (self.latent.prior_temperature, prior_temperature),
         }
         for name, (weight, value) in settings.items():
-            _check_setting(name, weight, value)
+            check_setting(name, weight, value)
         optimizer = keras.optimizers.get(optimizer)
         if auto_scale_loss and self._has_float16_network():
             optimizer = _loss_scaled(optimizer)
@@ -264,7 +214,7 @@ class VAE(keras.Model):
                 tf.zeros([1, *self.image_shape], self.compute_dtype), 0, True
             )
         self._set_schedules(settings)
-        self._set_trackers()
+        self._report = Report(self._schedules)
         self._compile_arguments = dict(
             optimizer=optimizer,
             objective=objective,
@@ -283,7 +233,7 @@ class VAE(keras.Model):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The trackers of what `fit` and `evaluate` report."""
-        return list(self._trackers.values()) if self.compiled else []
+        return self._report.metrics if self.compiled else []
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """One step of the optimizer on one batch."""
@@ -294,24 +244,37 @@ class VAE(keras.Model):
         with tf.GradientTape() as tape:
             seed = derive_seed(self.seed, "train", step)
             estimate = self._estimate(x, seed, training=True)
-            surrogate = -_weighted(estimate.surrogate, sample_weight)
+            surrogate = -weighted_mean(estimate.surrogate, sample_weight)
             penalty = self._penalty(surrogate.dtype)
             loss = self.optimizer.scale_loss(surrogate + penalty)
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self._track(estimate.terms, self.kl_weight, penalty, sample_weight)
-        return self.get_metrics_result()
+        kl_weight = tf.convert_to_tensor(self.kl_weight)
+        return self._reported(estimate.terms, kl_weight, penalty, sample_weight)
 
     def test_step(self, data) -> dict[str, tf.Tensor]:
         """Scores one batch, with kl_weight 1."""
         x, sample_weight = self._unpack(data)
         # The number of examples seen so far, which Keras sets to 0 when it begins, is
         # what makes the draws of two batches differ and those of two runs agree.
-        seen = self._trackers["loss"].count
-        seed = derive_seed(self.seed, "test", tf.cast(seen, tf.int32))
+        seed = derive_seed(self.seed, "test", self._report.examples_seen)
         terms = self._estimate(x, seed, training=False).terms
-        self._track(terms, 1.0, self._penalty(terms.rate.dtype), sample_weight)
+        one = tf.ones([], terms.rate.dtype)
+        return self._reported(terms, one, self._penalty(one.dtype), sample_weight)
+
+    def _reported(
+        self,
+        terms: LogWeightTerms,
+        kl_weight: tf.Tensor,
+        penalty: tf.Tensor,
+        sample_weight: tf.Tensor | None,
+    ) -> dict[str, tf.Tensor]:
+        current = {name: weight for name, (weight, _) in self._schedules.items()}
+        settings = {**current, "kl_weight": kl_weight}
+        self._report.update(
+            self.objective, terms, kl_weight, penalty, sample_weight, settings
+        )
         return self.get_metrics_result()
 
     def _estimate(self, x: tf.Tensor, seed: Seed, training: bool) -> Estimate:
@@ -331,8 +294,6 @@ class VAE(keras.Model):
             [tf.zeros([], dtype), *(tf.cast(p, dtype) for p in self.losses)]
         )
 
-    # -- what is reported --------------------------------------------------------------
-
     def _set_schedules(self, settings: Mapping[str, tuple]) -> None:
         self._schedules = {}
         for name, (weight, value) in settings.items():
@@ -341,44 +302,10 @@ class VAE(keras.Model):
             elif value is not None:
                 weight.assign(value)
 
-    def _set_trackers(self) -> None:
-        means = ("loss", "elbo", "distortion", "rate", "ess")
-        trackers = {name: keras.metrics.Mean(name=name) for name in means}
-        for name in self._schedules:
-            trackers[name] = _Latest(name=name)
-        self._trackers = trackers
-
-    def _track(
-        self,
-        terms: LogWeightTerms,
-        kl_weight: float | tf.Tensor,
-        penalty: tf.Tensor,
-        sample_weight: tf.Tensor | None,
-    ) -> None:
-        kl_weight = tf.cast(kl_weight, terms.rate.dtype)
-        log_weights = terms.log_weights()  # [S, B]
-        bound = self.objective.value(terms.log_weights(kl_weight))  # [B]
-        size = tf.shape(bound)[0]
-        loss = penalty - _weighted(bound, sample_weight)
-        self._trackers["loss"].update_state(loss, sample_weight=size)
-        means = {
-            "elbo": tf.reduce_mean(log_weights, axis=0),
-            "distortion": -tf.reduce_mean(terms.log_likelihood, axis=0),
-            "rate": tf.reduce_mean(terms.rate, axis=0),
-            "ess": effective_sample_size(log_weights),
-        }
-        for name, values in means.items():
-            self._trackers[name].update_state(values, sample_weight=sample_weight)
-        current = {name: weight for name, (weight, _) in self._schedules.items()}
-        if "kl_weight" in current:
-            current["kl_weight"] = kl_weight
-        for name, value in current.items():
-            self._trackers[name].update_state(value)
-
     # -- what comes in -----------------------------------------------------------------
 
     def _unpack(self, data) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Returns (x, sample_weight) of a batch (x), (x, y), (x, y, w) or {"image": x}."""
+        """Returns (x, sample_weight); the batch is x, (x, y), (x, y, w) or a dict."""
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         return self._images(x), sample_weight
 
@@ -416,7 +343,7 @@ class VAE(keras.Model):
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> VAE:
         """Rebuilds a model from `get_config`."""
         parts = ("encoder", "decoder", "latent")
-        return cls(**_with_parts(config, parts, custom_objects))
+        return cls(**with_parts(config, parts, custom_objects))
 
     def get_compile_config(self) -> dict:
         """Returns the arguments of `compile`, as Keras saves them."""
@@ -436,86 +363,7 @@ class VAE(keras.Model):
         )
 
 
-class _Latest(keras.metrics.Metric):
-    """The value of a setting at the last step."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name=name)
-        self.latest = self.add_variable(shape=(), initializer="zeros", name="latest")
-
-    def update_state(self, value: tf.Tensor, sample_weight: None = None) -> None:
-        self.latest.assign(tf.cast(value, self.latest.dtype))
-
-    def result(self) -> tf.Tensor:
-        return tf.convert_to_tensor(self.latest)
-
-
-def _weighted(values: tf.Tensor, sample_weight: tf.Tensor | None) -> tf.Tensor:
-    """Returns sum_b weight_b value_b / B, as Keras reduces losses."""
-    if sample_weight is not None:
-        values = values * tf.cast(tf.reshape(sample_weight, [-1]), values.dtype)
-    return tf.reduce_mean(values)
-
-
 def _loss_scaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return optimizer
     return keras.optimizers.LossScaleOptimizer(optimizer)
-
-
-def _check_setting(
-    name: str, weight: keras.Variable | None, value: float | Schedule | None
-) -> None:
-    if value is None:
-        return
-    if weight is None:
-        raise InputError(
-            f"{name} {value!r} has no effect: this model's latent variable has none; "
-            f"leave {name} out, or use the latent 'bin_concrete'"
-        )
-    if isinstance(value, Schedule):
-        return
-    low = "0 or more" if name == "kl_weight" else "above 0"
-    ok = isinstance(value, (int, float)) and 0 <= value < float("inf")
-    if not ok or (value == 0 and name != "kl_weight"):
-        raise InputError(
-            f"{name} {value!r} is not usable; give a finite number {low}, or one of "
-            "keras.optimizers.schedules"
-        )
-
-
-def _check_parts(
-    encoder: ConditionalDistribution, decoder: ConditionalDistribution, latent: Latent
-) -> None:
-    latent_shape = (latent.latent_size,)
-    if encoder.head.event_shape != latent_shape:
-        raise InputError(
-            f"the encoder's head has event_shape {encoder.head.event_shape} and the "
-            f"latent variable {latent_shape}; make it with latent.posterior_head()"
-        )
-    if tuple(decoder.network.input_shape[1:]) != latent_shape:
-        raise InputError(
-            f"the decoder takes {tuple(decoder.network.input_shape[1:])} and the latent "
-            f"variable has {latent_shape}; change the decoder's input or latent_size"
-        )
-    if tuple(encoder.network.input_shape[1:]) != decoder.head.event_shape:
-        raise InputError(
-            f"the encoder takes {tuple(encoder.network.input_shape[1:])} and the "
-            f"decoder's head puts out {decoder.head.event_shape}; make them equal"
-        )
-    expected = type(latent.posterior_head())
-    if not isinstance(encoder.head, expected):
-        raise InputError(
-            f"the encoder's head is a {type(encoder.head).__name__} and "
-            f"{type(latent).__name__} needs a {expected.__name__}; make it with "
-            "latent.posterior_head()"
-        )
-
-
-def _with_parts(
-    config: dict, parts: Sequence[str], custom_objects: dict | None
-) -> dict:
-    deserialize = functools.partial(
-        keras.saving.deserialize_keras_object, custom_objects=custom_objects
-    )
-    return {k: deserialize(v) if k in parts else v for k, v in config.items()}

@@ -1,0 +1,73 @@
+"""A network and a head: a distribution given inputs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.heads import DistributionHead
+from tfvae.networks import batch_apply
+from tfvae.types import InputError
+
+tfd = tfp.distributions
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class ConditionalDistribution(keras.Model):
+    """A network followed by a head: encoder and decoder are two of these.
+
+    Called on inputs [..., *network.input_shape[1:]], it returns a distribution of batch
+    shape [...] and event shape `head.event_shape`.
+
+    Args:
+        network: Any built Keras model from one tensor to one tensor.
+        head: Turns the network's output into a distribution.
+
+    Raises:
+        InputError: The network is not built, or does not put out what the head needs.
+    """
+
+    def __init__(self, network: keras.Model, head: DistributionHead, **kwargs) -> None:
+        kwargs.setdefault("dtype", head.compute_dtype)
+        super().__init__(**kwargs)
+        name = getattr(network, "name", network)
+        if not getattr(network, "built", False) or not hasattr(network, "output_shape"):
+            raise InputError(
+                f"network {name!r} has no input shape yet; begin it with keras.Input"
+            )
+        if tuple(network.output_shape[1:]) != head.params_shape:
+            raise InputError(
+                f"network {name!r} puts out {tuple(network.output_shape[1:])} "
+                f"and {type(head).__name__} needs {head.params_shape}; change the "
+                "network's last layer, or the head's event_shape"
+            )
+        self.network = network
+        self.head = head
+        self.built = True
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tfd.Distribution:
+        """Returns the distribution given inputs [..., *input_shape]."""
+        return self.head(batch_apply(self.network, inputs, training))
+
+    def get_config(self) -> dict:
+        """Returns what rebuilds this model."""
+        serialize = keras.saving.serialize_keras_object
+        parts = {"network": serialize(self.network), "head": serialize(self.head)}
+        return {**super().get_config(), **parts}
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None):
+        """Rebuilds a model from `get_config`."""
+        return cls(**with_parts(config, ("network", "head"), custom_objects))
+
+
+def with_parts(config: dict, parts: Sequence[str], custom_objects: dict | None) -> dict:
+    """Returns a saved model's config with the objects that `parts` name rebuilt."""
+    deserialize = functools.partial(
+        keras.saving.deserialize_keras_object, custom_objects=custom_objects
+    )
+    return {k: deserialize(v) if k in parts else v for k, v in config.items()}

@@ -1,0 +1,90 @@
+"""What `fit` and `evaluate` report, under the names it has everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import keras
+import tensorflow as tf
+
+from tfvae.metrics import effective_sample_size
+from tfvae.objectives import LogWeightTerms, Objective
+
+MEANS = ("loss", "elbo", "distortion", "rate", "ess")
+
+
+class Report:
+    """The trackers of one model, means over the examples seen in an epoch.
+
+    Args:
+        settings: Names of the scheduled settings, whose latest value is reported.
+    """
+
+    def __init__(self, settings: Iterable[str]) -> None:
+        self._means = {name: keras.metrics.Mean(name=name) for name in MEANS}
+        self._settings = {name: _Latest(name=name) for name in settings}
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The trackers, which Keras resets and shows."""
+        return [*self._means.values(), *self._settings.values()]
+
+    @property
+    def examples_seen(self) -> tf.Tensor:
+        """How many examples the running epoch or evaluation has seen, an int32."""
+        return tf.cast(tf.convert_to_tensor(self._means["loss"].count), tf.int32)
+
+    def update(
+        self,
+        objective: Objective,
+        terms: LogWeightTerms,
+        kl_weight: tf.Tensor,
+        penalty: tf.Tensor,
+        sample_weight: tf.Tensor | None,
+        settings: Mapping[str, tf.Tensor],
+    ) -> None:
+        """Takes in one batch.
+
+        Args:
+            objective: Whose negative value is the loss.
+            terms: [S, B] Of the batch's log-weights.
+            kl_weight: In the loss; everything else has 1.
+            penalty: The regularisation losses, part of the loss.
+            sample_weight: [B] or None.
+            settings: The current values of the scheduled settings.
+        """
+        log_weights = terms.log_weights()  # [S, B]
+        bound = objective.value(terms.log_weights(kl_weight))  # [B]
+        loss = penalty - weighted_mean(bound, sample_weight)
+        self._means["loss"].update_state(loss, sample_weight=tf.shape(bound)[0])
+        means = {
+            "elbo": tf.reduce_mean(log_weights, axis=0),
+            "distortion": -tf.reduce_mean(terms.log_likelihood, axis=0),
+            "rate": tf.reduce_mean(terms.rate, axis=0),
+            "ess": effective_sample_size(log_weights),
+        }
+        for name, values in means.items():
+            self._means[name].update_state(values, sample_weight=sample_weight)
+        for name, tracker in self._settings.items():
+            tracker.update_state(settings[name])
+
+
+def weighted_mean(values: tf.Tensor, sample_weight: tf.Tensor | None) -> tf.Tensor:
+    """Returns sum_b weight_b value_b / B, as Keras reduces losses."""
+    if sample_weight is not None:
+        values = values * tf.cast(tf.reshape(sample_weight, [-1]), values.dtype)
+    return tf.reduce_mean(values)
+
+
+class _Latest(keras.metrics.Metric):
+    """The value of a setting at the last step."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self.latest = self.add_variable(shape=(), initializer="zeros", name="latest")
+
+    def update_state(self, value: tf.Tensor, sample_weight: None = None) -> None:
+        self.latest.assign(tf.cast(value, self.latest.dtype))
+
+    def result(self) -> tf.Tensor:
+        return tf.convert_to_tensor(self.latest)
