@@ -25,6 +25,8 @@ _MODULES = (
     "pictures",
     "priors",
     "recipes",
+    "reports",
+    "runs",
     "training",
 )
 _FROM_MODELS = ("VAE", "ConditionalDistribution")

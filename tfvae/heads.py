@@ -80,6 +80,17 @@ class DistributionHead(keras.layers.Layer):
         """
         raise NotImplementedError
 
+    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
+        """Returns what this head's distribution is usually described by.
+
+        Args:
+            distribution: What `call` returned.
+
+        Returns:
+            Tensors [..., *event_shape]: `mean` and `scale`, or `logits`.
+        """
+        return {"mean": distribution.mean(), "scale": distribution.distribution.scale}
+
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this head."""
         return {**super().get_config(), "event_shape": self.event_shape}
@@ -118,6 +129,10 @@ class BernoulliHead(DistributionHead):
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """The logit of the mean, clipped to [0.001, 0.999] (Burda et al., 2016)."""
         return _clipped_logit(mean)
+
+    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
+        """Returns the logits [..., *event_shape]."""
+        return {"logits": distribution.distribution.logits}
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -213,6 +228,10 @@ class BinConcreteHead(DistributionHead):
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """The logits whose draws, before the sigmoid, have this mean."""
         return mean * self.initial_temperature
+
+    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
+        """Returns the logits of the Bernoulli that is relaxed, [..., *event_shape]."""
+        return {"logits": distribution.mean() * self.temperature}
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this head."""

@@ -46,7 +46,8 @@ def check_parts(
     if tuple(decoder.network.input_shape[1:]) != latent_shape:
         raise InputError(
             f"the decoder takes {tuple(decoder.network.input_shape[1:])} and the "
-            f"latent variable has {latent_shape}; change the decoder's input or latent_size"
+            f"latent variable has {latent_shape}; change the decoder's input, or "
+            "latent_size"
         )
     if tuple(encoder.network.input_shape[1:]) != decoder.head.event_shape:
         raise InputError(

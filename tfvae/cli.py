@@ -1,0 +1,209 @@
+"""The command `tfvae`.
+
+Each command's arguments are a typed dataclass that tyro reads. TensorFlow is imported
+when the arguments are known to be good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from tfvae.config import Config
+from tfvae.lookup import lookup
+from tfvae.recipes import RECIPES
+from tfvae.startup import import_tensorflow
+from tfvae.types import InputError
+from tfvae.version import __version__
+
+_TYRO_CONFIG = (tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainArguments:
+    """Train a run in its folder, or go on with one that was stopped."""
+
+    workdir: Path
+    """The run's folder: new, empty, or of the same settings."""
+    config: Annotated[Config, tyro.conf.arg(name="")]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateArguments:
+    """Score a run's model: bounds on log p(x), with their standard errors."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    num_samples: int = 1000
+    """K, the samples of z per image."""
+    split: Literal["test", "validation", "train"] = "test"
+    """Which images."""
+    limit: int | None = None
+    """Only the first so many images."""
+    seed: int = 0
+    """Of the samples."""
+    batch_size: int = 100
+    """Images at a time."""
+    chunk_size: int | None = None
+    """Samples at a time; None: what fits into about 64 MiB a tensor."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlotArguments:
+    """Draw a run's pictures: reconstructions, samples, a traversal, training curves."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    seed: int = 0
+    """Of the samples."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportArguments:
+    """Write a run's model as the next version of a SavedModel."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    path: tyro.conf.Positional[Path]
+    """The folder of the model's versions, for example saved_models/digits."""
+
+
+def train_command(arguments: Sequence[str]) -> None:
+    """`tfvae train RECIPE --workdir DIR [--any-field VALUE ...]`."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: tfvae train RECIPE --workdir DIR [--any-field VALUE ...]\n")
+        print("Every field can be seen with: tfvae train RECIPE --help\n")
+        _print_recipes()
+        if not arguments:
+            raise InputError("train needs a recipe; choose one of the above")
+        return
+    name, *rest = arguments
+    recipe = lookup(RECIPES, name, "recipe")
+    given = _parse(
+        TrainArguments,
+        f"train {name}",
+        rest,
+        default=TrainArguments(tyro.MISSING, recipe.config),
+        description=f"{recipe.summary[0].upper()}{recipe.summary[1:]}.",
+    )
+    import_tensorflow()
+    from tfvae.training import train
+
+    run = train(given.config, given.workdir)
+    print(f"model, history and logs: {run.folder.path}")
+
+
+def evaluate_command(arguments: Sequence[str]) -> None:
+    """`tfvae evaluate DIR [--num-samples K]`."""
+    given = _parse(EvaluateArguments, "evaluate", arguments)
+    import_tensorflow()
+    from tfvae.reports import evaluate_run, evaluation_text
+
+    evaluation = evaluate_run(
+        given.run,
+        num_samples=given.num_samples,
+        split=given.split,
+        limit=given.limit,
+        seed=given.seed,
+        batch_size=given.batch_size,
+        chunk_size=given.chunk_size,
+        progress_bar=sys.stderr.isatty(),
+    )
+    print(evaluation_text(evaluation))
+
+
+def plot_command(arguments: Sequence[str]) -> None:
+    """`tfvae plot DIR`."""
+    given = _parse(PlotArguments, "plot", arguments)
+    import_tensorflow()
+    from tfvae.reports import plot_run
+
+    for path in plot_run(given.run, given.seed):
+        print(path)
+
+
+def export_command(arguments: Sequence[str]) -> None:
+    """`tfvae export DIR saved_models/NAME`."""
+    given = _parse(ExportArguments, "export", arguments)
+    import_tensorflow()
+    from tfvae.export import export_saved_model
+    from tfvae.runs import load_run
+
+    print(export_saved_model(load_run(given.run).vae, given.path))
+
+
+def recipes_command(arguments: Sequence[str]) -> None:
+    """`tfvae recipes [NAME]`."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(
+            "usage: tfvae recipes [NAME]\n\nList the recipes, or show one's settings."
+        )
+    elif not arguments:
+        _print_recipes()
+    elif len(arguments) > 1:
+        raise InputError(f"recipes takes one name, not {len(arguments)}")
+    else:
+        recipe = lookup(RECIPES, arguments[0], "recipe")
+        print(f"{arguments[0]}: {recipe.summary}\nsource: {recipe.source}\n")
+        for name, value in recipe.config.to_dict().items():
+            print(f"  {name:24} {value}")
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
+    "train": train_command,
+    "evaluate": evaluate_command,
+    "plot": plot_command,
+    "export": export_command,
+    "recipes": recipes_command,
+}
+
+_HELP = """Train, evaluate, draw and export variational autoencoders.
+
+commands:
+  train RECIPE --workdir DIR  train a run, or go on with one that was stopped
+  evaluate DIR                bounds on log p(x), with their standard errors
+  plot DIR                    reconstructions, samples, a traversal, training curves
+  export DIR PATH             a SavedModel in the next version folder of PATH
+  recipes [NAME]              list the recipes, or show one's settings
+
+Each command explains itself with --help."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, or 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        "tfvae",
+        description=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="tfvae COMMAND ...",
+    )
+    parser.add_argument("--version", action="version", version=f"tfvae {__version__}")
+    parser.add_argument("command", help=argparse.SUPPRESS)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = parser.parse_args(arguments[:1] or ["--help"]).command
+    try:
+        lookup(COMMANDS, name, "command")(arguments[1:])
+    except InputError as error:
+        print(f"tfvae: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tfvae: interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parse(kind: type, command: str, arguments: Sequence[str], **kwargs) -> Any:
+    return tyro.cli(
+        kind, prog=f"tfvae {command}", args=arguments, config=_TYRO_CONFIG, **kwargs
+    )
+
+
+def _print_recipes() -> None:
+    for name, recipe in RECIPES.items():
+        print(f"{name:20} {recipe.summary}")

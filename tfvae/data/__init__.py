@@ -1,0 +1,21 @@
+"""Data sets, and the deterministic pipeline that makes batches of them."""
+
+from tfvae.data.binarization import BINARIZATIONS, Binarization
+from tfvae.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from tfvae.data.registry import DATASETS, DatasetEntry, load
+from tfvae.data.splits import ArraySplit, ImageData, Split, StreamSplit
+
+__all__ = [
+    "BINARIZATIONS",
+    "DATASETS",
+    "ArraySplit",
+    "Binarization",
+    "DatasetEntry",
+    "ImageData",
+    "Split",
+    "StreamSplit",
+    "evaluation_batches",
+    "load",
+    "steps_per_epoch",
+    "training_batches",
+]

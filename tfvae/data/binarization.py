@@ -1,0 +1,67 @@
+"""Turning grey values into the binary pixels that a Bernoulli decoder scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfvae.types import Seed
+
+
+class Binarization(NamedTuple):
+    """One way to make an image binary.
+
+    Attributes:
+        description: One line for the command line and the README.
+        draws: When chance enters: "never", "once" (one draw per image) or "step"
+            (a fresh draw whenever an image is used to train).
+        is_binary: Whether every pixel that comes out is 0 or 1.
+        apply: Takes grey values in [0, 1] and a seed (unused where `draws` is
+            "never"), and returns float32 of the same shape.
+    """
+
+    description: str
+    draws: str
+    is_binary: bool
+    apply: Callable[[tf.Tensor, Seed | None], tf.Tensor]
+
+
+def bernoulli(grey: tf.Tensor, seed: Seed) -> tf.Tensor:
+    """Draws each pixel as 1 with probability equal to its grey value.
+
+    Args:
+        grey: Float32 in [0, 1], any shape.
+        seed: Integers of shape [2].
+
+    Returns:
+        Float32 zeros and ones of the same shape.
+    """
+    # u < x with u in [0, 1): black is never drawn as 1 and white always is.
+    uniform = tf.random.stateless_uniform(tf.shape(grey), seed, dtype=grey.dtype)
+    return tf.cast(uniform < grey, tf.float32)
+
+
+def threshold(grey: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
+    """Returns 1 where the grey value is at least 0.5, else 0."""
+    return tf.cast(grey >= 0.5, tf.float32)
+
+
+def keep_grey(grey: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
+    """Returns the grey values as they are."""
+    return grey
+
+
+BINARIZATIONS: dict[str, Binarization] = {
+    "dynamic": Binarization(
+        "a fresh Bernoulli draw each time an image is used", "step", True, bernoulli
+    ),
+    "fixed": Binarization(
+        "one seeded Bernoulli draw per image", "once", True, bernoulli
+    ),
+    "threshold": Binarization(
+        "1 where the grey value is at least 0.5", "never", True, threshold
+    ),
+    "none": Binarization("grey values in [0, 1]", "never", False, keep_grey),
+}

@@ -1,0 +1,164 @@
+"""Dividing what a source has into train, validation and test."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.data.splits import ArraySplit, ImageData, image_data
+from tfvae.seeds import derive_seed
+from tfvae.types import InputError
+
+TEST_FRACTION = 0.2
+VALIDATION_DIVISOR = 12  # 5,000 of MNIST's 60,000, as the literature has it
+
+
+class Part(NamedTuple):
+    """One split as a source has it: images [N, H, W, C], labels [N] or None."""
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+
+    def rows(self, indices: np.ndarray) -> Part:
+        """Returns the images and labels at `indices`."""
+        labels = None if self.labels is None else self.labels[indices]
+        return Part(self.images[indices], labels)
+
+
+class Sizes(NamedTuple):
+    """Where the images of each split come from.
+
+    Attributes:
+        train: How many of the source's training images are trained on.
+        validation: How many of them are held out for validation.
+        test: How many of them are held out to test.
+        own: Which splits are the source's own.
+    """
+
+    train: int
+    validation: int
+    test: int
+    own: tuple[str, ...]
+
+
+def permutation(size: int, seed: int) -> np.ndarray:
+    """Returns a permutation of range(size), a function of (size, seed): int64 [size]."""
+    with tf.device("CPU:0"):
+        keys = tf.random.stateless_uniform(
+            [size], derive_seed(seed, "split"), None, None, tf.int64
+        )
+    return np.argsort(keys.numpy(), kind="stable")
+
+
+def check_validation_size(validation_size: object) -> int | None:
+    """Returns `validation_size`: None, or an int of at least 0.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if validation_size is None:
+        return None
+    is_int = isinstance(validation_size, (int, np.integer))
+    if isinstance(validation_size, bool) or not is_int or validation_size < 0:
+        raise InputError(
+            f"validation_size {validation_size!r} is not usable; give a number of "
+            "images, 0 for no validation split (--validation-size)"
+        )
+    return int(validation_size)
+
+
+def decide_sizes(
+    name: str,
+    available: dict[str, int],
+    validation_size: int | None,
+    validation_fraction: float | None = None,
+) -> Sizes:
+    """Decides how many of the source's training images go into each split.
+
+    Args:
+        name: The data set's name, for the messages.
+        available: Images in each split that the source has; "train" is one of them.
+        validation_size: What the user asked for; None for the default.
+        validation_fraction: The default as a fraction of the training images; None
+            for one in twelve.
+
+    Raises:
+        InputError: There are not enough images, or the source has its own validation
+            split and `validation_size` asks for another.
+    """
+    total = available["train"]
+    own = [s for s in ("validation", "test") if available.get(s)]
+    test = 0 if "test" in own else max(1, round(TEST_FRACTION * total))
+    validation = validation_size
+    if "validation" in own:
+        if validation_size:
+            raise InputError(
+                f"validation_size {validation_size} does not fit: {name} has its own "
+                f"validation split of {available['validation']} images; leave it out, "
+                "or give 0 for none (--validation-size)"
+            )
+        if validation_size == 0:
+            own.remove("validation")
+        validation = 0
+    elif validation_size is None and validation_fraction is not None:
+        validation = round(validation_fraction * total)
+    elif validation_size is None:
+        validation = max(1, (total - test) // VALIDATION_DIVISOR)
+    train = total - test - validation
+    if train < 1:
+        raise InputError(
+            f"data set {name} has {total} images to train on, {test} of which go to "
+            f"test and {validation} to validation, and none is left; give more images "
+            "or a smaller validation_size (--validation-size)"
+        )
+    return Sizes(train, validation, test, tuple(own))
+
+
+def divide(
+    name: str,
+    parts: dict[str, Part],
+    provenance: dict[str, Any],
+    validation_size: int | None,
+    split_seed: int,
+    validation_fraction: float | None = None,
+) -> ImageData:
+    """Makes the three splits, taking by a seeded permutation what the source lacks.
+
+    Args:
+        name: The data set's name.
+        parts: The source's splits: "train", and perhaps "validation" and "test".
+        provenance: What the source says about itself.
+        validation_size: Number of validation images; None for the default, 0 for no
+            validation split.
+        split_seed: Seed of the permutation.
+        validation_fraction: As in `decide_sizes`.
+
+    Raises:
+        InputError: There are not enough images.
+    """
+    available = {split: len(part.images) for split, part in parts.items()}
+    sizes = decide_sizes(name, available, validation_size, validation_fraction)
+    order = permutation(available["train"], split_seed)
+    made, record, start = {}, {}, 0
+    for split in ("train", "validation", "test"):
+        size = getattr(sizes, split)
+        if split in sizes.own or size == available["train"]:
+            made[split] = ArraySplit(split, *parts[split])
+            record[split] = f"the source's {split}"
+        elif size:
+            chosen = order[start : start + size]
+            made[split] = ArraySplit(split, *parts["train"].rows(chosen))
+            record[split] = (
+                f"train[{start}:{start + size}] of a permutation with seed {split_seed}"
+            )
+            start += size
+        else:
+            record[split] = "none: validation_size is 0"
+    return image_data(
+        made["train"],
+        made.get("validation"),
+        made["test"],
+        {**provenance, "splits": record},
+    )

@@ -1,0 +1,239 @@
+"""Batches as `tf.data`: every batch is a function of (seed, step), none is stored."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfvae.data.binarization import BINARIZATIONS, Binarization, bernoulli
+from tfvae.data.images import to_grey
+from tfvae.data.splits import ArraySplit, Split, StreamSplit, check_count
+from tfvae.lookup import lookup
+from tfvae.seeds import as_seed, derive_seed
+from tfvae.types import InputError, Seed
+
+_DRAW_CHUNK = 1_000  # images; part of what a fixed draw is, so never change it
+_PREFETCH = 8
+
+
+def steps_per_epoch(split: Split, batch_size: int) -> int:
+    """Returns how many batches show every image once: the last may be smaller.
+
+    Raises:
+        InputError: `batch_size` is no int of at least 1, or is larger than the split.
+    """
+    batch_size = check_count("batch_size", batch_size)
+    if batch_size > len(split):
+        raise InputError(
+            f"batch_size {batch_size} is larger than the {split.name} split, which has "
+            f"{len(split)} images; give at most that (--batch-size)"
+        )
+    return -(-len(split) // batch_size)
+
+
+def training_batches(
+    split: Split,
+    batch_size: int,
+    *,
+    binarization: str,
+    seed: Seed,
+    binarization_seed: Seed | None = None,
+    start_step: int = 0,
+) -> tf.data.Dataset:
+    """Endless shuffled batches; batch t is a function of (seed, t).
+
+    Each epoch shows every image exactly once, in an order that depends on (seed,
+    epoch) alone. If `batch_size` does not divide the number of images, the last batch
+    of each epoch is smaller.
+
+    Args:
+        split: Where the images come from.
+        batch_size: Images in a batch, B.
+        binarization: A name in `BINARIZATIONS`. "dynamic" draws anew at each step,
+            "fixed" uses the draw that `evaluation_batches` uses.
+        seed: Root seed of the order and of the draws.
+        binarization_seed: Root seed of the draw of "fixed" instead, so that runs with
+            different seeds can share it; None: `seed`.
+        start_step: The global step of the first batch. An `ArraySplit` reaches it in
+            O(1). A `StreamSplit` begins at its epoch and reads past what comes
+            before it there, O(N).
+
+    Returns:
+        A data set of float32 [B, H, W, C], of infinite cardinality.
+
+    Raises:
+        InputError: An argument is not usable.
+    """
+    steps = steps_per_epoch(split, batch_size)
+    kind = lookup(BINARIZATIONS, binarization, "binarization")
+    if isinstance(start_step, bool) or start_step != int(start_step) or start_step < 0:
+        raise InputError(f"start_step {start_step!r} is not usable; give an int >= 0")
+    make = _array_training if isinstance(split, ArraySplit) else _stream_training
+    fixed_seed = as_seed(seed if binarization_seed is None else binarization_seed)
+    seeds = (as_seed(seed), fixed_seed)
+    return make(split, int(batch_size), steps, kind, seeds, int(start_step))
+
+
+def evaluation_batches(
+    split: Split,
+    batch_size: int,
+    *,
+    binarization: str,
+    seed: Seed,
+    limit: int | None = None,
+) -> tf.data.Dataset:
+    """Each image once, in order; the last batch may be smaller.
+
+    "dynamic" and "fixed" both use one seeded draw per image, which depends on the
+    split's name, its images and the seed, and not on `batch_size` or `limit`.
+
+    Args:
+        split: Where the images come from.
+        batch_size: Images in a batch, B; may be larger than the split.
+        binarization: A name in `BINARIZATIONS`.
+        seed: Root seed of the draw.
+        limit: Use at most this many images, the first ones; None for all.
+
+    Returns:
+        A data set of float32 [B, H, W, C], of known cardinality.
+
+    Raises:
+        InputError: An argument is not usable.
+    """
+    batch_size = check_count("batch_size", batch_size)
+    size = len(split)
+    if limit is not None:
+        size = min(size, check_count("limit", limit))
+    kind = lookup(BINARIZATIONS, binarization, "binarization")
+    steps = -(-size // batch_size)
+    if isinstance(split, StreamSplit):
+        draw = _stream_transform(split, kind, as_seed(seed))
+        batches = split.read(None).take(size).map(draw, tf.data.AUTOTUNE)
+        batches = batches.batch(batch_size).apply(
+            tf.data.experimental.assert_cardinality(steps)
+        )
+        return _finish(batches)
+    images, transform = _array_source(split, kind, as_seed(seed), size)
+
+    def batch(step: tf.Tensor) -> tf.Tensor:
+        start = step * batch_size
+        return transform(images[start : tf.minimum(start + batch_size, size)])
+
+    return _finish(tf.data.Dataset.range(steps).map(batch, tf.data.AUTOTUNE))
+
+
+def _array_training(
+    split: ArraySplit,
+    batch_size: int,
+    steps: int,
+    kind: Binarization,
+    seeds: tuple[tf.Tensor, tf.Tensor],
+    start_step: int,
+) -> tf.data.Dataset:
+    size = len(split)
+    seed, fixed_seed = seeds
+    order_seed = derive_seed(seed, f"order/{split.name}")
+    draw_seed = derive_seed(seed, f"binarization/{split.name}/step")
+    if kind.draws == "step":
+        images = split.tensor()
+    else:
+        images, transform = _array_source(split, kind, fixed_seed, size)
+
+    def batch(step: tf.Tensor) -> tf.Tensor:
+        epoch, position = step // steps, step % steps
+        start = position * batch_size
+        places = tf.range(start, tf.minimum(start + batch_size, size))  # [B]
+        indices = tf.random.experimental.index_shuffle(
+            places, tf.random.fold_in(order_seed, epoch), size - 1
+        )  # [B]
+        chosen = tf.gather(images, indices)  # [B, H, W, C]
+        if kind.draws == "step":
+            return kind.apply(to_grey(chosen), tf.random.fold_in(draw_seed, step))
+        return transform(chosen)
+
+    counter = tf.data.Dataset.counter(start_step)
+    return _finish(counter.map(batch, tf.data.AUTOTUNE))
+
+
+def _array_source(split, kind, seed, size):
+    """Returns a tensor to read from, and what turns its rows into pixels."""
+    if kind.draws == "never":
+        return split.tensor(), lambda rows: kind.apply(to_grey(rows), None)
+    drawn = fixed_draw(split, seed, size)
+    return drawn, lambda rows: tf.cast(rows, tf.float32)
+
+
+def fixed_draw(split: ArraySplit, seed: Seed, size: int | None = None) -> tf.Tensor:
+    """Returns the one seeded draw of the first `size` images.
+
+    Args:
+        split: Images in memory.
+        seed: Root seed; the split's name goes into the draw's.
+        size: How many images; None for all.
+
+    Returns:
+        Uint8 zeros and ones, [size, H, W, C].
+    """
+    size = len(split) if size is None else size
+    root = derive_seed(seed, f"binarization/{split.name}")
+    chunks = []
+    with tf.device("CPU:0"):
+        for chunk in range(-(-size // _DRAW_CHUNK)):
+            rows = split.images[chunk * _DRAW_CHUNK : (chunk + 1) * _DRAW_CHUNK]
+            drawn = bernoulli(
+                to_grey(tf.constant(rows)), tf.random.fold_in(root, chunk)
+            )
+            chunks.append(tf.cast(drawn, tf.uint8))
+        return tf.concat(chunks, axis=0)[:size]
+
+
+def _stream_training(
+    split: StreamSplit,
+    batch_size: int,
+    steps: int,
+    kind: Binarization,
+    seeds: tuple[tf.Tensor, tf.Tensor],
+    start_step: int,
+) -> tf.data.Dataset:
+    seed, fixed_seed = seeds
+    order_seed = derive_seed(seed, f"order/{split.name}")
+    draw_seed = derive_seed(seed, f"binarization/{split.name}/step")
+    transform = _stream_transform(split, kind, fixed_seed)
+
+    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        images = split.read(tf.random.fold_in(order_seed, epoch))
+        if kind.draws != "step":
+            images = images.map(transform, tf.data.AUTOTUNE)
+        else:
+            images = images.map(lambda image, _: to_grey(image), tf.data.AUTOTUNE)
+        return images.batch(batch_size)
+
+    def redraw(step: tf.Tensor, grey: tf.Tensor) -> tf.Tensor:
+        return kind.apply(grey, tf.random.fold_in(draw_seed, step))
+
+    first_epoch, skipped = divmod(start_step, steps)
+    batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch_batches).skip(skipped)
+    if kind.draws == "step":
+        batches = batches.enumerate(start_step).map(redraw, tf.data.AUTOTUNE)
+    return _finish(batches)
+
+
+def _stream_transform(split: StreamSplit, kind: Binarization, seed: tf.Tensor):
+    """Returns a function of (image, id) that gives the image's pixels.
+
+    The draw's seed is a function of the image's id, so that it is the same in
+    whatever order the images are read.
+    """
+    root = derive_seed(seed, f"binarization/{split.name}")
+
+    def transform(image: tf.Tensor, identity: tf.Tensor) -> tf.Tensor:
+        if kind.draws == "never":
+            return kind.apply(to_grey(image), None)
+        return kind.apply(to_grey(image), tf.random.fold_in(root, identity))
+
+    return transform
+
+
+def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = True
+    return batches.with_options(options).prefetch(_PREFETCH)

@@ -1,0 +1,122 @@
+"""The data sets by name, and `load`, which reads one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tfvae.data.digits import load_digits
+from tfvae.data.division import check_validation_size
+from tfvae.data.folder import load_folder
+from tfvae.data.idx import load_idx
+from tfvae.data.images import check_image_size
+from tfvae.data.npz import load_npz
+from tfvae.data.request import Request
+from tfvae.data.splits import ImageData
+from tfvae.data.tfds_source import is_tfds_name, load_tfds
+from tfvae.types import InputError
+
+MEMORY_LIMIT = 2 << 30
+
+
+class DatasetEntry(NamedTuple):
+    """A data set, or a kind of data set.
+
+    Attributes:
+        description: One line for the command line and the README.
+        load: Reads it.
+    """
+
+    description: str
+    load: Callable[[Request], ImageData]
+
+
+DATASETS: dict[str, DatasetEntry] = {
+    "digits": DatasetEntry(
+        "1,797 handwritten digits, 8 x 8, from scikit-learn; no download", load_digits
+    ),
+    "mnist": DatasetEntry("70,000 handwritten digits, 28 x 28", load_tfds),
+    "fashion_mnist": DatasetEntry("70,000 pieces of clothing, 28 x 28", load_tfds),
+    "kmnist": DatasetEntry("70,000 cursive Japanese characters, 28 x 28", load_tfds),
+    "omniglot": DatasetEntry(
+        "32,460 characters of 50 alphabets, made 28 x 28 with strokes as 1", load_tfds
+    ),
+    "folder:PATH": DatasetEntry("image files below a folder", load_folder),
+    "npz:PATH": DatasetEntry("arrays of a .npz file: x_train, x_test", load_npz),
+    "idx:PATH": DatasetEntry("a folder with four MNIST-style IDX files", load_idx),
+}
+"""Data sets by name; a name with a colon is a kind, and takes a path after it."""
+
+
+def load(
+    name: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+    image_size: tuple[int, int] | None = None,
+    validation_size: int | None = None,
+    split_seed: int = 0,
+    *,
+    memory_limit: int = MEMORY_LIMIT,
+) -> ImageData:
+    """Loads a data set and divides it into train, validation and test.
+
+    Where the source has no test split, 20 % of it is held out; where it has no
+    validation split, one is taken from the training images. Both are taken by a
+    permutation with seed `split_seed`.
+
+    Args:
+        name: A name in `DATASETS`: "digits", "mnist", "folder:PATH"; any other name is
+            tried as a TFDS image data set.
+        data_dir: TFDS' folder of prepared data; None for TFDS' default.
+        manual_dir: A folder with the original files, for TFDS to prepare them without
+            a network.
+        image_size: (height, width) to resize the images to.
+        validation_size: Number of validation images; None for one in twelve of the
+            training images (digits: 10 % of all), 0 for no validation split.
+        split_seed: Seed of the permutation that makes the splits.
+        memory_limit: Bytes; a TFDS data set whose images take more is read from disk
+            as it is used.
+
+    Raises:
+        InputError: There is no such data set, or it cannot be used as asked.
+    """
+    if not isinstance(name, str) or not name:
+        raise _unknown(name)
+    if isinstance(split_seed, bool) or not isinstance(split_seed, int):
+        raise InputError(
+            f"split_seed {split_seed!r} is not usable; give an int (--split-seed)"
+        )
+    request = Request(
+        name=name,
+        data_dir=None if data_dir is None else os.fspath(data_dir),
+        manual_dir=None if manual_dir is None else os.fspath(manual_dir),
+        image_size=check_image_size(image_size),
+        validation_size=check_validation_size(validation_size),
+        split_seed=split_seed,
+        memory_limit=memory_limit,
+    )
+    prefix = name.split(":", 1)[0] + ":PATH"
+    if ":" in name and prefix in DATASETS and name != prefix:
+        return DATASETS[prefix].load(request)
+    if name in DATASETS:
+        return DATASETS[name].load(request)
+    return _load_other(request)
+
+
+def _load_other(request: Request) -> ImageData:
+    if not is_tfds_name(request.name):
+        raise _unknown(request.name)
+    import tensorflow_datasets as tfds
+
+    try:
+        return load_tfds(request)
+    except tfds.core.DatasetNotFoundError as error:
+        raise _unknown(request.name) from error
+
+
+def _unknown(name: object) -> InputError:
+    return InputError(
+        f"unknown data set {name!r}; choose one of {', '.join(DATASETS)}, or name an "
+        "image data set of TFDS"
+    )

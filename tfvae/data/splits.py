@@ -1,0 +1,216 @@
+"""What a data set is once it is loaded: splits of images and their provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple, Union
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.data.images import to_grey
+from tfvae.types import InputError
+
+MEAN_IMAGES = 10_000
+_CHUNK = 1_000
+
+
+class ArraySplit:
+    """Images in memory.
+
+    Attributes:
+        name: "train", "validation" or "test".
+        images: [N, H, W, C], uint8, or float32 in [0, 1]; read-only.
+        labels: [N] int64, or None; read-only.
+    """
+
+    def __init__(
+        self, name: str, images: np.ndarray, labels: np.ndarray | None = None
+    ) -> None:
+        if images.ndim != 4 or images.dtype not in (np.uint8, np.float32):
+            raise InputError(
+                f"the {name} images have shape {images.shape} and dtype "
+                f"{images.dtype}; give [N, H, W, C] in uint8 or float32"
+            )
+        if len(images) == 0 or 0 in images.shape:
+            raise InputError(
+                f"the {name} split has no images (shape {images.shape}); "
+                "give at least one"
+            )
+        if labels is not None and labels.shape != (len(images),):
+            raise InputError(
+                f"the {name} split has {len(images)} images and labels of shape "
+                f"{labels.shape}; give one label an image"
+            )
+        self.name = name
+        self.images = _read_only(images)
+        self.labels = (
+            None if labels is None else _read_only(labels.astype(np.int64, copy=False))
+        )
+        self._tensor: tf.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        return f"ArraySplit({self.name!r}, {len(self)} images of {self.image_shape})"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        return tuple(int(n) for n in self.images.shape[1:])
+
+    def tensor(self) -> tf.Tensor:
+        """The images as one tensor [N, H, W, C] in the host's memory."""
+        if self._tensor is None:
+            with tf.init_scope(), tf.device("CPU:0"):
+                self._tensor = tf.constant(self.images)
+        return self._tensor
+
+    def mean_image(self) -> np.ndarray:
+        """The mean over all images: float32 [H, W, C] in [0, 1]."""
+        total = np.zeros(self.image_shape, np.float64)
+        for start in range(0, len(self), _CHUNK):  # bounds the float64 copy
+            total += self.images[start : start + _CHUNK].sum(axis=0, dtype=np.float64)
+        scale = 255.0 if self.images.dtype == np.uint8 else 1.0
+        return (total / (len(self) * scale)).astype(np.float32)
+
+    def first(self, n: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """The first `n` images (fewer where there are fewer) and their labels.
+
+        Returns:
+            Float32 grey values in [0, 1], [n, H, W, C], and int64 [n] or None.
+        """
+        check_count("n", n)
+        grey = to_grey(tf.constant(self.images[:n])).numpy()
+        return grey, None if self.labels is None else self.labels[:n]
+
+
+class StreamSplit:
+    """Images that are read from disk as they are used, never all at once.
+
+    Attributes:
+        name: "train", "validation" or "test".
+        image_shape: (H, W, C).
+        labels: None; a stream has no labels.
+    """
+
+    labels = None
+
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        image_shape: tuple[int, int, int],
+        read: Callable[[tf.Tensor | None], tf.data.Dataset],
+    ) -> None:
+        """Makes a split of a reader.
+
+        Args:
+            name: The split's name.
+            size: How many images there are.
+            image_shape: (H, W, C).
+            read: Takes None (in order) or an integer seed of shape [2] (shuffled)
+                and returns a data set of (image [H, W, C], id), the id being an
+                int64 that stays with the image in whatever order it is read.
+        """
+        if size < 1:
+            raise InputError(f"the {name} split has no images; give at least one")
+        self.name = name
+        self.image_shape = tuple(image_shape)
+        self.read = read
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __repr__(self) -> str:
+        return f"StreamSplit({self.name!r}, {len(self)} images of {self.image_shape})"
+
+    def mean_image(self) -> np.ndarray:
+        """The mean over the first 10,000 images: float32 [H, W, C] in [0, 1]."""
+        total, count = np.zeros(self.image_shape, np.float64), 0
+        images = self.read(None).take(MEAN_IMAGES).map(lambda image, _: image)
+        for batch in images.batch(_CHUNK):
+            total += to_grey(batch).numpy().sum(axis=0, dtype=np.float64)
+            count += len(batch)
+        return (total / count).astype(np.float32)
+
+    def first(self, n: int) -> tuple[np.ndarray, None]:
+        """The first `n` images (fewer where there are fewer), and None.
+
+        Returns:
+            Float32 grey values in [0, 1], [n, H, W, C], and None for the labels.
+        """
+        check_count("n", n)
+        images = self.read(None).take(n).map(lambda image, _: to_grey(image))
+        return np.stack([image.numpy() for image in images]), None
+
+
+Split = Union[ArraySplit, StreamSplit]
+
+
+class ImageData(NamedTuple):
+    """A loaded data set.
+
+    Attributes:
+        train: What is trained on.
+        validation: What models are chosen by; None if it was switched off.
+        test: What the final number is computed on.
+        image_shape: (H, W, C), the same in all splits.
+        provenance: Where the images come from, how each split was made, sizes and
+            preprocessing; `json.dumps` takes it.
+    """
+
+    train: Split
+    validation: Split | None
+    test: Split
+    image_shape: tuple[int, int, int]
+    provenance: dict[str, Any]
+
+
+def image_data(
+    train: Split, validation: Split | None, test: Split, provenance: dict[str, Any]
+) -> ImageData:
+    """Returns the splits as one data set, with their sizes in its provenance.
+
+    Raises:
+        InputError: The splits' images differ in shape.
+    """
+    splits = [s for s in (train, validation, test) if s is not None]
+    for split in splits:
+        if split.image_shape != train.image_shape:
+            raise InputError(
+                f"the {split.name} images have shape {split.image_shape} and the train "
+                f"images {train.image_shape}; give image_size (--image-size), and the "
+                "same number of channels"
+            )
+    record = {
+        **provenance,
+        "image_shape": list(train.image_shape),
+        "sizes": {split.name: len(split) for split in splits},
+    }
+    json.dumps(record)
+    return ImageData(train, validation, test, train.image_shape, record)
+
+
+def check_count(name: str, value: object) -> int:
+    """Returns `value` if it is an int of at least 1.
+
+    Raises:
+        InputError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        option = name.replace("_", "-")
+        raise InputError(
+            f"{name} {value!r} is not usable; give an integer of at least 1 "
+            f"(--{option})"
+        )
+    return int(value)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array = np.ascontiguousarray(array).view()
+    array.flags.writeable = False
+    return array

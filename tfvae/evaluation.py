@@ -1,0 +1,187 @@
+"""How good a model is: bounds on log p(x) over a data set, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.metrics import bits_per_dim
+from tfvae.models import VAE
+from tfvae.seeds import derive_seed
+from tfvae.types import InputError, Seed
+
+# Numbers in the largest tensor of one chunk: 16 Mi float32 are 64 MiB.
+_CHUNK_ELEMENTS = 1 << 24
+
+
+class ImageScores(NamedTuple):
+    """Scores of single images, float64 [N], in nats.
+
+    Attributes:
+        log_likelihood: L_K = log mean_s w_s over K samples, a lower bound on log p(x).
+        elbo: mean_s log w_s.
+        distortion: -mean_s log p(x|z_s).
+        rate: mean_s log q(z_s|x) - log p(z_s).
+        ess: The effective sample size, between 1 and K.
+    """
+
+    log_likelihood: np.ndarray
+    elbo: np.ndarray
+    distortion: np.ndarray
+    rate: np.ndarray
+    ess: np.ndarray
+
+
+class _Sums(NamedTuple):
+    """Running sums over samples, float64 [B]; the weights are relative to exp(top)."""
+
+    top: tf.Tensor
+    weights: tf.Tensor
+    squared_weights: tf.Tensor
+    log_likelihood: tf.Tensor
+    rate: tf.Tensor
+
+
+def score_images(
+    vae: VAE,
+    batches: Iterable[tf.Tensor],
+    num_samples: int,
+    chunk_size: int | None = None,
+    seed: Seed = 0,
+    progress: Callable[[int], None] | None = None,
+) -> ImageScores:
+    """Scores every image with `num_samples` samples of z.
+
+    Samples are drawn `chunk_size` at a time and their weights kept as a running
+    log-sum-exp, so memory does not grow with `num_samples`.
+
+    Args:
+        vae: The model.
+        batches: Of images [B, *image_shape].
+        num_samples: K.
+        chunk_size: Samples at a time; None: what fits into about 64 MiB a tensor. The
+            draws, not their distribution, depend on it and on the batch size.
+        seed: Of the draws.
+        progress: Called after each batch with the number of images scored so far.
+
+    Raises:
+        InputError: `num_samples` or `chunk_size` is not an int of 1 or more, or there
+            are no images.
+    """
+    for name, value in (("num_samples", num_samples), ("chunk_size", chunk_size)):
+        if name == "chunk_size" and value is None:
+            continue
+        if type(value) is not int or value < 1:
+            raise InputError(
+                f"{name} {value!r} is not usable; give an int of 1 or more"
+            )
+    add_chunk = _make_add_chunk(vae)
+    scores, seen = [], 0
+    for index, x in enumerate(batches):
+        x = tf.convert_to_tensor(x)
+        chunk = chunk_size or _default_chunk_size(x.shape)
+        sums = _no_samples(int(x.shape[0]))
+        for number, start in enumerate(range(0, num_samples, chunk)):
+            size = min(chunk, num_samples - start)
+            chunk_seed = derive_seed(seed, "evaluation", index, number)
+            sums = add_chunk(x, size, chunk_seed, sums)
+        scores.append(_scores(sums, num_samples))
+        seen += int(x.shape[0])
+        if progress is not None:
+            progress(seen)
+    if not scores:
+        raise InputError("there are no images to score; give at least one batch")
+    return ImageScores(*map(np.concatenate, zip(*scores, strict=True)))
+
+
+def estimate_log_likelihood(
+    vae: VAE,
+    batches: Iterable[tf.Tensor],
+    num_samples: int,
+    chunk_size: int | None = None,
+    seed: Seed = 0,
+) -> np.ndarray:
+    """Returns L_K of each image, [N], in nats: see `score_images`."""
+    return score_images(vae, batches, num_samples, chunk_size, seed).log_likelihood
+
+
+def summarise(
+    scores: ImageScores, image_shape: tuple[int, ...]
+) -> dict[str, dict[str, float]]:
+    """Returns mean and standard error over the images, in nats and bits per dimension.
+
+    Args:
+        scores: Of the images.
+        image_shape: (H, W, C).
+
+    Returns:
+        For each field of `scores`, `mean` and `standard_error`; for those in nats also
+        `bits_per_dim` and its error. `log_likelihood` and `elbo` are log-likelihoods
+        (higher is better), while their bits count the negative (lower is better).
+    """
+    summary: dict[str, dict[str, float]] = {}
+    for name, values in scores._asdict().items():
+        mean = float(np.mean(values))
+        error = _standard_error(values)
+        summary[name] = {"mean": mean, "standard_error": error}
+        if name != "ess":
+            sign = -1.0 if name in ("log_likelihood", "elbo") else 1.0
+            summary[name]["bits_per_dim"] = bits_per_dim(sign * mean, image_shape)
+            summary[name]["bits_per_dim_standard_error"] = bits_per_dim(
+                error, image_shape
+            )
+    return summary
+
+
+def _make_add_chunk(vae: VAE) -> Callable[..., _Sums]:
+    @tf.function(reduce_retracing=True)
+    def add_chunk(x: tf.Tensor, size: int, seed: tf.Tensor, sums: _Sums) -> _Sums:
+        terms = vae.log_weight_terms(x, size, seed)
+        log_weights = tf.cast(terms.log_weights(), tf.float64)  # [S, B]
+        top = tf.maximum(sums.top, tf.reduce_max(log_weights, axis=0))  # [B]
+        kept = tf.exp(sums.top - top)
+        weights = tf.exp(log_weights - top)
+        return _Sums(
+            top,
+            kept * sums.weights + tf.reduce_sum(weights, axis=0),
+            kept**2 * sums.squared_weights + tf.reduce_sum(weights**2, axis=0),
+            sums.log_likelihood + _sum64(terms.log_likelihood),
+            sums.rate + _sum64(terms.rate),
+        )
+
+    return add_chunk
+
+
+def _sum64(values: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(values, tf.float64), axis=0)
+
+
+def _no_samples(size: int) -> _Sums:
+    zeros = tf.zeros([size], tf.float64)
+    return _Sums(zeros - math.inf, zeros, zeros, zeros, zeros)
+
+
+def _scores(sums: _Sums, num_samples: int) -> ImageScores:
+    top, weights, squares, log_likelihood, rate = (part.numpy() for part in sums)
+    return ImageScores(
+        log_likelihood=top + np.log(weights / num_samples),
+        elbo=(log_likelihood - rate) / num_samples,
+        distortion=-log_likelihood / num_samples,
+        rate=rate / num_samples,
+        ess=weights**2 / squares,
+    )
+
+
+def _default_chunk_size(shape: Any) -> int:
+    return max(1, _CHUNK_ELEMENTS // max(1, math.prod(shape)))
+
+
+def _standard_error(values: np.ndarray) -> float:
+    """Of the mean; NaN for a single image, which says nothing of its spread."""
+    if len(values) < 2:
+        return math.nan
+    return float(np.std(values, ddof=1) / math.sqrt(len(values)))

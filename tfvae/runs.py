@@ -1,0 +1,269 @@
+"""The folder of one run: what lies where, and whose it is."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import json
+import os
+import platform
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+import tfvae.data
+from tfvae.config import Config
+from tfvae.files import write_json
+from tfvae.models import VAE
+from tfvae.types import InputError
+from tfvae.version import __version__
+
+# Evaluation data, and 'fixed' training data, are one draw that all runs share, so that
+# runs with different seeds are scored on the same images.
+BINARIZATION_SEED = 0
+
+_PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
+
+
+class RunFolder(NamedTuple):
+    """Paths of a run's files; making one touches nothing."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration, the versions and how the data was split, as JSON."""
+        return self.path / "config.json"
+
+    @property
+    def model(self) -> Path:
+        """The model with its optimizer: `keras.models.load_model` reads it."""
+        return self.path / "model.keras"
+
+    @property
+    def history(self) -> Path:
+        """One line an epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """The last epoch's numbers, as JSON."""
+        return self.path / "metrics.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """What `tfvae evaluate` found, as JSON."""
+        return self.path / "evaluation.json"
+
+    @property
+    def logs(self) -> Path:
+        """TensorBoard's event files."""
+        return self.path / "logs"
+
+    @property
+    def pictures(self) -> Path:
+        """What `tfvae plot` drew."""
+        return self.path / "pictures"
+
+
+class RunRecord(NamedTuple):
+    """What `config.json` holds.
+
+    Attributes:
+        config: Every setting.
+        data: The provenance of the data, with sizes and splits.
+        versions: Of Python and the packages that computed the run.
+    """
+
+    config: Config
+    data: dict[str, Any]
+    versions: dict[str, str]
+
+
+class Run(NamedTuple):
+    """A run read back from its folder."""
+
+    folder: RunFolder
+    record: RunRecord
+    vae: VAE
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of what computes here."""
+    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"tfvae": __version__, "python": platform.python_version(), **packages}
+
+
+def check_workdir(workdir: str | os.PathLike) -> RunFolder:
+    """Returns the folder of a run that begins or goes on there; writes nothing.
+
+    Raises:
+        InputError: The path is a file, cannot be written to, or holds something else
+            than a run.
+    """
+    path = Path(workdir)
+    folder = RunFolder(path)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"workdir {str(path)!r} is a file; give a folder's path")
+    parent = path
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(
+            f"workdir {str(path)!r} cannot be written to; give another, or change the "
+            f"permissions of {str(parent)!r}"
+        )
+    if path.exists() and not folder.config.exists() and any(path.iterdir()):
+        raise InputError(
+            f"workdir {str(path)!r} holds files and no run (no config.json); give a "
+            "new or empty folder"
+        )
+    return folder
+
+
+def write_record(folder: RunFolder, record: RunRecord) -> None:
+    """Writes `config.json`."""
+    content = {
+        "config": record.config.to_dict(),
+        "data": record.data,
+        "versions": record.versions,
+    }
+    write_json(folder.config, content)
+
+
+def read_record(folder: RunFolder) -> RunRecord:
+    """Reads `config.json`.
+
+    Raises:
+        InputError: There is none, or it is damaged.
+    """
+    content = read_json(folder.config, "run", "make one with: tfvae train RECIPE")
+    if not isinstance(content, dict) or not {"config", "data"} <= content.keys():
+        raise InputError(
+            f"{str(folder.config)!r} is no run's configuration: it lacks 'config' or "
+            "'data'; restore the file, or use another workdir"
+        )
+    try:
+        config = Config.from_dict(content["config"])
+    except InputError as error:
+        raise InputError(f"{str(folder.config)!r}: {error}") from error
+    return RunRecord(config, content["data"], content.get("versions", {}))
+
+
+def read_json(path: Path, what: str, advice: str) -> Any:
+    """Reads a JSON file of a run.
+
+    Raises:
+        InputError: It is missing or damaged; `what` and `advice` say what to do.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"{str(path.parent)!r} holds no {what} (no {path.name}); {advice}"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{str(path)!r} cannot be read ({reason}); restore the file, or use "
+            "another workdir"
+        ) from error
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Returns the lines of `history.csv`, one an epoch; none if there is no file.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                {name: float(value) for name, value in row.items() if value != ""}
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{str(path)!r} cannot be read ({error}); restore the file, or use another "
+            "workdir"
+        ) from error
+
+
+def load_data(config: Config) -> tfvae.data.ImageData:
+    """Loads the data set that a configuration names.
+
+    Raises:
+        InputError: The data cannot be had or used.
+    """
+    return tfvae.data.load(
+        config.dataset,
+        data_dir=config.data_dir,
+        manual_dir=config.manual_dir,
+        image_size=config.image_size,
+        validation_size=config.validation_size,
+    )
+
+
+def evaluation_batches(
+    config: Config, split: tfvae.data.Split, batch_size: int, limit: int | None = None
+) -> tf.data.Dataset:
+    """Returns a split's images in order, binarised as in the run, one shared draw."""
+    return tfvae.data.evaluation_batches(
+        split,
+        batch_size,
+        binarization=config.binarization,
+        seed=BINARIZATION_SEED,
+        limit=limit,
+    )
+
+
+def meaning(config: Config) -> str:
+    """Returns what a run's bounds are bounds on, in words."""
+    if config.grey_targets:
+        return "the expected log-likelihood of a binarised image (grey targets)"
+    if config.latent == "bin_concrete":
+        return "log p(x) of the relaxed model, and not of its discrete twin"
+    return "log p(x)"
+
+
+def load_run(workdir: str | os.PathLike) -> Run:
+    """Reads a run's configuration and model.
+
+    Raises:
+        InputError: There is no run, it has no model yet, or a file is damaged.
+    """
+    folder = _existing(workdir)
+    record = read_record(folder)
+    if not folder.model.exists():
+        raise InputError(
+            f"{str(folder.path)!r} holds no model yet (no {folder.model.name}); train "
+            "it first with: tfvae train"
+        )
+    try:
+        vae = keras.models.load_model(folder.model)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise damaged_model(folder, error) from error
+    return Run(folder, record, vae)
+
+
+def damaged_model(folder: RunFolder, error: Exception) -> InputError:
+    """Returns the error to raise when a run's model cannot be read."""
+    return InputError(
+        f"{str(folder.model)!r} is damaged or of another model "
+        f"({str(error).splitlines()[0]:.100}); restore it, or use another workdir"
+    )
+
+
+def _existing(workdir: str | os.PathLike) -> RunFolder:
+    folder = RunFolder(Path(workdir))
+    if not folder.path.is_dir():
+        raise InputError(
+            f"{str(folder.path)!r} is not a folder; make a run with: tfvae train "
+            f"RECIPE --workdir {folder.path}"
+        )
+    return folder
