@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfvae.metrics import bits_per_dim
 from tfvae.models import VAE
+from tfvae.require import require_int
 from tfvae.seeds import derive_seed
 from tfvae.types import InputError, Seed
 
@@ -72,13 +73,9 @@ def score_images(
         InputError: `num_samples` or `chunk_size` is not an int of 1 or more, or there
             are no images.
     """
-    for name, value in (("num_samples", num_samples), ("chunk_size", chunk_size)):
-        if name == "chunk_size" and value is None:
-            continue
-        if type(value) is not int or value < 1:
-            raise InputError(
-                f"{name} {value!r} is not usable; give an int of 1 or more"
-            )
+    num_samples = require_int("num_samples", num_samples)
+    if chunk_size is not None:
+        chunk_size = require_int("chunk_size", chunk_size)
     add_chunk = _make_add_chunk(vae)
     scores, seen = [], 0
     for index, x in enumerate(batches):

@@ -7,7 +7,6 @@ Keras' float type (float32), whatever the dtype policy of the network before it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -15,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.require import require_number
 from tfvae.types import InputError
 
 tfd = tfp.distributions
@@ -39,7 +39,8 @@ class DistributionHead(keras.layers.Layer):
     exact_binary: bool = False
 
     def __init__(self, event_shape: Sequence[int], **kwargs) -> None:
-        kwargs.setdefault("dtype", keras.config.floatx())
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = keras.config.floatx()
         super().__init__(**kwargs)
         self.event_shape = tuple(int(size) for size in event_shape)
         if not self.event_shape or min(self.event_shape) < 1:
@@ -163,12 +164,12 @@ class FixedScaleNormalHead(DistributionHead):
         self, event_shape: Sequence[int], scale: float = 1.0, **kwargs
     ) -> None:
         super().__init__(event_shape, **kwargs)
-        self.scale = require_positive("scale", scale)
+        self.scale = require_number("scale", scale)
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Logit of the location [..., *event_shape] -> Normal."""
         loc = tf.sigmoid(params)
-        return tfd.Normal(loc, tf.cast(self.scale, loc.dtype))
+        return tfd.Normal(loc, tf.constant(self.scale, loc.dtype))
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """The logit of the mean, clipped to [0.001, 0.999]."""
@@ -212,12 +213,9 @@ class BinConcreteHead(DistributionHead):
         self, event_shape: Sequence[int], temperature: float = 0.5, **kwargs
     ) -> None:
         super().__init__(event_shape, **kwargs)
-        self.initial_temperature = require_positive("temperature", temperature)
-        self.temperature = self.add_weight(
-            name="temperature",
-            shape=(),
-            initializer=keras.initializers.Constant(self.initial_temperature),
-            trainable=False,
+        self.initial_temperature = require_number("temperature", temperature)
+        self.temperature = constant_weight(
+            self, "temperature", self.initial_temperature
         )
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
@@ -247,15 +245,13 @@ HEADS: Mapping[str, type[DistributionHead]] = {
 }
 
 
-def require_positive(name: str, value: float) -> float:
-    """Returns `value` as a float.
-
-    Raises:
-        InputError: It is not a finite number above 0.
-    """
-    if isinstance(value, (int, float, np.number)) and 0 < value < math.inf:
-        return float(value)
-    raise InputError(f"{name} {value!r} is not usable; give a finite number above 0")
+def constant_weight(
+    layer: keras.layers.Layer, name: str, value: float
+) -> keras.Variable:
+    """Adds a scalar weight that training leaves alone."""
+    weight = layer.add_weight(name=name, shape=(), trainable=False)
+    weight.assign(value)  # an initializer would round a float64 to float32
+    return weight
 
 
 def _clipped_logit(mean: np.ndarray) -> np.ndarray:

@@ -17,9 +17,9 @@ from tfvae.heads import (
     DistributionHead,
     LogisticHead,
     NormalHead,
-    require_positive,
+    constant_weight,
 )
-from tfvae.types import InputError
+from tfvae.require import require_int, require_number
 
 tfd = tfp.distributions
 
@@ -41,13 +41,10 @@ class Latent(keras.layers.Layer):
     prior_temperature: keras.Variable | None = None
 
     def __init__(self, latent_size: int, **kwargs) -> None:
-        kwargs.setdefault("dtype", keras.config.floatx())
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = keras.config.floatx()
         super().__init__(**kwargs)
-        if not isinstance(latent_size, int) or latent_size < 1:
-            raise InputError(
-                f"latent_size {latent_size!r} is not usable; give an int of 1 or more"
-            )
-        self.latent_size = latent_size
+        self.latent_size = require_int("latent_size", latent_size)
         self.built = True
 
     def posterior_head(self) -> DistributionHead:
@@ -119,15 +116,12 @@ class BinConcreteLatent(Latent):
         **kwargs,
     ) -> None:
         super().__init__(latent_size, **kwargs)
-        self.initial_temperature = require_positive("temperature", temperature)
-        self.initial_prior_temperature = require_positive(
+        self.initial_temperature = require_number("temperature", temperature)
+        self.initial_prior_temperature = require_number(
             "prior_temperature", prior_temperature
         )
-        self.prior_temperature = self.add_weight(
-            name="prior_temperature",
-            shape=(),
-            initializer=keras.initializers.Constant(self.initial_prior_temperature),
-            trainable=False,
+        self.prior_temperature = constant_weight(
+            self, "prior_temperature", self.initial_prior_temperature
         )
 
     def posterior_head(self) -> BinConcreteHead:

@@ -46,6 +46,10 @@ class LogWeightTerms(NamedTuple):
             return self.log_posterior - self.log_prior
         return tf.broadcast_to(self.analytic_rate, tf.shape(self.log_likelihood))
 
+    def sampled_log_weights(self) -> tf.Tensor:
+        """[S, B] log p(x, z_s) - log q(z_s|x), the importance weights' logarithms."""
+        return self._replace(analytic_rate=None).log_weights()
+
     def log_weights(self, kl_weight: float | tf.Tensor = 1.0) -> tf.Tensor:
         """[S, B] log-weights; with another `kl_weight` than 1 they are no bound's."""
         return self.log_likelihood - kl_weight * self.rate

@@ -11,6 +11,7 @@ import keras
 from tfvae import pictures
 from tfvae.evaluation import score_images, summarise
 from tfvae.files import replacing, write_json
+from tfvae.require import require_int
 from tfvae.runs import (
     BINARIZATION_SEED,
     Run,
@@ -53,9 +54,9 @@ def evaluate_run(
     Raises:
         InputError: There is no such run or split, or a number is out of range.
     """
-    for name, value in (("batch_size", batch_size), ("limit", limit or 1)):
-        if type(value) is not int or value < 1:
-            raise InputError(f"{name} {value!r} is not usable; give an int above 0")
+    batch_size = require_int("batch_size", batch_size)
+    if limit is not None:
+        limit = require_int("limit", limit)
     run = load_run(workdir)
     config = run.record.config
     images = _split(run, split)

@@ -19,7 +19,9 @@ def import_tensorflow() -> None:
     Raises:
         ImportError: Keras runs on another backend than TensorFlow.
     """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow" and "keras" not in sys.modules:
+        raise _wrong_backend(backend)
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
         importlib.import_module("tensorflow")
     else:
@@ -27,11 +29,14 @@ def import_tensorflow() -> None:
         _import_with_stderr_aside("tensorflow")
     keras = importlib.import_module("keras")
     if keras.backend.backend() != "tensorflow":
-        raise ImportError(
-            f"tfvae needs Keras on TensorFlow, and Keras runs on "
-            f"{keras.backend.backend()!r}; set the environment variable "
-            "KERAS_BACKEND=tensorflow before Keras is imported"
-        )
+        raise _wrong_backend(keras.backend.backend())
+
+
+def _wrong_backend(name: str) -> ImportError:
+    return ImportError(
+        f"tfvae needs Keras on TensorFlow, and Keras is to run on {name!r}; set the "
+        "environment variable KERAS_BACKEND=tensorflow before Keras is imported"
+    )
 
 
 def _import_with_stderr_aside(name: str) -> None:

@@ -44,7 +44,7 @@ class Sizes(NamedTuple):
 
 
 def permutation(size: int, seed: int) -> np.ndarray:
-    """Returns a permutation of range(size), a function of (size, seed): int64 [size]."""
+    """Returns a permutation of range(size), int64 [size], that the seed decides."""
     with tf.device("CPU:0"):
         keys = tf.random.stateless_uniform(
             [size], derive_seed(seed, "split"), None, None, tf.int64
@@ -151,7 +151,8 @@ def divide(
             chosen = order[start : start + size]
             made[split] = ArraySplit(split, *parts["train"].rows(chosen))
             record[split] = (
-                f"train[{start}:{start + size}] of a permutation with seed {split_seed}"
+                f"train[{start or ''}:{start + size}] of a permutation with seed "
+                f"{split_seed}"
             )
             start += size
         else:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif")
 _SUFFIXES += (".tiff",)
 _SPLITS = ("train", "validation", "test")
-_GREY_MODES = ("1", "L", "LA", "I", "F", "I;16")
+_GREY_MODES = ("1", "L", "LA", "La")
 _WIDE_MODES = ("I", "F")
 
 
@@ -110,8 +110,9 @@ def _read_all(paths: list[str], request: Request, notes: set[str]) -> np.ndarray
             check_memory(request, "the images", len(paths) * image.size)
         elif image.shape[:2] != first:
             raise InputError(
-                f"the images differ in size: {paths[0]} is {_size(first)} and {path} is "
-                f"{_size(image.shape)}; give image_size, height and width (--image-size)"
+                f"the images differ in size: {paths[0]} is {_size(first)} and {path} "
+                f"is {_size(image.shape)}; give image_size, height and width "
+                "(--image-size)"
             )
         images.append(image)
     if request.image_size is not None:
@@ -142,7 +143,8 @@ def _read(path: str, notes: set[str]) -> np.ndarray:
         raise
     except Exception as error:  # decoders fail in many ways
         raise InputError(
-            f"{path} cannot be read as an image ({one_line(error)}); repair or remove it"
+            f"{path} cannot be read as an image ({one_line(error)}); repair or remove "
+            "it"
         ) from error
 
 

@@ -42,8 +42,8 @@ def load_npz(request: Request) -> ImageData:
             parts[split] = _part(images, labels, arrays, request)
     if "train" not in parts:
         raise InputError(
-            f"{path!r} has the arrays {', '.join(arrays) or 'none'}; one named x_train, "
-            "train_images, images, x or data is wanted"
+            f"{path!r} has the arrays {', '.join(arrays) or 'none'}; one named "
+            "x_train, train_images, images, x or data is wanted"
         )
     provenance = {
         "name": "npz",

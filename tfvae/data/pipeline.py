@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import tensorflow as tf
 
 from tfvae.data.binarization import BINARIZATIONS, Binarization, bernoulli
@@ -65,7 +68,8 @@ def training_batches(
     """
     steps = steps_per_epoch(split, batch_size)
     kind = lookup(BINARIZATIONS, binarization, "binarization")
-    if isinstance(start_step, bool) or start_step != int(start_step) or start_step < 0:
+    is_int = isinstance(start_step, (int, np.integer)) and start_step is not True
+    if not is_int or start_step < 0:
         raise InputError(f"start_step {start_step!r} is not usable; give an int >= 0")
     make = _array_training if isinstance(split, ArraySplit) else _stream_training
     fixed_seed = as_seed(seed if binarization_seed is None else binarization_seed)
@@ -143,18 +147,20 @@ def _array_training(
         start = position * batch_size
         places = tf.range(start, tf.minimum(start + batch_size, size))  # [B]
         indices = tf.random.experimental.index_shuffle(
-            places, tf.random.fold_in(order_seed, epoch), size - 1
+            places, _fold(order_seed, epoch), size - 1
         )  # [B]
         chosen = tf.gather(images, indices)  # [B, H, W, C]
         if kind.draws == "step":
-            return kind.apply(to_grey(chosen), tf.random.fold_in(draw_seed, step))
+            return kind.apply(to_grey(chosen), _fold(draw_seed, step))
         return transform(chosen)
 
     counter = tf.data.Dataset.counter(start_step)
     return _finish(counter.map(batch, tf.data.AUTOTUNE))
 
 
-def _array_source(split, kind, seed, size):
+def _array_source(
+    split: ArraySplit, kind: Binarization, seed: tf.Tensor, size: int
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """Returns a tensor to read from, and what turns its rows into pixels."""
     if kind.draws == "never":
         return split.tensor(), lambda rows: kind.apply(to_grey(rows), None)
@@ -179,9 +185,7 @@ def fixed_draw(split: ArraySplit, seed: Seed, size: int | None = None) -> tf.Ten
     with tf.device("CPU:0"):
         for chunk in range(-(-size // _DRAW_CHUNK)):
             rows = split.images[chunk * _DRAW_CHUNK : (chunk + 1) * _DRAW_CHUNK]
-            drawn = bernoulli(
-                to_grey(tf.constant(rows)), tf.random.fold_in(root, chunk)
-            )
+            drawn = bernoulli(to_grey(tf.constant(rows)), _fold(root, chunk))
             chunks.append(tf.cast(drawn, tf.uint8))
         return tf.concat(chunks, axis=0)[:size]
 
@@ -200,7 +204,7 @@ def _stream_training(
     transform = _stream_transform(split, kind, fixed_seed)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        images = split.read(tf.random.fold_in(order_seed, epoch))
+        images = split.read(_fold(order_seed, epoch))
         if kind.draws != "step":
             images = images.map(transform, tf.data.AUTOTUNE)
         else:
@@ -208,7 +212,7 @@ def _stream_training(
         return images.batch(batch_size)
 
     def redraw(step: tf.Tensor, grey: tf.Tensor) -> tf.Tensor:
-        return kind.apply(grey, tf.random.fold_in(draw_seed, step))
+        return kind.apply(grey, _fold(draw_seed, step))
 
     first_epoch, skipped = divmod(start_step, steps)
     batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch_batches).skip(skipped)
@@ -217,7 +221,9 @@ def _stream_training(
     return _finish(batches)
 
 
-def _stream_transform(split: StreamSplit, kind: Binarization, seed: tf.Tensor):
+def _stream_transform(
+    split: StreamSplit, kind: Binarization, seed: tf.Tensor
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Returns a function of (image, id) that gives the image's pixels.
 
     The draw's seed is a function of the image's id, so that it is the same in
@@ -228,9 +234,14 @@ def _stream_transform(split: StreamSplit, kind: Binarization, seed: tf.Tensor):
     def transform(image: tf.Tensor, identity: tf.Tensor) -> tf.Tensor:
         if kind.draws == "never":
             return kind.apply(to_grey(image), None)
-        return kind.apply(to_grey(image), tf.random.fold_in(root, identity))
+        return kind.apply(to_grey(image), _fold(root, identity))
 
     return transform
+
+
+def _fold(seed: tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:
+    # As derive_seed does, whose part that no step changes is computed beforehand.
+    return tf.random.fold_in(seed, tf.cast(step, tf.int32))
 
 
 def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:

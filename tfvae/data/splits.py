@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -148,7 +148,7 @@ class StreamSplit:
         return np.stack([image.numpy() for image in images]), None
 
 
-Split = Union[ArraySplit, StreamSplit]
+Split = ArraySplit | StreamSplit
 
 
 class ImageData(NamedTuple):

@@ -135,8 +135,9 @@ def _image_shape(builder: Any, form: Form) -> tuple[int, int, int]:
     image = features["image"] if "image" in names else None
     if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
         raise InputError(
-            f"data set {builder.name!r} has the features {', '.join(names) or features!r}"
-            "; one named image, of 8-bit images, is wanted"
+            f"data set {builder.name!r} has the features "
+            f"{', '.join(names) or features!r}; one named image, of 8-bit images, is "
+            "wanted"
         )
     height, width, channels = image.shape
     if form.image_size is not None:
@@ -183,7 +184,8 @@ def _dataset(
         examples = builder.as_dataset(
             split=split, shuffle_files=seed is not None, read_config=config
         )
-    wanted = {"image", "label", "tfds_id"}
+    if form.transform is None and form.image_size is None:
+        return examples
 
     def to_form(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         image = example["image"]
@@ -191,8 +193,7 @@ def _dataset(
             image = form.transform(image)
         if form.image_size is not None:
             image = resize_tensor(image, form.image_size)
-        kept = {name: example[name] for name in wanted & example.keys()}
-        return kept | {"image": image}
+        return {**example, "image": image}
 
     return examples.map(to_form, tf.data.AUTOTUNE, deterministic=True)
 

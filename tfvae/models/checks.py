@@ -6,6 +6,7 @@ import keras
 
 from tfvae.latents import Latent
 from tfvae.models.conditional import ConditionalDistribution
+from tfvae.require import require_number
 from tfvae.types import InputError
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
@@ -22,15 +23,8 @@ def check_setting(
             f"{name} {value!r} has no effect: this model's latent variable has none; "
             f"leave {name} out, or use the latent 'bin_concrete'"
         )
-    if isinstance(value, Schedule):
-        return
-    low = "0 or more" if name == "kl_weight" else "above 0"
-    ok = isinstance(value, (int, float)) and 0 <= value < float("inf")
-    if not ok or (value == 0 and name != "kl_weight"):
-        raise InputError(
-            f"{name} {value!r} is not usable; give a finite number {low}, or one of "
-            "keras.optimizers.schedules"
-        )
+    if not isinstance(value, Schedule):
+        require_number(name, value, zero=name == "kl_weight")
 
 
 def check_parts(

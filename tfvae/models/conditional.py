@@ -32,7 +32,8 @@ class ConditionalDistribution(keras.Model):
     """
 
     def __init__(self, network: keras.Model, head: DistributionHead, **kwargs) -> None:
-        kwargs.setdefault("dtype", head.compute_dtype)
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = head.compute_dtype
         super().__init__(**kwargs)
         name = getattr(network, "name", network)
         if not getattr(network, "built", False) or not hasattr(network, "output_shape"):

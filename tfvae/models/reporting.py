@@ -61,7 +61,7 @@ class Report:
             "elbo": tf.reduce_mean(log_weights, axis=0),
             "distortion": -tf.reduce_mean(terms.log_likelihood, axis=0),
             "rate": tf.reduce_mean(terms.rate, axis=0),
-            "ess": effective_sample_size(log_weights),
+            "ess": effective_sample_size(terms.sampled_log_weights()),
         }
         for name, values in means.items():
             self._means[name].update_state(values, sample_weight=sample_weight)

@@ -4,42 +4,33 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.estimators import Estimate, Estimator, get_estimator, sample_terms
+from tfvae.estimators import (
+    Estimate,
+    Estimator,
+    analytic_rate,
+    get_estimator,
+)
+from tfvae.heads import constant_weight
 from tfvae.latents import Latent
-from tfvae.models.checks import Schedule, check_parts, check_setting
-from tfvae.models.conditional import ConditionalDistribution, with_parts
+from tfvae.models.checks import Schedule, check_setting
+from tfvae.models.conditional import ConditionalDistribution
+from tfvae.models.generative import LatentVariableModel
 from tfvae.models.reporting import Report, weighted_mean
 from tfvae.objectives import LogWeightTerms, Objective, get_objective
-from tfvae.seeds import derive_seed
+from tfvae.require import require_int
+from tfvae.seeds import as_seed, derive_seed
 from tfvae.types import InputError, Seed
 
 tfd = tfp.distributions
 
-IMAGE_KEY = "image"
-
-
-class Samples(NamedTuple):
-    """Draws from a trained model.
-
-    Attributes:
-        z: [n, D] Draws from the prior.
-        mean: [n, *image_shape] The mean of p(x|z) for each z.
-        draw: [n, *image_shape] One draw from p(x|z) for each z.
-    """
-
-    z: tf.Tensor
-    mean: tf.Tensor
-    draw: tf.Tensor
-
 
 @keras.saving.register_keras_serializable(package="tfvae")
-class VAE(keras.Model):
+class VAE(LatentVariableModel):
     """A variational autoencoder.
 
     Its parts say what the model is; `compile` says how it is trained, so that a model
@@ -72,77 +63,8 @@ class VAE(keras.Model):
         latent: Latent,
         **kwargs,
     ) -> None:
-        kwargs.setdefault("dtype", decoder.head.compute_dtype)
-        super().__init__(**kwargs)
-        check_parts(encoder, decoder, latent)
-        self.encoder = encoder
-        self.decoder = decoder
-        self.latent = latent
-        self.kl_weight = self.add_weight(
-            name="kl_weight", shape=(), initializer="ones", trainable=False
-        )
-        self.built = True
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """The shape of one example, (H, W, C) for images."""
-        return self.decoder.head.event_shape
-
-    # -- what the model says -----------------------------------------------------------
-
-    def encode(self, x: tf.Tensor, training: bool | None = None) -> tfd.Distribution:
-        """Returns q(z|x), batch [B], for x [B, *image_shape]."""
-        return self.encoder(self._images(x), training=training)
-
-    def decode(self, z: tf.Tensor, training: bool | None = None) -> tfd.Distribution:
-        """Returns p(x|z), batch [...], for z [..., D]."""
-        return self.decoder(self.latent.decoder_input(z), training=training)
-
-    def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns the mean of p(x|z) at the mean of q(z|x), [B, *image_shape]."""
-        return self.decode(self.encode(x).mean()).mean()
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns `reconstruct(x)`, so that Keras' `predict` works."""
-        return self.reconstruct(x)
-
-    def sample(self, num_samples: int, seed: Seed) -> Samples:
-        """Draws images from the model, the same for the same seed.
-
-        Args:
-            num_samples: How many images.
-            seed: Of the draws of z and of x.
-        """
-        if not isinstance(num_samples, int) or num_samples < 1:
-            raise InputError(f"num_samples {num_samples!r} is not an int of 1 or more")
-        z = self.latent.prior().sample(num_samples, seed=derive_seed(seed, "prior"))
-        likelihood = self.decode(z)
-        draw = likelihood.sample(seed=derive_seed(seed, "likelihood"))
-        return Samples(z, likelihood.mean(), draw)
-
-    def log_weight_terms(
-        self, x: tf.Tensor, num_samples: int, seed: Seed
-    ) -> LogWeightTerms:
-        """Draws z_s ~ q(z|x) and returns the terms of log w_s, each [S, B], in nats.
-
-        Args:
-            x: [B, *image_shape].
-            num_samples: S.
-            seed: Of the draws.
-        """
-        x = self._images(x)
-        seed = derive_seed(seed, "posterior")
-        log_joint = functools.partial(self._log_joint, x, training=False)
-        posterior, prior = self.encode(x), self.latent.prior()
-        return sample_terms(posterior, prior, log_joint, num_samples, seed)
-
-    def _log_joint(
-        self, x: tf.Tensor, z: tf.Tensor, training: bool
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        likelihood = self.decode(z, training=training)
-        return likelihood.log_prob(x), self.latent.prior().log_prob(z)
-
-    # -- how it is trained -------------------------------------------------------------
+        super().__init__(encoder, decoder, latent, **kwargs)
+        self.kl_weight = constant_weight(self, "kl_weight", 1.0)
 
     def compile(
         self,
@@ -174,7 +96,8 @@ class VAE(keras.Model):
             kl_weight: The factor of the rate in the loss. Only 1 makes a bound.
             temperature: Of a posterior that has one; None leaves it as it is.
             prior_temperature: Of a prior that has one; None leaves it as it is.
-            seed: The root of every draw in training and evaluation.
+            seed: The root of every draw in training and evaluation. TensorFlow draws
+                other numbers from it with XLA than without.
             run_eagerly: As in Keras.
             steps_per_execution: As in Keras.
             jit_compile: As in Keras: XLA.
@@ -184,10 +107,8 @@ class VAE(keras.Model):
             InputError: A value is out of range, or would have no effect.
         """
         objective, estimator = get_objective(objective), get_estimator(estimator)
-        if not isinstance(num_samples, int) or num_samples < 1:
-            raise InputError(
-                f"num_samples {num_samples!r} is not usable; give an int of 1 or more"
-            )
+        num_samples = require_int("num_samples", num_samples)
+        as_seed(seed)  # refuses now what no step could use
         settings = {
             "kl_weight": (self.kl_weight, kl_weight),
             "temperature": (
@@ -198,6 +119,9 @@ class VAE(keras.Model):
         }
         for name, (weight, value) in settings.items():
             check_setting(name, weight, value)
+        if objective.analytic_kl:  # refuses now what has no closed form
+            blank = tf.zeros([1, *self.image_shape], self.compute_dtype)
+            analytic_rate(self.encode(blank, training=False), self.latent.prior())
         optimizer = keras.optimizers.get(optimizer)
         if auto_scale_loss and self._has_float16_network():
             optimizer = _loss_scaled(optimizer)
@@ -209,10 +133,6 @@ class VAE(keras.Model):
         )
         self.objective, self.estimator = objective, estimator
         self.num_samples, self.seed = num_samples, seed
-        if objective.analytic_kl:  # refuses now what has no closed form
-            self._estimate(
-                tf.zeros([1, *self.image_shape], self.compute_dtype), 0, True
-            )
         self._set_schedules(settings)
         self._report = Report(self._schedules)
         self._compile_arguments = dict(
@@ -234,6 +154,24 @@ class VAE(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         """The trackers of what `fit` and `evaluate` report."""
         return self._report.metrics if self.compiled else []
+
+    def fit(self, x=None, *args, **kwargs) -> keras.callbacks.History:
+        """Keras' `fit`, which see.
+
+        Raises:
+            InputError: `x` is a data set that never ends, as `training_batches` gives,
+                and no `steps_per_epoch` is given; or it is an array of values that the
+                likelihood has no probability for.
+        """
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # else Keras warns that it cannot
+            endless = x.cardinality() == tf.data.INFINITE_CARDINALITY
+            if endless and kwargs.get("steps_per_epoch") is None:
+                raise InputError(
+                    "fit was given a data set that never ends; give steps_per_epoch "
+                    "too, for example tfvae.data.steps_per_epoch(data.train, 100)"
+                )
+        return super().fit(x, *args, **kwargs)
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """One step of the optimizer on one batch."""
@@ -302,48 +240,10 @@ class VAE(keras.Model):
             elif value is not None:
                 weight.assign(value)
 
-    # -- what comes in -----------------------------------------------------------------
-
     def _unpack(self, data) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Returns (x, sample_weight); the batch is x, (x, y), (x, y, w) or a dict."""
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         return self._images(x), sample_weight
-
-    def _images(self, x) -> tf.Tensor:
-        if isinstance(x, Mapping):
-            if IMAGE_KEY not in x:
-                raise InputError(
-                    f"a batch is a dictionary with the keys {sorted(x)}; its images "
-                    f"must be under {IMAGE_KEY!r}"
-                )
-            x = x[IMAGE_KEY]
-        x = tf.convert_to_tensor(x)
-        if not x.dtype.is_floating:
-            raise InputError(
-                f"images have dtype {x.dtype.name}; give floats between 0 and 1, for "
-                "example tf.cast(x, tf.float32) / 255"
-            )
-        if not x.shape[1:].is_compatible_with(self.image_shape):
-            raise InputError(
-                f"images have shape {tuple(x.shape)} and the model takes "
-                f"[B, {str(self.image_shape)[1:-1]}]; change the data or the model"
-            )
-        return tf.cast(x, self.compute_dtype)
-
-    # -- how it is saved ---------------------------------------------------------------
-
-    def get_config(self) -> dict:
-        """Returns what rebuilds this model."""
-        serialize = keras.saving.serialize_keras_object
-        parts = ("encoder", "decoder", "latent")
-        config = {name: serialize(getattr(self, name)) for name in parts}
-        return {**super().get_config(), **config}
-
-    @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None) -> VAE:
-        """Rebuilds a model from `get_config`."""
-        parts = ("encoder", "decoder", "latent")
-        return cls(**with_parts(config, parts, custom_objects))
 
     def get_compile_config(self) -> dict:
         """Returns the arguments of `compile`, as Keras saves them."""
