@@ -108,7 +108,7 @@ def estimate_log_likelihood(
 
 def summarise(
     scores: ImageScores, image_shape: tuple[int, ...]
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float | None]]:
     """Returns mean and standard error over the images, in nats and bits per dimension.
 
     Args:
@@ -118,9 +118,10 @@ def summarise(
     Returns:
         For each field of `scores`, `mean` and `standard_error`; for those in nats also
         `bits_per_dim` and its error. `log_likelihood` and `elbo` are log-likelihoods
-        (higher is better), while their bits count the negative (lower is better).
+        (higher is better), while their bits count the negative (lower is better). One
+        image has no standard error: None.
     """
-    summary: dict[str, dict[str, float]] = {}
+    summary: dict[str, dict[str, float | None]] = {}
     for name, values in scores._asdict().items():
         mean = float(np.mean(values))
         error = _standard_error(values)
@@ -128,14 +129,14 @@ def summarise(
         if name != "ess":
             sign = -1.0 if name in ("log_likelihood", "elbo") else 1.0
             summary[name]["bits_per_dim"] = bits_per_dim(sign * mean, image_shape)
-            summary[name]["bits_per_dim_standard_error"] = bits_per_dim(
-                error, image_shape
+            summary[name]["bits_per_dim_standard_error"] = (
+                None if error is None else bits_per_dim(error, image_shape)
             )
     return summary
 
 
 def _make_add_chunk(vae: VAE) -> Callable[..., _Sums]:
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def add_chunk(x: tf.Tensor, size: int, seed: tf.Tensor, sums: _Sums) -> _Sums:
         terms = vae.log_weight_terms(x, size, seed)
         log_weights = tf.cast(terms.log_weights(), tf.float64)  # [S, B]
@@ -177,8 +178,8 @@ def _default_chunk_size(shape: Any) -> int:
     return max(1, _CHUNK_ELEMENTS // max(1, math.prod(shape)))
 
 
-def _standard_error(values: np.ndarray) -> float:
-    """Of the mean; NaN for a single image, which says nothing of its spread."""
+def _standard_error(values: np.ndarray) -> float | None:
+    """Of the mean; None for a single image, which says nothing of its spread."""
     if len(values) < 2:
-        return math.nan
+        return None
     return float(np.std(values, ddof=1) / math.sqrt(len(values)))

@@ -58,30 +58,32 @@ def samples(vae: VAE, num_images: int, seed: Seed) -> Figure:
 def traversal(
     vae: VAE, inputs: np.ndarray, num_dims: int = 10, num_steps: int = 11
 ) -> Figure:
-    """Draws what single latent variables do to the first image.
+    """Draws what single latent variables do to an image.
 
-    Every row takes the first image's posterior mean and moves one variable through the
-    prior's quantiles from 1 % to 99 %. The variables are those whose posterior mean
-    varies most over the inputs.
+    Every row takes the image's posterior mean and moves one variable through the
+    prior's quantiles from 1 % to 99 %. The variables are those that change the image
+    most.
 
     Args:
         vae: The model.
-        inputs: [n, H, W, C] As the encoder sees them.
+        inputs: [1, H, W, C] The image as the encoder sees it.
         num_dims: Rows, at most D.
         num_steps: Columns.
     """
-    means = vae.encode(inputs).mean().numpy()  # [n, D]
-    dims = np.argsort(-means.var(axis=0))[:num_dims]
-    levels = np.linspace(0.01, 0.99, num_steps)
+    mean = vae.encode(inputs).mean().numpy()[0]  # [D]
     prior = vae.latent.prior().distribution  # of the single variables, batch [D]
-    z = np.tile(means[0], (len(dims), num_steps, 1))  # [rows, columns, D]
-    for row, dim in enumerate(dims):
-        for column, level in enumerate(levels.astype(means.dtype)):
-            z[row, column, dim] = prior.quantile(level).numpy()[dim]
-    images = vae.decode(z).mean().numpy()  # [rows, columns, H, W, C]
-    labels = [f"z[{dim}]" for dim in dims]
+    levels = np.linspace(0.01, 0.99, num_steps, dtype=mean.dtype)
+    quantiles = np.stack(
+        [np.broadcast_to(prior.quantile(q), mean.shape) for q in levels]
+    )
+    z = np.tile(mean, (len(mean), num_steps, 1))  # [D, columns, D]
+    for dim in range(len(mean)):
+        z[dim, :, dim] = quantiles[:, dim]
+    images = vae.decode(z).mean().numpy()  # [D, columns, H, W, C]
+    change = np.square(images[:, -1] - images[:, 0]).sum(axis=(1, 2, 3))  # [D]
+    dims = np.argsort(-change)[:num_dims]
     title = "traversal, prior quantiles 1 % to 99 %"
-    return _rows_of_images(list(images), labels, title)
+    return _rows_of_images(list(images[dims]), [f"z[{dim}]" for dim in dims], title)
 
 
 def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
@@ -102,7 +104,8 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
                     epochs, values = np.transpose(points)
                     axis.plot(epochs, sign * values, style, label=label, marker=marker)
         axis.set_xlabel("epoch")
-        axis.legend(fontsize="small")
+        if axis.lines:
+            axis.legend(fontsize="small")
     figure.axes[0].set_ylabel("nats")
     figure.axes[1].set_ylabel("nats")
     figure.axes[2].set_ylabel("samples")
@@ -111,7 +114,7 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
 
 def _loss_like(key: str) -> tuple[float, str]:
     """The elbo is drawn with the sign of the loss, so that the two lie together."""
-    return (-1.0, key.replace("elbo", "-elbo")) if key.endswith("elbo") else (1.0, key)
+    return (-1.0, f"-{key}") if key.endswith("elbo") else (1.0, key)
 
 
 def _figure(width: float, height: float) -> Figure:

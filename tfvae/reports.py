@@ -26,7 +26,6 @@ from tfvae.types import InputError
 
 _PICTURED = 10  # images in a row of reconstructions
 _SAMPLED = 64
-_COMPARED = 200  # images over which the traversal looks for active variables
 
 
 def evaluate_run(
@@ -100,15 +99,20 @@ def evaluation_text(evaluation: dict[str, Any]) -> str:
     ]
     for name, result in results.items():
         label = f"L_{count}" if name == "log_likelihood" else name
-        nats = f"{result['mean']:.2f} +- {result['standard_error']:.2f}"
+        nats = _with_error(result["mean"], result["standard_error"], 2)
         bits = ""
         if "bits_per_dim" in result:
             error = result["bits_per_dim_standard_error"]
-            bits = f"{result['bits_per_dim']:.4f} +- {error:.4f}"
+            bits = _with_error(result["bits_per_dim"], error, 4)
         lines.append(f"{label:14} {nats:>20} {bits:>24}".rstrip())
     lines.append("")
     lines.append("mean over images +- its standard error; ess in samples, of K")
     return "\n".join(lines)
+
+
+def _with_error(mean: float, error: float | None, digits: int) -> str:
+    spread = "?" if error is None else f"{error:.{digits}f}"
+    return f"{mean:.{digits}f} +- {spread}"
 
 
 def plot_run(workdir: str | os.PathLike, seed: int = 0) -> list[Path]:
@@ -123,17 +127,15 @@ def plot_run(workdir: str | os.PathLike, seed: int = 0) -> list[Path]:
     """
     run = load_run(workdir)
     images = _split(run, "test")
-    count = min(len(images), _COMPARED)
+    count = min(len(images), _PICTURED)
     batches = evaluation_batches(run.record.config, images, count, count)
     inputs = next(iter(batches)).numpy()
-    originals, _ = images.first(min(count, _PICTURED))
+    originals, _ = images.first(count)
     history = read_history(run.folder.history)
     figures = {
-        "reconstructions": pictures.reconstructions(
-            run.vae, originals, inputs[:_PICTURED]
-        ),
+        "reconstructions": pictures.reconstructions(run.vae, originals, inputs),
         "samples": pictures.samples(run.vae, _SAMPLED, seed),
-        "traversal": pictures.traversal(run.vae, inputs),
+        "traversal": pictures.traversal(run.vae, inputs[:1]),
     }
     if history:
         figures["training_curves"] = pictures.training_curves(history)

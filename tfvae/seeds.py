@@ -15,7 +15,7 @@ def as_seed(seed: Seed) -> tf.Tensor:
     Raises:
         InputError: `seed` is neither an int nor an integer tensor of shape [2].
     """
-    if isinstance(seed, bool) or seed is None:
+    if isinstance(seed, (bool, float, str, bytes)) or seed is None:
         raise InputError(f"seed {seed!r} is not usable; give an int, for example 0")
     if isinstance(seed, int):
         low, high = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF

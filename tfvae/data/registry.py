@@ -14,7 +14,8 @@ from tfvae.data.images import check_image_size
 from tfvae.data.npz import load_npz
 from tfvae.data.request import Request
 from tfvae.data.splits import ImageData
-from tfvae.data.tfds_source import is_tfds_name, load_tfds
+from tfvae.data.tfds_builder import is_tfds_name
+from tfvae.data.tfds_source import load_tfds
 from tfvae.types import InputError
 
 MEMORY_LIMIT = 2 << 30
@@ -84,9 +85,7 @@ def load(
     if not isinstance(name, str) or not name:
         raise _unknown(name)
     if isinstance(split_seed, bool) or not isinstance(split_seed, int):
-        raise InputError(
-            f"split_seed {split_seed!r} is not usable; give an int (--split-seed)"
-        )
+        raise InputError(f"split_seed {split_seed!r} is not usable; give an int")
     request = Request(
         name=name,
         data_dir=None if data_dir is None else os.fspath(data_dir),
@@ -97,7 +96,7 @@ def load(
         memory_limit=memory_limit,
     )
     prefix = name.split(":", 1)[0] + ":PATH"
-    if ":" in name and prefix in DATASETS and name != prefix:
+    if ":" in name and prefix in DATASETS:
         return DATASETS[prefix].load(request)
     if name in DATASETS:
         return DATASETS[name].load(request)

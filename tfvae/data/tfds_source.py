@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,13 +10,12 @@ import tensorflow as tf
 
 from tfvae.data.division import Part, Sizes, decide_sizes, divide
 from tfvae.data.images import resize_tensor
-from tfvae.data.request import Request, check_folder, one_line
+from tfvae.data.request import Request
 from tfvae.data.splits import ImageData, StreamSplit, image_data
+from tfvae.data.tfds_builder import make_builder, prepare, quiet
 from tfvae.seeds import derive_seed
 from tfvae.types import InputError
 
-# Without a namespace: "huggingface:x" and the like would ask a server.
-_NAME = re.compile(r"^\w+(/[\w.\-]+)?(:\d+\.\d+\.\d+)?$")
 _BATCH = 256
 _BUFFER_BYTES = 1 << 28
 _BUFFER_IMAGES = 10_000
@@ -52,8 +46,8 @@ def load_tfds(request: Request) -> ImageData:
         InputError: TFDS has no such data set, it cannot be prepared, or its images
             cannot be used.
     """
-    builder = _builder(request)
-    _prepare(builder, request)
+    builder = make_builder(request)
+    prepare(builder, request)
     form = _FORMS.get(builder.name, Form())
     if request.image_size is not None:
         form = form._replace(image_size=request.image_size)
@@ -77,55 +71,6 @@ def load_tfds(request: Request) -> ImageData:
     )
 
 
-def _builder(request: Request) -> Any:
-    import tensorflow_datasets as tfds
-
-    for option in ("data_dir", "manual_dir"):
-        path = getattr(request, option)
-        if path is not None and os.path.exists(path) and not os.path.isdir(path):
-            raise InputError(
-                f"{option} {path!r} is not a folder; give a folder "
-                f"(--{option.replace('_', '-')})"
-            )
-    if request.manual_dir is not None:
-        check_folder(request.manual_dir, "manual_dir (--manual-dir)")
-    tfds.disable_progress_bar()
-    try:
-        return tfds.builder(request.name, data_dir=request.data_dir, try_gcs=False)
-    except tfds.core.DatasetNotFoundError:
-        raise
-    except Exception as error:  # a builder may raise anything
-        raise InputError(
-            f"data set {request.name!r} cannot be used: {one_line(error)}"
-        ) from error
-
-
-def is_tfds_name(name: str) -> bool:
-    """Whether `name` is a name that TFDS could know without asking a server."""
-    return bool(_NAME.match(name))
-
-
-def _prepare(builder: Any, request: Request) -> None:
-    import tensorflow_datasets as tfds
-
-    if builder.data_path.exists():
-        return
-    print(f"preparing {request.name} ...", file=sys.stderr, flush=True)
-    config = tfds.download.DownloadConfig(
-        manual_dir=request.manual_dir and os.path.expanduser(request.manual_dir),
-        try_download_gcs=False,
-    )
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints its progress
-            builder.download_and_prepare(download_config=config)
-    except Exception as error:  # downloads fail in many ways
-        raise InputError(
-            f"data set {request.name!r} could not be prepared ({one_line(error)}); "
-            "without a network give the folder of its original files as manual_dir "
-            "(--manual-dir), or of data that TFDS has prepared as data_dir (--data-dir)"
-        ) from error
-
-
 def _image_shape(builder: Any, form: Form) -> tuple[int, int, int]:
     """Returns (H, W, C) after the form is applied, and checks the feature."""
     import tensorflow_datasets as tfds
@@ -136,7 +81,7 @@ def _image_shape(builder: Any, form: Form) -> tuple[int, int, int]:
     if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
         raise InputError(
             f"data set {builder.name!r} has the features "
-            f"{', '.join(names) or features!r}; one named image, of 8-bit images, is "
+            f"{', '.join(names) or 'none'}; one named image, of 8-bit images, is "
             "wanted"
         )
     height, width, channels = image.shape
@@ -148,18 +93,6 @@ def _image_shape(builder: Any, form: Form) -> tuple[int, int, int]:
             "width to resize them to (--image-size)"
         )
     return height, width, form.channels or channels
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps back what TensorFlow says of functions that TFDS ought not to use."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _dataset(
@@ -180,7 +113,7 @@ def _dataset(
         shuffle_reshuffle_each_iteration=False,
         add_tfds_id=with_id,
     )
-    with _quiet():
+    with quiet():
         examples = builder.as_dataset(
             split=split, shuffle_files=seed is not None, read_config=config
         )
