@@ -6,7 +6,6 @@ when the arguments are known to be good.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -163,7 +162,9 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "recipes": recipes_command,
 }
 
-_HELP = """Train, evaluate, draw and export variational autoencoders.
+_HELP = """usage: tfvae COMMAND ...
+
+Train, evaluate, draw and export variational autoencoders.
 
 commands:
   train RECIPE --workdir DIR  train a run, or go on with one that was stopped
@@ -172,21 +173,19 @@ commands:
   export DIR PATH             a SavedModel in the next version folder of PATH
   recipes [NAME]              list the recipes, or show one's settings
 
-Each command explains itself with --help."""
+Each command explains itself with --help; --version prints the version."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, or 2 for bad input."""
-    parser = argparse.ArgumentParser(
-        "tfvae",
-        description=_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="tfvae COMMAND ...",
-    )
-    parser.add_argument("--version", action="version", version=f"tfvae {__version__}")
-    parser.add_argument("command", help=argparse.SUPPRESS)
     arguments = list(sys.argv[1:] if argv is None else argv)
-    name = parser.parse_args(arguments[:1] or ["--help"]).command
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        print(_HELP)
+        return 0
+    if name == "--version":
+        print(f"tfvae {__version__}")
+        return 0
     try:
         lookup(COMMANDS, name, "command")(arguments[1:])
     except InputError as error:

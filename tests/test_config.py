@@ -1,0 +1,144 @@
+"""The configuration is checked at the door, and survives JSON."""
+
+from __future__ import annotations
+
+import json
+import typing
+
+import pytest
+
+from tfvae import config as config_module
+from tfvae.config import Config
+from tfvae.data import BINARIZATIONS
+from tfvae.estimators import ESTIMATORS
+from tfvae.heads import HEADS
+from tfvae.latents import LATENTS
+from tfvae.networks import NETWORKS
+from tfvae.objectives import OBJECTIVES
+from tfvae.recipes import RECIPES
+from tfvae.types import InputError
+
+RELAXED = {"latent": "bin_concrete"}
+
+
+@pytest.mark.parametrize(
+    ("names", "table"),
+    [
+        ("Binarization", BINARIZATIONS),
+        ("NetworkName", NETWORKS),
+        ("LatentName", LATENTS),
+        ("ObjectiveName", OBJECTIVES),
+        ("EstimatorName", ESTIMATORS),
+    ],
+)
+def test_names_are_those_of_the_tables(names, table):
+    assert set(typing.get_args(getattr(config_module, names))) == set(table)
+
+
+def test_likelihood_names_are_heads():
+    # bin_concrete is a head for latent variables alone
+    names = set(typing.get_args(config_module.LikelihoodName))
+    assert names == set(HEADS) - {"bin_concrete"}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_json_round_trip_gives_the_same_configuration(name):
+    config = RECIPES[name].config
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_say_where_they_come_from(name):
+    recipe = RECIPES[name]
+    assert recipe.summary and recipe.source and "\n" not in recipe.summary
+
+
+def test_differences_names_what_differs():
+    here, there = Config(epochs=3, seed=1), Config(epochs=4, seed=1)
+    assert here.differences(there) == {"epochs": (3, 4)}
+
+
+def test_whole_numbers_are_floats_where_floats_are_wanted():
+    config = Config(kl_weight=2)
+    assert isinstance(config.kl_weight, float)
+    assert config == Config(kl_weight=2.0)
+
+
+BAD = [
+    ({"latent": "gaussian"}, "gaussian"),
+    ({"objective": "elb"}, "'elbo', 'iwae'"),
+    ({"estimator": "magic"}, "magic"),
+    ({"likelihood": "bin_concrete"}, "bin_concrete"),
+    ({"network": None}, "None"),
+    ({"num_samples": 0}, "num_samples 0"),
+    ({"num_samples": 2.0}, "num_samples 2.0"),
+    ({"num_samples": True}, "num_samples True"),
+    ({"num_samples": "5"}, "num_samples '5'"),
+    ({"epochs": 0}, "epochs 0"),
+    ({"epochs": -1}, "epochs -1"),
+    ({"batch_size": 0}, "batch_size 0"),
+    ({"latent_size": 0}, "latent_size 0"),
+    ({"hidden_sizes": (200, 0)}, "[200, 0]"),
+    ({"hidden_sizes": 200}, "hidden_sizes 200"),
+    ({"hidden_sizes": (1.5,)}, "1.5"),
+    ({"image_size": (28,)}, "(28,)"),
+    ({"image_size": (28, -1)}, "[28, -1]"),
+    ({"validation_size": -1}, "validation_size -1"),
+    ({"kl_weight": -0.1}, "kl_weight -0.1"),
+    ({"kl_weight": float("nan")}, "kl_weight nan"),
+    ({"kl_weight": float("inf")}, "kl_weight inf"),
+    ({"kl_warmup_steps": -1}, "kl_warmup_steps -1"),
+    ({"learning_rate": 0.0}, "learning_rate 0.0"),
+    ({"learning_rate": float("nan")}, "learning_rate nan"),
+    ({"learning_rate": "fast"}, "'fast'"),
+    ({"learning_rate_schedule": "linear"}, "linear"),
+    ({"optimizer": "adamant"}, "adamant"),
+    ({"activation": "tan"}, "tan"),
+    ({"seed": -1}, "seed -1"),
+    ({"seed": 2**63}, "seed 9223372036854775808"),
+    ({"jit_compile": "yes"}, "yes"),
+    ({"dtype_policy": "float16"}, "float16"),
+    ({"steps_per_execution": 0}, "steps_per_execution 0"),
+    ({**RELAXED, "temperature": 0.0}, "temperature 0.0"),
+    ({**RELAXED, "prior_temperature": -1.0}, "prior_temperature -1.0"),
+    ({"temperature": 0.5}, "latent 'bin_concrete'"),
+    ({"final_prior_temperature": 0.5}, "final_prior_temperature 0.5"),
+    ({**RELAXED, "final_temperature": 0.5}, "temperature_steps 0"),
+    ({**RELAXED, "temperature_steps": 10}, "temperature_steps 10"),
+    ({"binarization": "none"}, "grey_targets True"),
+    ({"grey_targets": True}, "grey_targets False"),
+    (
+        {"likelihood": "normal", "binarization": "none", "grey_targets": True},
+        "grey_targets False",
+    ),
+    ({"likelihood_scale": 0.5}, "likelihood_scale None"),
+    ({"likelihood": "normal_fixed_scale", "likelihood_scale": 0.0}, "0.0"),
+    ({"analytic_kl": True}, "objective 'iwae'"),
+    ({"analytic_kl": True, "objective": "elbo", "latent": "logistic"}, "'logistic'"),
+    ({"kl_warmup_steps": 5, "kl_weight": 0.0}, "kl_warmup_steps 5"),
+]
+
+
+@pytest.mark.parametrize(("values", "said"), BAD)
+def test_bad_values_are_refused_in_one_line_that_names_them(values, said):
+    with pytest.raises(InputError) as caught:
+        Config(**values)
+    message = str(caught.value)
+    assert said in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"epoch": 3}, "'epoch'"),
+        ([], "[]"),
+        (None, "None"),
+        ({"epochs": "3"}, "epochs '3'"),
+        ({"hidden_sizes": "200"}, "hidden_sizes '200'"),
+    ],
+)
+def test_bad_json_is_refused_in_one_line_that_names_it(content, said):
+    with pytest.raises(InputError, match=r"^[^\n]*$") as caught:
+        Config.from_dict(content)
+    assert said in str(caught.value)

@@ -1,0 +1,214 @@
+"""What every entry of the tables can do, through saving and a fresh process."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from reference import binary_images, tiny_vae
+
+from tfvae.heads import HEADS
+from tfvae.latents import LATENTS
+from tfvae.models import VAE, ConditionalDistribution
+from tfvae.networks import NETWORKS
+from tfvae.objectives import Elbo
+
+MODELS = {f"{n}-{m}": (n, m) for n, m in itertools.product(LATENTS, NETWORKS)}
+
+# Loads every model, predicts, trains on as the parent process does, and predicts again.
+GO_ON = """
+import json, pathlib, sys
+import tfvae
+import keras, numpy as np
+folder = pathlib.Path(sys.argv[1])
+x = np.load(folder / "x.npy")
+report = {}
+for path in sorted(folder.glob("*.keras")):
+    vae = keras.models.load_model(path)
+    found = {"before": vae.predict(x, verbose=0), "draw": vae.sample(3, seed=1).draw}
+    report[path.stem] = {"compiled": bool(vae.compiled)}
+    if vae.compiled:
+        report[path.stem]["iterations"] = int(vae.optimizer.iterations)
+        logs = vae.fit(x, batch_size=8, shuffle=False, verbose=0).history
+        report[path.stem]["logs"] = logs
+        found["after"] = vae.predict(x, verbose=0)
+    np.savez(path.with_suffix(".npz"), **found)
+(folder / "report.json").write_text(json.dumps(report))
+"""
+
+
+def schedule_of(latent: str) -> dict:
+    ramp = keras.optimizers.schedules.PolynomialDecay
+    schedules = {"kl_weight": ramp(0.1, 5, 0.9)}
+    if latent == "bin_concrete":
+        schedules["temperature"] = ramp(0.9, 5, 0.5)
+    return schedules
+
+
+def with_dropout() -> VAE:
+    vae = tiny_vae()
+    inputs = keras.Input(vae.image_shape)
+    x = keras.layers.BatchNormalization()(inputs)
+    x = keras.layers.Dropout(0.3, seed=1)(x)
+    network = keras.Model(inputs, vae.encoder.network(x))
+    encoder = ConditionalDistribution(network, vae.encoder.head)
+    return VAE(encoder, vae.decoder, vae.latent)
+
+
+def models() -> dict[str, VAE]:
+    """One of everything, trained or not."""
+    made = {}
+    for name, (latent, network) in MODELS.items():
+        made[name] = tiny_vae(latent, network)
+        made[name].compile(
+            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.02, 9)),
+            objective="iwae",
+            num_samples=2,
+            seed=3,
+            **schedule_of(latent),
+        )
+    for head in HEADS:
+        made[f"head-{head}"] = tiny_vae(head=head)
+    made["float64"] = tiny_vae(dtype="float64", head_dtype="float64")
+    made["float64"].compile("rmsprop", Elbo(analytic_kl=True))
+    made["mixed"] = tiny_vae(dtype="mixed_float16")
+    made["mixed"].compile("adam", "iwae", 2)
+    made["stateful"] = with_dropout()
+    made["stateful"].compile("adam", "iwae", 2)
+    return made
+
+
+@pytest.fixture(scope="module")
+def x() -> np.ndarray:
+    return binary_images(16)
+
+
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory, fresh_python, x):
+    """Trains, saves, loads in a fresh process and trains on, here and there."""
+    folder = tmp_path_factory.mktemp("saved")
+    np.save(folder / "x.npy", x)
+    here = {}
+    for name, vae in models().items():
+        found = here[name] = {}
+        if vae.compiled:
+            found["first"] = vae.fit(x, batch_size=8, shuffle=False, verbose=0).history
+        vae.save(folder / f"{name}.keras")
+        found["before"] = vae.predict(x, verbose=0)
+        found["draw"] = vae.sample(3, seed=1).draw.numpy()
+        if vae.compiled:
+            found["logs"] = vae.fit(x, batch_size=8, shuffle=False, verbose=0).history
+            found["after"] = vae.predict(x, verbose=0)
+    fresh_python(GO_ON, folder)
+    report = json.loads((folder / "report.json").read_text())
+    return here, folder, report
+
+
+NAMES = [*MODELS, *(f"head-{head}" for head in HEADS), "float64", "mixed", "stateful"]
+COMPILED = [name for name in NAMES if not name.startswith("head-")]
+
+
+def there(journey, name: str):
+    folder: pathlib.Path = journey[1]
+    return np.load(folder / f"{name}.npz")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loaded_model_predicts_the_same_bit_for_bit(journey, name):
+    here = journey[0][name]
+    np.testing.assert_array_equal(there(journey, name)["before"], here["before"])
+    np.testing.assert_array_equal(there(journey, name)["draw"], here["draw"])
+    assert journey[2][name]["compiled"] == (name in COMPILED)
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_a_loaded_model_trains_on_bit_for_bit_as_if_unbroken(journey, name):
+    here = journey[0][name]
+    assert journey[2][name]["iterations"] == 2
+    assert np.any(here["after"] != here["before"])
+    np.testing.assert_array_equal(there(journey, name)["after"], here["after"])
+    assert journey[2][name]["logs"] == here["logs"]
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_what_is_logged_is_finite(journey, name):
+    here = journey[0][name]
+    for logs in (here["first"], here["logs"]):
+        assert all(np.all(np.isfinite(values)) for values in logs.values())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_schedules_go_on_where_they_were(journey, name):
+    logs = journey[2][name]["logs"]
+    for setting, schedule in schedule_of(MODELS[name][0]).items():
+        # The last of steps 0 to 3; float32, in a graph that may fuse operations.
+        np.testing.assert_allclose(logs[setting], [schedule(3)], rtol=2e-7)
+
+
+@pytest.mark.parametrize(("latent", "network"), MODELS.values(), ids=MODELS)
+def test_training_lowers_the_loss(latent, network):
+    vae, x = tiny_vae(latent, network), np.tile(binary_images(2), [20, 1, 1, 1])
+    vae.compile(keras.optimizers.Adam(0.03), "elbo", 4)
+    before = vae.evaluate(x, verbose=0, return_dict=True)
+    vae.fit(x, batch_size=10, epochs=10, shuffle=False, verbose=0)
+    after = vae.evaluate(x, verbose=0, return_dict=True)
+    # Two images of 64 bits: it starts near 64 log 2 = 44 nats.
+    assert after["loss"] < before["loss"] - 5
+    assert after["loss"] == pytest.approx(-after["elbo"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("latent", "network"), MODELS.values(), ids=MODELS)
+def test_shapes_are_those_of_the_glossary(latent, network):
+    vae, x = tiny_vae(latent, network, image_shape=(7, 5, 3)), np.zeros([2, 7, 5, 3])
+    x = x.astype("float32")
+    posterior, terms = vae.encode(x), vae.log_weight_terms(x, 4, seed=0)
+    assert (posterior.batch_shape, posterior.event_shape) == ((2,), (3,))
+    assert {term.shape.as_list() == [4, 2] for term in terms[:3]} == {True}
+    likelihood = vae.decode(tf.zeros([4, 2, 3]))
+    assert (likelihood.batch_shape, likelihood.event_shape) == ((4, 2), (7, 5, 3))
+    samples = vae.sample(6, seed=0)
+    assert samples.z.shape == (6, 3)
+    assert samples.mean.shape == samples.draw.shape == (6, 7, 5, 3)
+    assert vae.reconstruct(x).shape == (2, 7, 5, 3)
+    assert vae.image_shape == (7, 5, 3)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_config_rebuilds_the_model_with_weights_to_be_set(name):
+    vae, x = tiny_vae(*MODELS[name], seed=1), binary_images(3)
+    rebuilt = VAE.from_config(vae.get_config())
+    assert rebuilt.get_config() == vae.get_config()
+    rebuilt.set_weights(vae.get_weights())
+    np.testing.assert_array_equal(rebuilt(x), vae(x))
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_part_is_saved_on_its_own(part, tmp_path):
+    vae = tiny_vae()
+    model = getattr(vae, part)
+    model.save(tmp_path / "part.keras")
+    loaded = keras.models.load_model(tmp_path / "part.keras")
+    inputs = binary_images(2) if part == "encoder" else np.ones([2, 3], "float32")
+    np.testing.assert_array_equal(loaded(inputs).mean(), model(inputs).mean())
+
+
+def test_weights_alone_are_saved_and_loaded(tmp_path):
+    vae, other, x = tiny_vae(seed=1), tiny_vae(seed=2), binary_images(2)
+    assert np.any(vae(x) != other(x))
+    vae.save_weights(tmp_path / "vae.weights.h5")
+    other.load_weights(tmp_path / "vae.weights.h5")
+    np.testing.assert_array_equal(vae(x), other(x))
+
+
+def test_a_trained_model_goes_on_with_another_bound():
+    vae, x = tiny_vae(), binary_images(8)
+    vae.compile("adam", "elbo", kl_weight=0.5)
+    vae.train_on_batch(x)
+    vae.compile("adam", "iwae", 5)
+    logs = vae.train_on_batch(x, return_dict=True)
+    assert 1 < logs["ess"] <= 5 and float(vae.kl_weight.numpy()) == 1

@@ -1,0 +1,145 @@
+"""Evaluation gives the bounds that it names, in bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from reference import IMAGE_SHAPE, tiny_vae
+from scipy.special import logsumexp
+
+from tfvae.evaluation import (
+    ImageScores,
+    estimate_log_likelihood,
+    score_images,
+    summarise,
+)
+from tfvae.seeds import derive_seed
+from tfvae.types import InputError
+
+RNG = np.random.default_rng(0)
+IMAGES = (RNG.random((7, *IMAGE_SHAPE)) < 0.3).astype(np.float32)
+
+
+def batches(size: int) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(IMAGES).batch(size)
+
+
+def test_scores_are_those_of_the_log_weights():
+    vae = tiny_vae()
+    scores = score_images(vae, batches(4), num_samples=6, chunk_size=4, seed=3)
+    for index, x in enumerate(batches(4)):
+        chunks = [
+            vae.log_weight_terms(x, size, derive_seed(3, "evaluation", index, number))
+            for number, size in enumerate((4, 2))
+        ]
+        log_weights = np.concatenate([c.log_weights() for c in chunks])  # [6, B]
+        likelihood = np.concatenate([c.log_likelihood for c in chunks])
+        rows = slice(4 * index, 4 * index + len(x))
+        weights = np.exp(log_weights - logsumexp(log_weights, axis=0))
+        expected = {
+            "log_likelihood": logsumexp(log_weights, axis=0) - np.log(6),
+            "elbo": log_weights.mean(axis=0),
+            "distortion": -likelihood.mean(axis=0),
+            "rate": (likelihood - log_weights).mean(axis=0),
+            "ess": 1 / np.square(weights).sum(axis=0),
+        }
+        for name, values in expected.items():
+            # A log-weight of size 50 is rounded by 50 eps, and so is its exponential.
+            rounding = 2 * 50 * np.finfo(np.float32).eps
+            np.testing.assert_allclose(
+                getattr(scores, name)[rows], values, rtol=rounding, err_msg=name
+            )
+
+
+def test_scores_are_in_order_and_one_an_image():
+    vae = tiny_vae()
+    together = score_images(vae, batches(7), num_samples=2000).elbo
+    doubled = tf.data.Dataset.from_tensor_slices(IMAGES[::-1].copy()).batch(7)
+    reversed_ = score_images(vae, doubled, num_samples=2000, seed=1).elbo[::-1]
+    scores = np.concatenate(
+        [
+            vae.log_weight_terms(IMAGES, 2000, seed).log_weights().numpy()
+            for seed in range(2)
+        ]
+    )
+    error = scores.std(axis=0) / np.sqrt(2000) * np.sqrt(2)
+    assert np.all(np.abs(together - reversed_) < 5 * error)
+    assert np.ptp(together) > 10 * error.max()  # else the order could not be seen
+
+
+def test_same_seed_gives_the_same_scores_and_another_others():
+    vae = tiny_vae("bin_concrete")
+    first, again, other = (
+        estimate_log_likelihood(vae, batches(3), 5, seed=seed) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.all(first != other)
+
+
+def test_bounds_rise_with_the_number_of_samples():
+    vae = tiny_vae()
+    few = np.mean(
+        [estimate_log_likelihood(vae, batches(7), 1, seed=s) for s in range(200)], 0
+    )
+    many = score_images(vae, batches(7), 2000)
+    assert np.all(many.elbo < many.log_likelihood)
+    assert few.mean() < many.log_likelihood.mean()
+
+
+def test_a_thousand_times_the_samples_needs_no_more_memory():
+    """The largest tensor of a chunk is [chunk_size, B, 64], whatever K."""
+    vae = tiny_vae()
+    shapes = []
+    original = vae._log_joint
+
+    def spy(x, z, training):
+        shapes.append(tuple(z.shape))
+        return original(x, z, training)
+
+    vae._log_joint = spy
+    score_images(vae, batches(7), num_samples=10_000, chunk_size=10)
+    assert {shape[0] for shape in shapes} == {10}
+
+
+def test_summary_is_mean_and_standard_error_in_nats_and_bits():
+    values = np.array([1.0, 2.0, 4.0])
+    scores = ImageScores(-values, -values, values, values, values)
+    summary = summarise(scores, (2, 2, 1))
+    error = np.std(values, ddof=1) / np.sqrt(3)
+    for name in ("log_likelihood", "elbo"):
+        assert summary[name]["mean"] == pytest.approx(-values.mean(), rel=1e-15)
+        bits = values.mean() / (4 * np.log(2))
+        assert summary[name]["bits_per_dim"] == pytest.approx(bits, rel=1e-15)
+    assert summary["rate"]["standard_error"] == pytest.approx(error, rel=1e-15)
+    assert "bits_per_dim" not in summary["ess"]
+
+
+def test_one_image_has_no_standard_error():
+    one = np.ones(1)
+    summary = summarise(ImageScores(one, one, one, one, one), (2, 2, 1))
+    assert summary["elbo"]["standard_error"] is None
+
+
+def test_progress_counts_images():
+    seen = []
+    score_images(tiny_vae(), batches(4), 1, progress=seen.append)
+    assert seen == [4, 7]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"num_samples": 0}, "num_samples 0"),
+        ({"num_samples": 1.5}, "num_samples 1.5"),
+        ({"num_samples": 1, "chunk_size": 0}, "chunk_size 0"),
+        ({"num_samples": 1, "seed": "x"}, "'x'"),
+        ({"num_samples": 1, "batches": []}, "no images"),
+        ({"num_samples": 1, "batches": [IMAGES[:, :4]]}, "(7, 4, 8, 1)"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(arguments, said):
+    arguments = {"batches": batches(7), **arguments}
+    with pytest.raises(InputError, match=r"^[^\n]*$") as caught:
+        score_images(tiny_vae(), **arguments)
+    assert said in str(caught.value)

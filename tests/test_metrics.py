@@ -1,0 +1,41 @@
+"""Summaries of arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfvae.metrics import bits_per_dim, effective_sample_size
+
+
+def ess(log_weights) -> np.ndarray:
+    return effective_sample_size(tf.constant(log_weights)).numpy()
+
+
+def test_equal_weights_count_in_full_and_one_dominating_weight_counts_once():
+    log_weights = np.array([[5.0, 0.0], [5.0, -900.0], [5.0, -900.0]])
+    np.testing.assert_allclose(ess(log_weights), [3, 1], rtol=1e-14)
+
+
+def test_it_is_kongs_ratio_whatever_the_scale():
+    log_weights = np.random.default_rng(0).normal(0, 1, [20, 3])
+    weights = np.exp(log_weights)
+    wanted = weights.sum(axis=0) ** 2 / (weights**2).sum(axis=0)
+    for constant in (0, -1000, 1e6):
+        # float64 carries 1e6 to 1e-10, and so its exponential.
+        np.testing.assert_allclose(ess(log_weights + constant), wanted, rtol=1e-8)
+
+
+def test_two_of_four_equal_weights_count_as_two():
+    np.testing.assert_allclose(ess([[0.0], [0.0], [-800.0], [-800.0]]), [2.0])
+
+
+def test_one_sample_counts_once():
+    np.testing.assert_array_equal(ess([[-45.0, 3.0]]), [1, 1])
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (8, 8, 3), (2, 1, 1)])
+def test_a_coin_for_every_dimension_is_one_bit_per_dimension(shape):
+    nats = np.prod(shape) * np.log(2)
+    assert bits_per_dim(nats, shape) == pytest.approx(1, rel=1e-14)

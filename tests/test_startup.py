@@ -1,0 +1,66 @@
+"""What a plain `import tfvae` does and does not do, in a process of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_import_is_quiet_and_registers_the_classes(fresh_python):
+    script = """
+import tfvae
+import keras
+names = ["VAE", "ConditionalDistribution", "BinConcreteHead", "NormalLatent",
+         "Iwae", "Elbo", "Pathwise"]
+missing = [n for n in names if not keras.saving.get_registered_object("tfvae>" + n)]
+assert not missing, missing
+import sys
+print("after", file=sys.stderr)  # standard error is itself again
+"""
+    done = fresh_python(script, TF_CPP_MIN_LOG_LEVEL=None, KERAS_BACKEND=None)
+    assert (done.stdout, done.stderr) == ("", "after\n")
+
+
+def test_tensorflows_own_lines_are_there_for_who_asks(fresh_python):
+    done = fresh_python("import tfvae", TF_CPP_MIN_LOG_LEVEL="0")
+    assert "cpu_feature_guard" in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch", "numpy"])
+def test_another_keras_backend_is_refused_by_name_of_the_variable(
+    fresh_python, backend
+):
+    done = fresh_python("import tfvae", check=False, KERAS_BACKEND=backend)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and last.startswith("ImportError")
+    assert "KERAS_BACKEND=tensorflow" in last and repr(backend) in last
+
+
+def test_the_reason_is_shown_when_tensorflow_cannot_be_imported(fresh_python, tmp_path):
+    broken = tmp_path / "tensorflow.py"
+    broken.write_text(
+        "import os\nos.write(2, b'library lines\\n')\nraise ImportError('no kernels')\n"
+    )
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import tfvae"
+    done = fresh_python(script, check=False, TF_CPP_MIN_LOG_LEVEL=None)
+    assert done.returncode == 1
+    assert "library lines" in done.stderr and "no kernels" in done.stderr
+
+
+def test_it_can_be_imported_without_a_standard_error(fresh_python):
+    fresh_python("import os; os.close(2); import tfvae", TF_CPP_MIN_LOG_LEVEL=None)
+
+
+def test_every_name_that_the_package_announces_is_there(fresh_python):
+    script = """
+import tfvae
+for name in tfvae.__all__:
+    getattr(tfvae, name)
+assert set(dir(tfvae)) == set(tfvae.__all__)
+try:
+    tfvae.nonsense
+except AttributeError as error:
+    assert "nonsense" in str(error)
+else:
+    raise AssertionError
+"""
+    fresh_python(script)
