@@ -60,7 +60,7 @@ class HistoryFile(keras.callbacks.Callback):
         """Writes the file anew, with this epoch's line."""
         row = {
             "epoch": epoch + 1,
-            "step": int(self.model.optimizer.iterations),
+            "step": int(self.model.steps),
             "seconds": round(time.perf_counter() - self._begun, 3),
         }
         row |= {name: float(value) for name, value in logs.items()}

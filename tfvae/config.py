@@ -194,8 +194,8 @@ def _check_ranges(config: Config) -> None:
             raise InputError(
                 f"{name} {list(value)} is not usable; every size is 1 or more"
             )
-    if not 0 <= config.seed < 2**63:
-        raise InputError(f"seed {config.seed} is not usable; give 0 to 2^63 - 1")
+    if not 0 <= config.seed < 2**62:
+        raise InputError(f"seed {config.seed} is not usable; give 0 to 2^62 - 1")
 
 
 def _check_together(config: Config) -> None:

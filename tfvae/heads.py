@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.require import require_number
+from tfvae.require import require_int, require_number
 from tfvae.types import InputError
 
 tfd = tfp.distributions
@@ -42,12 +42,13 @@ class DistributionHead(keras.layers.Layer):
         if kwargs.get("dtype") is None:
             kwargs["dtype"] = keras.config.floatx()
         super().__init__(**kwargs)
-        self.event_shape = tuple(int(size) for size in event_shape)
-        if not self.event_shape or min(self.event_shape) < 1:
+        if not isinstance(event_shape, (tuple, list)) or not event_shape:
             raise InputError(
-                f"event_shape {tuple(event_shape)} of {type(self).__name__} is not "
-                "usable; give the shape of one example, for example (28, 28, 1)"
+                f"event_shape {event_shape!r} of {type(self).__name__} is not usable; "
+                "give the shape of one example, for example (28, 28, 1)"
             )
+        whole = f"a size in event_shape {tuple(event_shape)}:"
+        self.event_shape = tuple(require_int(whole, size) for size in event_shape)
         self.built = True
 
     @property
@@ -60,14 +61,17 @@ class DistributionHead(keras.layers.Layer):
         """Returns the distribution of single elements, batch [..., *event_shape]."""
         raise NotImplementedError
 
+    def __call__(self, params, *args, **kwargs) -> tfd.Distribution:
+        """Checks the shape before Keras, which would rewrite the message."""
+        self._check_params(getattr(params, "shape", None) or np.shape(params))
+        return super().__call__(params, *args, **kwargs)
+
     def call(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the distribution for parameters [..., *params_shape]."""
-        self._check_params(params.shape)
         return tfd.Independent(self.distribution(params), len(self.event_shape))
 
     def compute_output_spec(self, params: keras.KerasTensor) -> keras.KerasTensor:
         """Stands for the distribution in a symbolic model, with a draw's shape."""
-        self._check_params(params.shape)
         batch = tuple(params.shape)[: -len(self.params_shape)]
         return keras.KerasTensor(batch + self.event_shape, self.compute_dtype)
 
@@ -117,11 +121,23 @@ class DistributionHead(keras.layers.Layer):
 class BernoulliHead(DistributionHead):
     """Bernoulli with the given logits.
 
-    For values between 0 and 1 its `log_prob` is the cross-entropy, which is not a
-    log-probability: see `grey_targets` in the configuration.
+    Args:
+        event_shape: Of one example.
+        grey_targets: Let `fit` take arrays of values between 0 and 1, for which
+            `log_prob` is the cross-entropy: the expected log-probability of a
+            binarised image, and no log-probability itself.
     """
 
-    exact_binary = True
+    def __init__(
+        self, event_shape: Sequence[int], grey_targets: bool = False, **kwargs
+    ) -> None:
+        super().__init__(event_shape, **kwargs)
+        self.grey_targets = grey_targets
+        self.exact_binary = not grey_targets
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this head."""
+        return {**super().get_config(), "grey_targets": self.grey_targets}
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Logits [..., *event_shape] -> Bernoulli."""

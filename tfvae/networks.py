@@ -183,19 +183,31 @@ def batch_apply(
     Raises:
         InputError: The inputs do not end in the network's input shape.
     """
-    event_shape = tuple(network.input_shape[1:])
-    leading = len(inputs.shape) - len(event_shape)
-    if leading < 1 or not inputs.shape[leading:].is_compatible_with(event_shape):
-        raise InputError(
-            f"network {network.name!r} was given inputs of shape "
-            f"{tuple(inputs.shape)} and takes [..., {str(event_shape)[1:-1]}] with at "
-            "least one leading axis; change the inputs or the network"
-        )
+    leading = leading_axes(network, inputs)
+    inputs = tf.convert_to_tensor(inputs)
     if leading == 1:
         return network(inputs, training=training)
     folded = tf.reshape(inputs, [-1, *_sizes(inputs)[leading:]])
     outputs = network(folded, training=training)
     return tf.reshape(outputs, [*_sizes(inputs)[:leading], *_sizes(outputs)[1:]])
+
+
+def leading_axes(network: keras.Model, inputs: tf.Tensor) -> int:
+    """Returns how many axes of the inputs come before the network's own.
+
+    Raises:
+        InputError: The inputs do not end in the network's input shape.
+    """
+    event_shape = tuple(network.input_shape[1:])
+    shape = tf.TensorShape(getattr(inputs, "shape", None) or np.shape(inputs))
+    leading = len(shape) - len(event_shape)
+    if leading < 1 or not shape[leading:].is_compatible_with(event_shape):
+        raise InputError(
+            f"network {network.name!r} was given inputs of shape {tuple(shape)} and "
+            f"takes [..., {str(event_shape)[1:-1]}] with at least one leading axis; "
+            "change the inputs or the network"
+        )
+    return leading
 
 
 class _LayerMaker:

@@ -76,7 +76,7 @@ def evaluate_run(
         "seed": seed,
         "batch_size": batch_size,
         "chunk_size": chunk_size,
-        "step": int(run.vae.optimizer.iterations),
+        "step": int(run.vae.steps),
         "results": summarise(scores, run.vae.image_shape),
         "versions": versions(),
     }

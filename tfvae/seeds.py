@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numbers
 import zlib
 
 import tensorflow as tf
 
 from tfvae.types import InputError, Seed
+
+# TensorFlow's own kernels and XLA read a negative word of a seed differently, so the
+# words used here have 31 bits.
+_WORD = 0x7FFFFFFF
 
 
 def as_seed(seed: Seed) -> tf.Tensor:
@@ -15,12 +20,14 @@ def as_seed(seed: Seed) -> tf.Tensor:
     Raises:
         InputError: `seed` is neither an int nor an integer tensor of shape [2].
     """
-    if isinstance(seed, (bool, float, str, bytes)) or seed is None:
+    if isinstance(seed, numbers.Integral) and not isinstance(seed, bool):
+        if not 0 <= seed < 2**62:
+            raise InputError(
+                f"seed {seed} is not usable; give an int from 0 to 2^62 - 1"
+            )
+        return tf.constant([seed & _WORD, seed >> 31], tf.int32)
+    if seed is None or isinstance(seed, (bool, float, str, bytes)):
         raise InputError(f"seed {seed!r} is not usable; give an int, for example 0")
-    if isinstance(seed, int):
-        low, high = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
-        words = [w - (1 << 32) if w >= 1 << 31 else w for w in (low, high)]
-        return tf.constant(words, tf.int32)
     seed = tf.convert_to_tensor(seed)
     if not seed.dtype.is_integer or seed.shape.rank not in (0, 1):
         raise InputError(
@@ -43,10 +50,14 @@ def derive_seed(seed: Seed, purpose: str, *steps: int | tf.Tensor) -> tf.Tensor:
             independently.
         *steps: Integers, Python's or tensors, that count: epoch, step, batch.
     """
-    derived = tf.random.fold_in(as_seed(seed), zlib.crc32(purpose.encode()) >> 1)
+    derived = _fold(as_seed(seed), zlib.crc32(purpose.encode()) >> 1)
     for step in steps:
-        derived = tf.random.fold_in(derived, tf.cast(step, tf.int32))
+        derived = _fold(derived, tf.cast(step, tf.int32))
     return derived
+
+
+def _fold(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
+    return tf.random.fold_in(seed & _WORD, data) & _WORD
 
 
 def derive_int(seed: int, purpose: str) -> int:

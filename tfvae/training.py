@@ -216,7 +216,7 @@ def _restore(vae: VAE, folder: RunFolder, steps_per_epoch: int) -> int:
         vae.load_weights(folder.model)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise damaged_model(folder, error) from error
-    done = int(vae.optimizer.iterations) // steps_per_epoch
+    done = int(vae.steps) // steps_per_epoch
     print(f"{folder.path} goes on after epoch {done}")
     return done
 
@@ -251,9 +251,11 @@ def _check_same_data(record: RunRecord, folder: RunFolder) -> None:
 
 def _likelihood_head(config: Config, image_shape: tuple[int, ...]) -> DistributionHead:
     head = HEADS[config.likelihood]
-    if config.likelihood_scale is None:
-        return head(image_shape)
-    return head(image_shape, scale=config.likelihood_scale)
+    if config.grey_targets:
+        return head(image_shape, grey_targets=True)
+    if config.likelihood_scale is not None:
+        return head(image_shape, scale=config.likelihood_scale)
+    return head(image_shape)
 
 
 def _temperatures(config: Config) -> dict[str, float]:

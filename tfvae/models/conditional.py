@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.heads import DistributionHead
-from tfvae.networks import batch_apply
+from tfvae.networks import batch_apply, leading_axes
 from tfvae.types import InputError
 
 tfd = tfp.distributions
@@ -40,6 +40,12 @@ class ConditionalDistribution(keras.Model):
             raise InputError(
                 f"network {name!r} has no input shape yet; begin it with keras.Input"
             )
+        if len(network.inputs) != 1 or len(network.outputs) != 1:
+            raise InputError(
+                f"network {name!r} has {len(network.inputs)} inputs and "
+                f"{len(network.outputs)} outputs; give one with one input and one "
+                "output"
+            )
         if tuple(network.output_shape[1:]) != head.params_shape:
             raise InputError(
                 f"network {name!r} puts out {tuple(network.output_shape[1:])} "
@@ -49,6 +55,11 @@ class ConditionalDistribution(keras.Model):
         self.network = network
         self.head = head
         self.built = True
+
+    def __call__(self, inputs, *args, **kwargs) -> tfd.Distribution:
+        """Checks the shape before Keras, which would rewrite the message."""
+        leading_axes(self.network, inputs)
+        return super().__call__(inputs, *args, **kwargs)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tfd.Distribution:
         """Returns the distribution given inputs [..., *input_shape]."""

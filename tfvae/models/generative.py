@@ -83,6 +83,11 @@ class LatentVariableModel(keras.Model):
         """Returns the mean of p(x|z) at the mean of q(z|x), [B, *image_shape]."""
         return self.decode(self.encode(x).mean()).mean()
 
+    def __call__(self, x, *args, **kwargs) -> tf.Tensor:
+        """Checks the images before Keras, which would rewrite the message."""
+        self._check_images(x)
+        return super().__call__(x, *args, **kwargs)
+
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Returns `reconstruct(x)`, so that Keras' `predict` works."""
         return self.reconstruct(x)
@@ -124,6 +129,11 @@ class LatentVariableModel(keras.Model):
         return likelihood.log_prob(x), self.latent.prior().log_prob(z)
 
     def _images(self, x) -> tf.Tensor:
+        x = self._check_images(x)
+        return tf.cast(x, self.compute_dtype)
+
+    def _check_images(self, x):
+        """Returns the images in a batch, a tensor or what stands for one."""
         if isinstance(x, Mapping):
             if IMAGE_KEY not in x:
                 raise InputError(
@@ -131,18 +141,19 @@ class LatentVariableModel(keras.Model):
                     f"must be under {IMAGE_KEY!r}"
                 )
             x = x[IMAGE_KEY]
-        x = tf.convert_to_tensor(x)
-        if not x.dtype.is_floating:
+        if not isinstance(x, keras.KerasTensor):
+            x = tf.convert_to_tensor(x)
+        if not tf.as_dtype(x.dtype).is_floating:
             raise InputError(
-                f"images have dtype {x.dtype.name}; give floats between 0 and 1, for "
-                "example tf.cast(x, tf.float32) / 255"
+                f"images have dtype {tf.as_dtype(x.dtype).name}; give floats between 0 "
+                "and 1, for example tf.cast(x, tf.float32) / 255"
             )
-        if not x.shape[1:].is_compatible_with(self.image_shape):
+        if not tf.TensorShape(x.shape)[1:].is_compatible_with(self.image_shape):
             raise InputError(
                 f"images have shape {tuple(x.shape)} and the model takes "
                 f"[B, {str(self.image_shape)[1:-1]}]; change the data or the model"
             )
-        return tf.cast(x, self.compute_dtype)
+        return x
 
     def get_config(self) -> dict:
         """Returns what rebuilds this model."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Mapping
 
 import keras
@@ -17,9 +18,10 @@ from tfvae.estimators import (
 )
 from tfvae.heads import constant_weight
 from tfvae.latents import Latent
-from tfvae.models.checks import Schedule, check_setting
+from tfvae.models.checks import Schedule, check_setting, check_values
 from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.generative import LatentVariableModel
+from tfvae.models.replicas import per_replica, replica_seed
 from tfvae.models.reporting import Report, weighted_mean
 from tfvae.objectives import LogWeightTerms, Objective, get_objective
 from tfvae.require import require_int
@@ -65,6 +67,11 @@ class VAE(LatentVariableModel):
     ) -> None:
         super().__init__(encoder, decoder, latent, **kwargs)
         self.kl_weight = constant_weight(self, "kl_weight", 1.0)
+        # Counts calls of train_step, which the optimizer's own count is not when it
+        # accumulates gradients or skips a step.
+        self.steps = self.add_weight(
+            name="steps", shape=(), dtype="int64", initializer="zeros", trainable=False
+        )
 
     def compile(
         self,
@@ -108,6 +115,7 @@ class VAE(LatentVariableModel):
         """
         objective, estimator = get_objective(objective), get_estimator(estimator)
         num_samples = require_int("num_samples", num_samples)
+        seed = require_int("seed", seed, least=0)
         as_seed(seed)  # refuses now what no step could use
         settings = {
             "kl_weight": (self.kl_weight, kl_weight),
@@ -117,8 +125,10 @@ class VAE(LatentVariableModel):
             ),
             "prior_temperature": (self.latent.prior_temperature, prior_temperature),
         }
-        for name, (weight, value) in settings.items():
-            check_setting(name, weight, value)
+        settings = {
+            name: (weight, check_setting(name, weight, value))
+            for name, (weight, value) in settings.items()
+        }
         if objective.analytic_kl:  # refuses now what has no closed form
             blank = tf.zeros([1, *self.image_shape], self.compute_dtype)
             analytic_rate(self.encode(blank, training=False), self.latent.prior())
@@ -133,6 +143,7 @@ class VAE(LatentVariableModel):
         )
         self.objective, self.estimator = objective, estimator
         self.num_samples, self.seed = num_samples, seed
+        self.steps.assign(0)
         self._set_schedules(settings)
         self._report = Report(self._schedules)
         self._compile_arguments = dict(
@@ -140,9 +151,7 @@ class VAE(LatentVariableModel):
             objective=objective,
             num_samples=num_samples,
             estimator=estimator,
-            kl_weight=kl_weight,
-            temperature=temperature,
-            prior_temperature=prior_temperature,
+            **{name: value for name, (_, value) in settings.items()},
             seed=seed,
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
@@ -161,8 +170,10 @@ class VAE(LatentVariableModel):
         Raises:
             InputError: `x` is a data set that never ends, as `training_batches` gives,
                 and no `steps_per_epoch` is given; or it is an array of values that the
-                likelihood has no probability for.
+                likelihood has no probability for (what a data set yields is not
+                looked at).
         """
+        check_values(x, self.decoder.head)
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # else Keras warns that it cannot
             endless = x.cardinality() == tf.data.INFINITE_CARDINALITY
@@ -176,18 +187,23 @@ class VAE(LatentVariableModel):
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """One step of the optimizer on one batch."""
         x, sample_weight = self._unpack(data)
-        step = self.optimizer.iterations
+        step = tf.convert_to_tensor(self.steps)
         for weight, schedule in self._schedules.values():
             weight.assign(schedule(step))
+        seed = replica_seed(derive_seed(self.seed, "train", step))
+        self._seed_layers(seed)
         with tf.GradientTape() as tape:
-            seed = derive_seed(self.seed, "train", step)
             estimate = self._estimate(x, seed, training=True)
             surrogate = -weighted_mean(estimate.surrogate, sample_weight)
             penalty = self._penalty(surrogate.dtype)
-            loss = self.optimizer.scale_loss(surrogate + penalty)
+            loss = self.optimizer.scale_loss(per_replica(surrogate + penalty))
         variables = self.trainable_variables
-        gradients = tape.gradient(loss, variables)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if variables:
+            gradients = tape.gradient(loss, variables)
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        else:
+            warnings.warn("the model has no trainable weights", stacklevel=2)
+        self.steps.assign_add(1)
         kl_weight = tf.convert_to_tensor(self.kl_weight)
         return self._reported(estimate.terms, kl_weight, penalty, sample_weight)
 
@@ -197,6 +213,7 @@ class VAE(LatentVariableModel):
         # The number of examples seen so far, which Keras sets to 0 when it begins, is
         # what makes the draws of two batches differ and those of two runs agree.
         seed = derive_seed(self.seed, "test", self._report.examples_seen)
+        seed = replica_seed(seed)
         terms = self._estimate(x, seed, training=False).terms
         one = tf.ones([], terms.rate.dtype)
         return self._reported(terms, one, self._penalty(one.dtype), sample_weight)
@@ -255,6 +272,14 @@ class VAE(LatentVariableModel):
         """Compiles a loaded model as it was when it was saved."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
+
+    def _seed_layers(self, seed: tf.Tensor) -> None:
+        """Makes what layers draw (dropout) a function of the step as well."""
+        for index, layer in enumerate(self._flatten_layers()):
+            generator = getattr(layer, "seed_generator", None)
+            if isinstance(generator, keras.random.SeedGenerator):
+                state = derive_seed(seed, "layer", index)
+                generator.state.assign(tf.cast(state, generator.state.dtype))
 
     def _has_float16_network(self) -> bool:
         return any(
