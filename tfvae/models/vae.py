@@ -91,8 +91,8 @@ class VAE(LatentVariableModel):
     ) -> None:
         """Says how the model is trained and scored.
 
-        A schedule is one of `keras.optimizers.schedules`, counted in training steps;
-        it is evaluated within the step, so that it is exact whatever
+        A schedule is one of `keras.optimizers.schedules`, counted in training steps
+        from here on; it is evaluated within the step, so that it is exact whatever
         `steps_per_execution`, and after a resume.
 
         Args:
@@ -155,7 +155,7 @@ class VAE(LatentVariableModel):
             seed=seed,
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
-            jit_compile=self.jit_compile,
+            jit_compile=jit_compile,
             auto_scale_loss=auto_scale_loss,
         )
 
@@ -254,12 +254,15 @@ class VAE(LatentVariableModel):
         for name, (weight, value) in settings.items():
             if isinstance(value, Schedule):
                 self._schedules[name] = (weight, value)
+                weight.assign(value(0))
             elif value is not None:
                 weight.assign(value)
 
     def _unpack(self, data) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Returns (x, sample_weight); the batch is x, (x, y), (x, y, w) or a dict."""
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if sample_weight is not None:  # [B] or [B, 1]
+            sample_weight = tf.reshape(tf.cast(sample_weight, self.compute_dtype), [-1])
         return self._images(x), sample_weight
 
     def get_compile_config(self) -> dict:

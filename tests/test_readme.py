@@ -1,0 +1,100 @@
+"""The README is true: its programs run, its commands parse, its tables are whole."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from tfvae import cli
+from tfvae.data import BINARIZATIONS, DATASETS
+from tfvae.estimators import ESTIMATORS
+from tfvae.latents import LATENTS
+from tfvae.networks import NETWORKS
+from tfvae.objectives import OBJECTIVES
+from tfvae.recipes import RECIPES
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LIKELIHOODS = ("bernoulli", "normal", "normal_fixed_scale", "logistic")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_python_of_the_quick_start_runs_as_printed(
+    tmp_path, fresh_python, monkeypatch
+):
+    quick_start, parts, head, _ = blocks("python")
+    assert len([line for line in quick_start.splitlines() if line]) <= 15
+    script = f"import os; os.chdir({str(tmp_path)!r})\n" + quick_start + parts + head
+    output = fresh_python(script).stdout
+    nats = float(re.search(r"relaxed model: (-\d+\.\d+) nats", output)[1])
+    # Independent pixels with the training means score -27.2; an untrained model less.
+    assert -27 < nats < -20
+    assert (tmp_path / "vae.keras").exists()
+
+
+def test_the_serving_program_runs_on_the_demonstrations_model(tmp_path, fresh_python):
+    from reference import tiny_vae
+
+    from tfvae.export import export_saved_model
+
+    vae = tiny_vae("bin_concrete", latent_size=32)
+    export_saved_model(vae, tmp_path / "saved_models" / "digits")
+    script = f"import os; os.chdir({str(tmp_path)!r})\n" + blocks("python")[-1]
+    fresh_python(script)
+
+
+def commands() -> list[str]:
+    lines = "".join(blocks("bash")).splitlines()
+    return [line.split("#")[0].strip() for line in lines if line.startswith("tfvae ")]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_are_understood(command, monkeypatch):
+    """Each goes as far as importing TensorFlow: its arguments are good."""
+
+    class Understood(Exception):
+        pass
+
+    def stop():
+        raise Understood
+
+    monkeypatch.setattr(cli, "import_tensorflow", stop)
+    try:
+        assert cli.main(shlex.split(command)[1:]) == 0
+    except Understood:
+        pass
+
+
+def test_there_are_commands():
+    assert {shlex.split(c)[1] for c in commands()} == set(cli.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        RECIPES,
+        LATENTS,
+        LIKELIHOODS,
+        OBJECTIVES,
+        NETWORKS,
+        DATASETS,
+        BINARIZATIONS,
+        ESTIMATORS,
+    ],
+    ids=str,
+)
+def test_every_name_of_a_table_is_in_the_readme(names):
+    for name in names:
+        assert f"`{name}`" in README
+
+
+def test_scripts_exist_and_can_be_run():
+    for line in "".join(blocks("bash")).splitlines():
+        if line.startswith("scripts/"):
+            assert (ROOT / line.split()[0]).stat().st_mode & 0o111
