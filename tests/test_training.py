@@ -15,6 +15,7 @@ from tfvae import training
 from tfvae.config import Config
 from tfvae.data import steps_per_epoch
 from tfvae.recipes import RECIPES
+from tfvae.reports import evaluate_run
 from tfvae.runs import load_data, load_run, read_history
 from tfvae.training import build_vae, compile_vae, notes, train
 from tfvae.types import InputError
@@ -242,6 +243,17 @@ def test_a_folder_with_another_configuration_is_refused(field, trained):
         train(changed, trained.folder.path)
     assert field in str(caught.value) and str(CHANGED[field]) in str(caught.value)
     assert trained.folder.config.read_bytes() == before
+
+
+def test_a_run_is_read_from_any_working_folder(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).random((40, 4, 4)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x_train=images, x_test=images[:5])
+    monkeypatch.chdir(tmp_path)
+    config = dataclasses.replace(SMALL, dataset="npz:data.npz", batch_size=10)
+    train(config, "run")
+    monkeypatch.chdir("/")
+    evaluation = evaluate_run(tmp_path / "run", num_samples=2)
+    assert evaluation["num_images"] == 5
 
 
 def test_other_data_under_the_same_name_is_refused(tmp_path):

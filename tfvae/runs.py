@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -207,6 +208,19 @@ def load_data(config: Config) -> tfvae.data.ImageData:
         image_size=config.image_size,
         validation_size=config.validation_size,
     )
+
+
+def absolute_paths(config: Config) -> Config:
+    """Returns the configuration with absolute paths, good from any working folder."""
+    changed = {
+        name: os.path.abspath(os.path.expanduser(value))
+        for name in ("data_dir", "manual_dir")
+        if (value := getattr(config, name))
+    }
+    kind, colon, path = config.dataset.partition(":")
+    if colon and path and kind in ("folder", "npz", "idx"):
+        changed["dataset"] = f"{kind}:{os.path.abspath(os.path.expanduser(path))}"
+    return dataclasses.replace(config, **changed)
 
 
 def evaluation_batches(

@@ -23,6 +23,7 @@ from tfvae.runs import (
     Run,
     RunFolder,
     RunRecord,
+    absolute_paths,
     check_workdir,
     damaged_model,
     evaluation_batches,
@@ -145,6 +146,7 @@ def train(
     Raises:
         InputError: The folder holds another run, or configuration or data are bad.
     """
+    config = absolute_paths(config)
     folder = check_workdir(workdir)
     if folder.config.exists():
         _check_same_run(config, folder)

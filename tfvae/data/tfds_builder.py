@@ -36,8 +36,6 @@ def make_builder(request: Request) -> Any:
                 f"{option} {path!r} is not a folder; give a folder "
                 f"(--{option.replace('_', '-')})"
             )
-    if request.manual_dir is not None:
-        check_folder(request.manual_dir, "manual_dir (--manual-dir)")
     tfds.disable_progress_bar()
     try:
         return tfds.builder(request.name, data_dir=request.data_dir, try_gcs=False)
@@ -58,12 +56,15 @@ def prepare(builder: Any, request: Request) -> None:
     """Downloads and writes the data unless that was done before.
 
     Raises:
-        InputError: It failed, most often for want of a network.
+        InputError: It failed, most often for want of a network, or `manual_dir` is
+            missing.
     """
     import tensorflow_datasets as tfds
 
     if builder.data_path.exists():
         return
+    if request.manual_dir is not None:
+        check_folder(request.manual_dir, "manual_dir (--manual-dir)")
     print(f"preparing {request.name} ...", file=sys.stderr, flush=True)
     config = tfds.download.DownloadConfig(
         manual_dir=request.manual_dir and os.path.expanduser(request.manual_dir),
