@@ -104,8 +104,8 @@ class Config:
     learning_rate: float = 1e-3
     """At the first step."""
     learning_rate_schedule: LearningRateSchedule = "constant"
-    """cosine: to 0 over the run; exponential: to a hundredth over the run; iwae: the
-    eight stages of Burda et al. (2016), 3^i parts at 10^(-i/7), over the run."""
+    """cosine: to 0 over the run; exponential: to a hundredth over the run; iwae: as
+    Burda et al. (2016), times 10^(-i/7) for 3^i epochs, i = 0..7, in 3,280 epochs."""
     seed: int = 0
     """Of initial weights, order, binarisation and samples."""
     jit_compile: Literal["auto"] | bool = "auto"

@@ -86,13 +86,12 @@ def compile_vae(vae: VAE, config: Config, steps_per_epoch: int) -> None:
     Args:
         vae: The model.
         config: The configuration.
-        steps_per_epoch: In which the learning-rate schedules are stretched.
+        steps_per_epoch: In which the learning-rate schedules count.
     """
-    steps = config.epochs * steps_per_epoch
     optimizer = keras.optimizers.get(
         {
             "class_name": config.optimizer,
-            "config": {"learning_rate": _learning_rate(config, steps)},
+            "config": {"learning_rate": _learning_rate(config, steps_per_epoch)},
         }
     )
     objective = OBJECTIVES[config.objective]
@@ -283,7 +282,8 @@ def _ramp(start: float, end: float, steps: int):
     return keras.optimizers.schedules.PolynomialDecay(start, steps, end, power=1.0)
 
 
-def _learning_rate(config: Config, steps: int):
+def _learning_rate(config: Config, steps_per_epoch: int):
+    steps = config.epochs * steps_per_epoch
     schedules = keras.optimizers.schedules
     rate = config.learning_rate
     if config.learning_rate_schedule == "cosine":
@@ -291,9 +291,8 @@ def _learning_rate(config: Config, steps: int):
     if config.learning_rate_schedule == "exponential":
         return schedules.ExponentialDecay(rate, steps, 0.01)
     if config.learning_rate_schedule == "iwae":
-        parts = [3**i for i in range(_IWAE_STAGES)]
-        ends = [sum(parts[: i + 1]) / sum(parts) for i in range(_IWAE_STAGES - 1)]
-        boundaries = [round(steps * end) for end in ends]
+        ends = [sum(3**j for j in range(i + 1)) for i in range(_IWAE_STAGES - 1)]
+        boundaries = [epochs * steps_per_epoch for epochs in ends]  # 1, 4, 13, ...
         rates = [rate * 10 ** (-i / (_IWAE_STAGES - 1)) for i in range(_IWAE_STAGES)]
         return schedules.PiecewiseConstantDecay(boundaries, rates)
     return rate
