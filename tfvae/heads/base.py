@@ -1,0 +1,128 @@
+"""What every head has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.require import require_int
+from tfvae.types import InputError
+
+tfd = tfp.distributions
+
+# The smallest learned scale: keeps a collapsing posterior's log-density finite.
+MIN_SCALE = 1e-5
+
+
+class DistributionHead(keras.layers.Layer):
+    """Parameters [..., *params_shape] -> a distribution over events of `event_shape`.
+
+    The batch shape is that of the leading axes. With several parameters per element
+    of the event, they lie side by side along the last axis. A new head overrides
+    `num_params` and `distribution`, and has an entry in `HEADS`.
+
+    Attributes:
+        num_params: Parameters per element of the event.
+        exact_binary: Whether only the values 0 and 1 are in the support.
+    """
+
+    num_params: int = 1
+    exact_binary: bool = False
+
+    def __init__(self, event_shape: Sequence[int], **kwargs) -> None:
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = keras.config.floatx()
+        super().__init__(**kwargs)
+        if not isinstance(event_shape, (tuple, list)) or not event_shape:
+            raise InputError(
+                f"event_shape {event_shape!r} of {type(self).__name__} is not usable; "
+                "give the shape of one example, for example (28, 28, 1)"
+            )
+        whole = f"a size in event_shape {tuple(event_shape)}:"
+        self.event_shape = tuple(require_int(whole, size) for size in event_shape)
+        self.built = True
+
+    @property
+    def params_shape(self) -> tuple[int, ...]:
+        """What the network must put out for one example."""
+        *front, last = self.event_shape
+        return (*front, last * self.num_params)
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """Returns the distribution of single elements, batch [..., *event_shape]."""
+        raise NotImplementedError
+
+    def __call__(self, params, *args, **kwargs) -> tfd.Distribution:
+        """Checks the shape before Keras, which would rewrite the message."""
+        self._check_params(getattr(params, "shape", None) or np.shape(params))
+        return super().__call__(params, *args, **kwargs)
+
+    def call(self, params: tf.Tensor) -> tfd.Distribution:
+        """Returns the distribution for parameters [..., *params_shape]."""
+        return tfd.Independent(self.distribution(params), len(self.event_shape))
+
+    def compute_output_spec(self, params: keras.KerasTensor) -> keras.KerasTensor:
+        """Stands for the distribution in a symbolic model, with a draw's shape."""
+        batch = tuple(params.shape)[: -len(self.params_shape)]
+        return keras.KerasTensor(batch + self.event_shape, self.compute_dtype)
+
+    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
+        """Returns parameters [*params_shape] whose distribution has this mean.
+
+        A decoder starts there (as its output bias) instead of learning it.
+
+        Args:
+            mean: [*event_shape].
+        """
+        raise NotImplementedError
+
+    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
+        """Returns what this head's distribution is usually described by.
+
+        Args:
+            distribution: What `call` returned.
+
+        Returns:
+            Tensors [..., *event_shape]: `mean` and `scale`, or `logits`.
+        """
+        return {"mean": distribution.mean(), "scale": distribution.distribution.scale}
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this head."""
+        return {**super().get_config(), "event_shape": self.event_shape}
+
+    def _check_params(self, shape: Sequence[int | None]) -> None:
+        given = tuple(shape)[-len(self.params_shape) :]
+        if len(given) == len(self.params_shape) and all(
+            size in (None, wanted)
+            for size, wanted in zip(given, self.params_shape, strict=True)
+        ):
+            return
+        raise InputError(
+            f"{type(self).__name__} was given parameters of shape {tuple(shape)} and "
+            f"needs them to end in {self.params_shape}; change the last layer of the "
+            "network before it"
+        )
+
+    def split(self, params: tf.Tensor) -> list[tf.Tensor]:
+        """Returns the `num_params` parameters, each [..., *event_shape]."""
+        return tf.split(params, self.num_params, axis=-1)
+
+
+def constant_weight(
+    layer: keras.layers.Layer, name: str, value: float
+) -> keras.Variable:
+    """Adds a scalar weight that training leaves alone."""
+    weight = layer.add_weight(name=name, shape=(), trainable=False)
+    weight.assign(value)  # an initializer would round a float64 to float32
+    return weight
+
+
+def clipped_logit(mean: np.ndarray) -> np.ndarray:
+    """Returns the logit of a mean clipped to [0.001, 0.999]."""
+    clipped = np.clip(mean, 0.001, 0.999)
+    return np.log(clipped) - np.log1p(-clipped)

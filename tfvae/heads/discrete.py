@@ -1,0 +1,49 @@
+"""Heads over discrete values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.heads.base import DistributionHead, clipped_logit
+
+tfd = tfp.distributions
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class BernoulliHead(DistributionHead):
+    """Bernoulli with the given logits.
+
+    Args:
+        event_shape: Of one example.
+        grey_targets: Let `fit` take arrays of values between 0 and 1, for which
+            `log_prob` is the cross-entropy: the expected log-probability of a
+            binarised image, and no log-probability itself.
+    """
+
+    def __init__(
+        self, event_shape: Sequence[int], grey_targets: bool = False, **kwargs
+    ) -> None:
+        super().__init__(event_shape, **kwargs)
+        self.grey_targets = grey_targets
+        self.exact_binary = not grey_targets
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this head."""
+        return {**super().get_config(), "grey_targets": self.grey_targets}
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """Logits [..., *event_shape] -> Bernoulli."""
+        return tfd.Bernoulli(logits=params, dtype=self.compute_dtype)
+
+    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
+        """The logit of the mean, clipped to [0.001, 0.999] (Burda et al., 2016)."""
+        return clipped_logit(mean)
+
+    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
+        """Returns the logits [..., *event_shape]."""
+        return {"logits": distribution.distribution.logits}

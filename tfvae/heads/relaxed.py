@@ -1,0 +1,55 @@
+"""Heads over relaxed discrete values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.heads.base import DistributionHead, constant_weight
+from tfvae.require import require_number
+
+tfd = tfp.distributions
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class BinConcreteHead(DistributionHead):
+    """BinConcrete (relaxed Bernoulli) with the given logits, in logit space.
+
+    The random variable is the logit of the relaxed Bernoulli,
+    Logistic(logits / temperature, 1 / temperature) (Maddison, Mnih and Teh, 2017,
+    appendix C.3): `sigmoid` of a draw is what a decoder reads. The relaxed Bernoulli's
+    own density is infinite as soon as float32 rounds a draw to 0 or 1.
+
+    Attributes:
+        temperature: A scalar weight that is not trained, so that it can be annealed.
+    """
+
+    def __init__(
+        self, event_shape: Sequence[int], temperature: float = 0.5, **kwargs
+    ) -> None:
+        super().__init__(event_shape, **kwargs)
+        self.initial_temperature = require_number("temperature", temperature)
+        self.temperature = constant_weight(
+            self, "temperature", self.initial_temperature
+        )
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """Logits [..., *event_shape] -> Logistic."""
+        temperature = tf.convert_to_tensor(self.temperature)
+        return tfd.Logistic(params / temperature, 1.0 / temperature)
+
+    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
+        """The logits whose draws, before the sigmoid, have this mean."""
+        return mean * self.initial_temperature
+
+    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
+        """Returns the logits of the Bernoulli that is relaxed, [..., *event_shape]."""
+        return {"logits": distribution.mean() * self.temperature}
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this head."""
+        return {**super().get_config(), "temperature": self.initial_temperature}
