@@ -53,7 +53,7 @@ def tiny_vae(
         name="encoder",
     )
     decoder = build.decoder(
-        (latent_size,),
+        family.decoder_shape,
         likelihood.params_shape,
         tuple(reversed(hidden_sizes)),
         seed=seed,
@@ -86,7 +86,7 @@ def compiled(
 ) -> VAE:
     """A VAE that steps eagerly, by plain gradient descent if nothing else is said."""
     vae = vae or tiny_vae(**FLOAT64)
-    how = {"objective": "iwae", "num_samples": 3, "run_eagerly": True, **how}
+    how = {"objective": "iwae", "num_samples": 4, "run_eagerly": True, **how}
     vae.compile(optimizer or keras.optimizers.SGD(rate), **how)
     return vae
 
@@ -218,7 +218,23 @@ def numpy_iwae(log_weights: np.ndarray) -> np.ndarray:
     return special.logsumexp(log_weights, axis=0) - np.log(log_weights.shape[0])
 
 
-BOUNDS = {"elbo": numpy_elbo, "iwae": numpy_iwae}
+def numpy_groups(log_weights: np.ndarray, bound, groups: int = 2) -> np.ndarray:
+    """The mean of a bound over groups of samples."""
+    return np.mean([bound(g) for g in np.split(log_weights, groups)], axis=0)
+
+
+# Families whose log-weights `numpy_log_weights` has written out.
+WRITTEN_OUT = ("normal", "logistic", "bin_concrete")
+
+# The objectives with their default arguments.
+BOUNDS = {
+    "elbo": numpy_elbo,
+    "iwae": numpy_iwae,
+    "renyi": lambda lw: 2 * numpy_iwae(lw / 2),  # alpha = 1/2
+    "ciwae": lambda lw: (numpy_elbo(lw) + numpy_iwae(lw)) / 2,  # beta = 1/2
+    "miwae": lambda lw: numpy_groups(lw, numpy_iwae),
+    "piwae": numpy_iwae,
+}
 
 
 def numpy_log_weights(

@@ -7,14 +7,15 @@ import typing
 
 import pytest
 
-from tfvae import config as config_module
 from tfvae.config import Config
+from tfvae.config import names as config_names
 from tfvae.data import BINARIZATIONS
 from tfvae.estimators import ESTIMATORS
 from tfvae.heads import HEADS
 from tfvae.latents import LATENTS
 from tfvae.networks import NETWORKS
 from tfvae.objectives import OBJECTIVES
+from tfvae.priors import PRIORS
 from tfvae.recipes import RECIPES
 from tfvae.types import InputError
 
@@ -27,18 +28,19 @@ RELAXED = {"latent": "bin_concrete"}
         ("Binarization", BINARIZATIONS),
         ("NetworkName", NETWORKS),
         ("LatentName", LATENTS),
+        ("PriorName", PRIORS),
         ("ObjectiveName", OBJECTIVES),
         ("EstimatorName", ESTIMATORS),
     ],
 )
 def test_names_are_those_of_the_tables(names, table):
-    assert set(typing.get_args(getattr(config_module, names))) == set(table)
+    assert set(typing.get_args(getattr(config_names, names))) == set(table)
 
 
 def test_likelihood_names_are_heads():
-    # bin_concrete is a head for latent variables alone
-    names = set(typing.get_args(config_module.LikelihoodName))
-    assert names == set(HEADS) - {"bin_concrete"}
+    # bin_concrete is for latent variables; counts are no grey values in [0, 1]
+    names = set(typing.get_args(config_names.LikelihoodName))
+    assert names == set(HEADS) - {"bin_concrete", "poisson", "negative_binomial"}
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -10,7 +10,9 @@ import pytest
 import tensorflow as tf
 from reference import (
     BOUNDS,
+    WRITTEN_OUT,
     binary_images,
+    linear_gaussian,
     numpy_log_weights,
     standard_error,
     tiny_vae,
@@ -19,18 +21,19 @@ from reference import (
 from tfvae.estimators import (
     ESTIMATORS,
     Pathwise,
+    Problem,
     analytic_rate,
     get_estimator,
-    sample_terms,
 )
-from tfvae.latents import LATENTS
 from tfvae.objectives import OBJECTIVES, Elbo, Objective
 from tfvae.types import InputError
 
 SHAPE = (3, 3, 1)
 SEED = tf.constant([5, 6])
 OBJECTIVES_TO_CHECK = {name: make() for name, make in OBJECTIVES.items()}
-CASES = [(latent, objective) for latent in LATENTS for objective in OBJECTIVES_TO_CHECK]
+CASES = [
+    (latent, objective) for latent in WRITTEN_OUT for objective in OBJECTIVES_TO_CHECK
+]
 
 
 def small_vae(latent: str):
@@ -49,16 +52,21 @@ def small_vae(latent: str):
     return vae
 
 
-def estimate(vae, x, objective: Objective, num_samples=3, kl_weight=1.0, seed=SEED):
-    return Pathwise().estimate(
-        objective,
-        vae.encode(x),
-        vae.latent.prior(),
-        lambda z: (vae.decode(z).log_prob(x), vae.latent.prior().log_prob(z)),
-        num_samples,
-        kl_weight,
-        seed,
+def problem(vae, x, objective=None, num_samples=4, kl_weight=1.0, seed=SEED):
+    return Problem(
+        objective=objective or Elbo(),
+        posterior=vae.encode(x),
+        stopped_posterior=lambda: vae.encoder.head.stopped(vae.encoder.params(x)),
+        prior=vae.prior(),
+        log_likelihood=lambda z: vae.decode(z).log_prob(x),
+        num_samples=num_samples,
+        kl_weight=kl_weight,
+        seed=seed,
     )
+
+
+def estimate(vae, x, objective: Objective, num_samples=4, kl_weight=1.0, seed=SEED):
+    return Pathwise().estimate(problem(vae, x, objective, num_samples, kl_weight, seed))
 
 
 def central_differences(function, variables, step: float = 1e-5) -> list[np.ndarray]:
@@ -83,10 +91,13 @@ def central_differences(function, variables, step: float = 1e-5) -> list[np.ndar
 def assert_gradient_is_that_of_the_value(vae, objective, kl_weight):
     x = binary_images(2, shape=SHAPE)
 
-    @tf.function
-    def value() -> tf.Tensor:
-        terms = estimate(vae, x, objective, kl_weight=kl_weight).terms
-        return tf.reduce_sum(objective.value(terms.log_weights(kl_weight)))
+    def slopes(part, objective) -> list[np.ndarray]:
+        @tf.function
+        def value() -> tf.Tensor:
+            terms = estimate(vae, x, objective, kl_weight=kl_weight).terms
+            return tf.reduce_sum(objective.value(terms.loss_log_weights(kl_weight)))
+
+        return central_differences(value, part.trainable_variables)
 
     @tf.function
     def gradient() -> list[tf.Tensor]:
@@ -95,7 +106,8 @@ def assert_gradient_is_that_of_the_value(vae, objective, kl_weight):
             surrogate = tf.reduce_sum(found.surrogate)
         return tape.gradient(surrogate, [v.value for v in vae.trainable_variables])
 
-    wanted = central_differences(value, vae.trainable_variables)
+    wanted = slopes(vae.encoder, objective.encoder_objective)
+    wanted += slopes(vae.decoder, objective)
     # Rounding: 1e-14 of a value near 20, over 2e-5. Curvature: 1e-10 times order 10.
     for one, other in zip(gradient(), wanted, strict=True):
         assert np.any(other != 0)
@@ -119,11 +131,12 @@ def test_value_is_that_of_plain_numpy_for_the_same_draws(latent, objective):
     vae, x = small_vae(latent), binary_images(4, shape=SHAPE)
     draws = []
 
-    def log_joint(z):
+    def log_likelihood(z):
         draws.append(z.numpy())
-        return vae.decode(z).log_prob(x), vae.latent.prior().log_prob(z)
+        return vae.decode(z).log_prob(x)
 
-    terms = sample_terms(vae.encode(x), vae.latent.prior(), log_joint, 5, SEED)
+    given = problem(vae, x, num_samples=6)._replace(log_likelihood=log_likelihood)
+    terms = given.draw_and_weigh()
     log_weights = numpy_log_weights(vae, latent, x, draws[0])
     # Rounding in float64 of numbers below 1000.
     np.testing.assert_allclose(terms.log_weights(), log_weights, rtol=1e-11)
@@ -229,11 +242,12 @@ class GivenDraws:
 
 @dataclasses.dataclass(frozen=True)
 class PathwiseOfGivenDraws(Pathwise):
-    def estimate(self, objective, posterior, *args):
-        return super().estimate(objective, GivenDraws(posterior), *args)
+    def estimate(self, problem):
+        posterior = GivenDraws(problem.posterior)
+        return super().estimate(problem._replace(posterior=posterior))
 
 
-@pytest.mark.parametrize("latent", sorted(LATENTS))
+@pytest.mark.parametrize("latent", WRITTEN_OUT)
 def test_a_train_step_is_the_same_eagerly_in_a_graph_and_under_xla(latent):
     # XLA's stateless draws are other numbers for the same seed, so these are given.
     x = binary_images(4)
@@ -265,3 +279,57 @@ def test_a_train_step_with_its_own_draws_is_the_same_eagerly_and_in_a_graph():
         trained.append([v.numpy() for v in vae.trainable_variables])
     for one, other in zip(*trained, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("objective", sorted(OBJECTIVES))
+@pytest.mark.parametrize("estimator", ["stl", "dreg"])
+def test_with_the_exact_posterior_the_encoder_has_no_gradient(estimator, objective):
+    exact = linear_gaussian()
+    vae = exact.vae()
+    x = np.random.default_rng(1).normal(size=[4, *vae.image_shape])
+    given = problem(vae, x, OBJECTIVES[objective]())
+    with tf.GradientTape() as tape:
+        surrogate = ESTIMATORS[estimator]().estimate(given).surrogate
+    variables = [v.value for v in vae.trainable_variables]
+    slopes = tape.gradient(surrogate, variables, unconnected_gradients="zero")
+    count = len(vae.encoder.trainable_variables)
+    assert 0 < count < len(slopes)
+    for slope in slopes[:count]:
+        # Rounding in float64: d log w / d z is a difference of numbers below 100.
+        np.testing.assert_allclose(slope, 0, rtol=0, atol=1e-11)
+    assert max(np.abs(slope).max() for slope in slopes[count:]) > 0.1
+
+
+@pytest.mark.parametrize("floor", [1.5, 50.0])
+@pytest.mark.parametrize("analytic_kl", [False, True])
+def test_free_bits_floor_the_rate_of_each_variable_over_the_batch(floor, analytic_kl):
+    vae, x = small_vae("normal"), binary_images(3, shape=SHAPE)
+    objective = Elbo(analytic_kl=analytic_kl, free_bits=floor)
+    given = problem(vae, x, objective)
+    terms = Pathwise().estimate(given).terms
+    q, z = vae.encode(x).distribution, given.draw()
+    p = vae.prior().distribution
+    if analytic_kl:
+        rates = tf.reduce_mean(q.kl_divergence(p), axis=0)  # [D]
+    else:
+        rates = tf.reduce_mean(q.log_prob(z) - p.log_prob(z), axis=(0, 1))
+    wanted = np.sum(np.maximum(rates, floor))
+    np.testing.assert_allclose(tf.reduce_mean(terms.floored_rate), wanted, rtol=1e-12)
+    # What is reported is the elbo itself.
+    assert np.all(terms.rate != terms.floored_rate)
+
+
+def test_a_variable_below_its_free_bits_has_no_gradient_from_the_rate():
+    vae, x = small_vae("normal"), binary_images(3, shape=SHAPE)
+
+    def slopes(objective, kl_weight):
+        given = problem(vae, x, objective, kl_weight=kl_weight)
+        with tf.GradientTape() as tape:
+            surrogate = Pathwise().estimate(given).surrogate
+        variables = [v.value for v in vae.trainable_variables]
+        return tape.gradient(surrogate, variables, unconnected_gradients="zero")
+
+    # All below the floor: the gradient is that of the distortion alone.
+    floored, alone = slopes(Elbo(free_bits=1e3), 1.0), slopes(Elbo(), 0.0)
+    for one, other in zip(floored, alone, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)

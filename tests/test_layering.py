@@ -14,10 +14,10 @@ LAYERS = {
     for level, names in {
         -1: "types version",  # import nothing of the package, so layer 0 may use them
         0: "lookup seeds startup require files",
-        1: "objectives heads priors networks metrics data config",
+        1: "objectives heads priors networks metrics data config schedules",
         2: "latents estimators",
         3: "models",
-        4: "evaluation callbacks pictures export runs",
+        4: "building evaluation callbacks pictures export runs",
         5: "training recipes reports",
         6: "cli",
         7: "__main__",

@@ -12,6 +12,7 @@ from tfvae import priors
 Z = np.random.default_rng(0).normal(0, 3, [5, 2, 4])
 CASES = {
     "normal": (priors.standard_normal(4, "float64"), stats.norm()),
+    "multivariate": (priors.standard_multivariate_normal(4, "float64"), stats.norm()),
     "logistic": (priors.standard_logistic(4, "float64"), stats.logistic()),
     "tempered": (
         priors.tempered_logistic(4, tf.constant(0.4, tf.float64)),
@@ -41,6 +42,25 @@ def test_draws_follow_the_distribution(name):
     draws = prior.sample(2500, seed=[5, 6]).numpy().ravel()
     # Seeded, so it cannot flicker; a wrong scale of 5 % has a p-value below 1e-6.
     assert stats.kstest(draws, oracle.cdf).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "one_hot", "concrete"])
+def test_discrete_priors_favour_no_value(name):
+    prior = {
+        "bernoulli": priors.fair_bernoulli(3, "float64"),
+        "one_hot": priors.uniform_one_hot(3, 4, "float64"),
+        "concrete": priors.uniform_concrete(3, 4, tf.constant(0.3, tf.float64)),
+    }[name]
+    draws = prior.sample(4000, seed=[1, 2]).numpy()
+    assert prior.batch_shape == () and prior.dtype == tf.float64
+    if name == "bernoulli":
+        chance, ones = 1 / 2, draws
+    else:
+        chance, ones = 1 / 4, np.eye(4)[draws.argmax(-1)]
+        turned = prior.log_prob(np.roll(draws, 1, axis=-1))
+        np.testing.assert_allclose(turned, prior.log_prob(draws), rtol=1e-12)
+    error = np.sqrt(chance * (1 - chance) / 4000)
+    assert np.all(np.abs(ones.mean(0) - chance) < 5 * error)
 
 
 def test_a_temperature_of_one_is_the_standard_logistic():

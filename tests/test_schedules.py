@@ -48,7 +48,7 @@ def test_a_schedule_is_in_force_in_the_very_step_that_logs_it():
     schedule = keras.optimizers.schedules.PolynomialDecay(0.0, 2, 1.0)
     vae, x = compiled(rate=0.1, kl_weight=schedule), binary_images(4)
     for step, kl_weight in enumerate((0.0, 0.5, 1.0, 1.0)):
-        log_weights = train_terms(vae, x, step).log_weights(kl_weight)
+        log_weights = train_terms(vae, x, step).loss_log_weights(kl_weight)
         vae.reset_metrics()
         logs = vae.train_on_batch(x, return_dict=True)
         assert logs["kl_weight"] == kl_weight

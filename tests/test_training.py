@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from tfvae import training
+from tfvae.building import build_vae, compile_vae
 from tfvae.config import Config
 from tfvae.data import steps_per_epoch
+from tfvae.files import locked
 from tfvae.recipes import RECIPES
 from tfvae.reports import evaluate_run
 from tfvae.runs import load_data, load_run, read_history
-from tfvae.training import build_vae, compile_vae, notes, train
+from tfvae.training import notes, train
 from tfvae.types import InputError
 
 SMALL = Config(
@@ -58,7 +60,7 @@ def trained(tmp_path_factory):
 
 
 def test_the_folder_holds_what_is_promised(trained):
-    names = {path.name for path in trained.folder.path.iterdir()}
+    names = {path.name for path in trained.folder.path.iterdir()} - {".lock"}
     assert names == {
         "config.json",
         "history.csv",
@@ -121,6 +123,82 @@ def test_a_killed_run_ends_like_the_unbroken_one(config, tmp_path, monkeypatch):
         without_seconds(read_history(run.folder.history)) for run in (resumed, unbroken)
     ]
     assert histories[0] == histories[1]
+    files = [run.folder.history.read_text().splitlines() for run in (resumed, unbroken)]
+    assert files[0][0] == files[1][0]
+    assert [r.split(",")[:2] for r in files[0]] == [r.split(",")[:2] for r in files[1]]
+    last = json.loads(resumed.folder.metrics.read_text())
+    assert without_seconds([last]) == histories[0][-1:]
+
+
+@pytest.mark.parametrize(("wanted", "used"), [(1, 1), (3, 2), (4, 4), (99, 4)])
+def test_executions_never_make_an_epoch_longer(wanted, used, tmp_path, capsys):
+    config = dataclasses.replace(SMALL, steps_per_execution=wanted)
+    run = train(config, tmp_path / "run")
+    assert run.vae.steps_per_execution == used
+    assert int(run.vae.steps) == 2 * 4
+    assert ("steps_per_execution is" in capsys.readouterr().out) == (wanted != used)
+
+
+def test_the_demonstration_goes_on_where_it_was(tmp_path):
+    config = dataclasses.replace(
+        RECIPES["digits-binconcrete"].config, latent_size=3, hidden_sizes=(8,), epochs=3
+    )
+    unbroken = train(config, tmp_path / "unbroken")
+    train(dataclasses.replace(config, epochs=1), tmp_path / "run")
+    resumed = train(config, tmp_path / "run")
+    assert_equal_bit_for_bit(resumed.vae, unbroken.vae)
+    assert int(resumed.vae.steps) == 3 * 13
+
+
+def test_two_processes_do_not_write_one_folder(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with locked(folder), pytest.raises(InputError, match="another process"):
+        train(SMALL, folder)
+    assert train(SMALL, folder).folder.model.exists()
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".config.1.partial.json").write_text("{")
+    (folder / ".model.1.partial.keras").write_text("half")
+    train(SMALL, folder)
+    assert not any(".partial" in path.name for path in folder.iterdir())
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_model(tmp_path):
+    config = dataclasses.replace(SMALL, optimizer="sgd", learning_rate=1e6)
+    with pytest.raises(InputError, match="not finite in epoch") as caught:
+        train(config, tmp_path / "run")
+    assert "learning_rate" in str(caught.value)
+    assert not (tmp_path / "run" / "model.keras").exists()
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_pixels_that_changed_are_noticed(tmp_path):
+    images = np.random.default_rng(0).random((40, 4, 4)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x_train=images, x_test=images[:5])
+    config = dataclasses.replace(
+        SMALL, dataset=f"npz:{tmp_path / 'data.npz'}", batch_size=10
+    )
+    train(config, tmp_path / "run")
+    images[3, 0, 0] = 1 - images[3, 0, 0]
+    np.savez(tmp_path / "data.npz", x_train=images, x_test=images[:5])
+    for use in (
+        lambda: train(config, tmp_path / "run"),
+        lambda: evaluate_run(tmp_path / "run", num_samples=2),
+    ):
+        with pytest.raises(InputError, match="has changed"):
+            use()
+
+
+def test_a_finished_run_keeps_the_versions_that_computed_it(tmp_path):
+    run = train(SMALL, tmp_path / "run")
+    content = run.folder.config.read_text().replace('"numpy": "', '"numpy": "0.')
+    run.folder.config.write_text(content)
+    train(SMALL, tmp_path / "run")
+    assert run.folder.config.read_text() == content
 
 
 def test_a_run_killed_between_history_and_model_repeats_the_epoch(

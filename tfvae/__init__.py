@@ -10,6 +10,7 @@ from tfvae.types import InputError
 from tfvae.version import __version__
 
 _MODULES = (
+    "building",
     "callbacks",
     "config",
     "data",
@@ -27,6 +28,7 @@ _MODULES = (
     "recipes",
     "reports",
     "runs",
+    "schedules",
     "training",
 )
 _FROM_MODELS = ("VAE", "ConditionalDistribution")

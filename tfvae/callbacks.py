@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
 
-from tfvae.files import replacing
+from tfvae.files import replacing, write_json
+from tfvae.types import InputError
 
 _SHOWN = ("loss", "elbo", "distortion", "rate", "ess")
 
@@ -39,17 +41,39 @@ class EpochLine(keras.callbacks.Callback):
         print(line, flush=True)
 
 
+class StopIfNotFinite(keras.callbacks.Callback):
+    """Ends a training whose loss is not finite, before anything is saved of it."""
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Looks at every number of the epoch.
+
+        Raises:
+            InputError: One is not finite.
+        """
+        bad = [name for name, value in logs.items() if not math.isfinite(value)]
+        if bad:
+            raise InputError(
+                f"{', '.join(bad)} not finite in epoch {epoch + 1}; what was saved "
+                "before stays. Try a smaller learning_rate, a kl_warmup, or scales and "
+                "temperatures nearer to 1"
+            )
+
+
 class HistoryFile(keras.callbacks.Callback):
     """Keeps `history.csv`: one line an epoch, without gap or duplicate after a resume.
 
     Args:
         path: The file.
+        latest: A JSON file with the last epoch's numbers.
         rows: The lines of the epochs before this training began.
     """
 
-    def __init__(self, path: Path, rows: Sequence[Mapping[str, float]] = ()) -> None:
+    def __init__(
+        self, path: Path, latest: Path, rows: Sequence[Mapping[str, float]] = ()
+    ) -> None:
         super().__init__()
         self.path = path
+        self.latest = latest
         self.rows = list(rows)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
@@ -73,6 +97,7 @@ class HistoryFile(keras.callbacks.Callback):
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)
+        write_json(self.latest, row)
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -83,14 +108,15 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         path: Ends in `.keras`.
-        min_seconds: Do not save more often than this, but at the end of the training.
+        min_seconds: Do not save more often than this, but for the first epoch and at
+            the end of the training.
     """
 
     def __init__(self, path: Path, min_seconds: float = 15.0) -> None:
         super().__init__()
         self.path = path
         self.min_seconds = min_seconds
-        self._saved = time.perf_counter()
+        self._saved = -math.inf  # so that the first epoch is saved
 
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
         """Saves, if the last time is long enough ago."""

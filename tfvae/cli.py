@@ -7,6 +7,8 @@ when the arguments are known to be good.
 from __future__ import annotations
 
 import dataclasses
+import io
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +19,7 @@ import tyro
 from tfvae.config import Config
 from tfvae.lookup import lookup
 from tfvae.recipes import RECIPES
-from tfvae.startup import import_tensorflow
+from tfvae.startup import import_tensorflow, is_terminal
 from tfvae.types import InputError
 from tfvae.version import __version__
 
@@ -112,7 +114,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         seed=given.seed,
         batch_size=given.batch_size,
         chunk_size=given.chunk_size,
-        progress_bar=sys.stderr.isatty(),
+        progress_bar=is_terminal(sys.stdout),
     )
     print(evaluation_text(evaluation))
 
@@ -178,6 +180,8 @@ Each command explains itself with --help; --version prints the version."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, or 2 for bad input."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help"):
@@ -189,12 +193,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         lookup(COMMANDS, name, "command")(arguments[1:])
     except InputError as error:
-        print(f"tfvae: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except (OSError, ImportError, MemoryError, RecursionError, OverflowError) as error:
+        return _refuse(_in_one_line(error))
+    except Exception as error:
+        if not type(error).__module__.startswith("tensorflow."):
+            raise
+        return _refuse(_in_one_line(error))
     except KeyboardInterrupt:
         print("tfvae: interrupted; the same command goes on", file=sys.stderr)
         return 130
     return 0
+
+
+def _refuse(message: str) -> int:
+    print(f"tfvae: {message}", file=sys.stderr)
+    return 2
+
+
+def _in_one_line(error: BaseException) -> str:
+    """What the system or TensorFlow says, without its later lines."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first:.300}"
 
 
 def _parse(kind: type, command: str, arguments: Sequence[str], **kwargs) -> Any:

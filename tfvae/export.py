@@ -59,7 +59,9 @@ def _next_version(folder: Path) -> int:
         raise InputError(f"{str(folder)!r} is a file; give a folder's path")
     names = [p.name for p in folder.iterdir()] if folder.exists() else []
     names = [name for name in names if not name.startswith(".")]
-    strange = sorted(name for name in names if not name.isdecimal())
+    strange = sorted(
+        name for name in names if not (name.isascii() and name.isdecimal())
+    )
     if strange:
         raise InputError(
             f"{str(folder)!r} holds {strange[0]!r}, which is no version of a model; "
@@ -70,7 +72,8 @@ def _next_version(folder: Path) -> int:
 
 def _write(vae: VAE, path: Path) -> None:
     images = tf.TensorSpec([None, *vae.image_shape], tf.float32, name="x")
-    latents = tf.TensorSpec([None, vae.latent.latent_size], tf.float32, name="z")
+    event_shape = vae.latent.event_shape
+    latents = tf.TensorSpec([None, *event_shape], tf.float32, name="z")
     seeds = tf.TensorSpec([None, 2], tf.int32, name="seed")
 
     def encode(x: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -83,11 +86,11 @@ def _write(vae: VAE, path: Path) -> None:
         return _float32({"mean": vae.reconstruct(x)})
 
     def sample(seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        prior = vae.latent.prior()
+        prior = vae.prior()
         z = tf.map_fn(
             lambda one: prior.sample(seed=one), seed, fn_output_signature=prior.dtype
         )  # [B, D], each row a function of its own seed
-        z.set_shape([None, vae.latent.latent_size])
+        z.set_shape([None, *event_shape])
         return _float32({"z": z, "mean": vae.decode(z).mean()})
 
     archive = keras.export.ExportArchive()

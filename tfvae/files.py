@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tfvae.types import InputError
+
+PARTIAL = ".partial"
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a path is what a killed process left of a file or folder."""
+    return path.name.startswith(".") and PARTIAL in path.name
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes from writing a folder, until this one ends or is killed.
+
+    Raises:
+        InputError: Another process has it.
+    """
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another process is writing {str(folder)!r}; wait for it, or give "
+                "another folder"
+            ) from None
+        yield
 
 
 @contextlib.contextmanager
@@ -20,7 +48,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Args:
         path: The file to write; its folder exists.
     """
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{PARTIAL}{path.suffix}")
     try:
         yield partial
         with partial.open("rb") as written:
@@ -38,4 +66,4 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file, whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -58,7 +58,11 @@ def mlp(
     """
     make = _LayerMaker(name or "mlp", seed, dtype)
     inputs = keras.Input(input_shape, dtype=_input_dtype(dtype))
-    x = make(keras.layers.Flatten)(inputs) if len(input_shape) > 1 else inputs
+    x = (
+        make(keras.layers.Flatten, data_format="channels_last")(inputs)
+        if len(input_shape) > 1
+        else inputs
+    )
     for units in hidden_sizes:
         x = make.weighted(keras.layers.Dense, units, activation=activation)(x)
     output = make.weighted(keras.layers.Dense, math.prod(output_shape))
@@ -98,9 +102,15 @@ def conv_encoder(
     inputs = x = keras.Input(input_shape, dtype=_input_dtype(dtype))
     for filters in hidden_sizes:
         x = make.weighted(
-            keras.layers.Conv2D, filters, 3, 2, "same", activation=activation
+            keras.layers.Conv2D,
+            filters,
+            3,
+            2,
+            "same",
+            data_format="channels_last",
+            activation=activation,
         )(x)
-    x = make(keras.layers.Flatten)(x)
+    x = make(keras.layers.Flatten, data_format="channels_last")(x)
     output = make.weighted(keras.layers.Dense, math.prod(output_shape))
     x = output(x)
     if len(output_shape) > 1:
@@ -142,17 +152,25 @@ def conv_decoder(
     sizes = [(_halved(height, i), _halved(width, i)) for i in range(stages + 1)]
     inputs = x = keras.Input(input_shape, dtype=_input_dtype(dtype))
     if len(input_shape) > 1:
-        x = make(keras.layers.Flatten)(x)
+        x = make(keras.layers.Flatten, data_format="channels_last")(x)
     start = (*sizes[-1], hidden_sizes[0] if stages else channels)
     x = make.weighted(keras.layers.Dense, math.prod(start), activation=activation)(x)
     x = make(keras.layers.Reshape, start)(x)
     for filters, (rows, columns) in zip(hidden_sizes, sizes[-2::-1], strict=True):
         x = make.weighted(
-            keras.layers.Conv2DTranspose, filters, 3, 2, "same", activation=activation
+            keras.layers.Conv2DTranspose,
+            filters,
+            3,
+            2,
+            "same",
+            data_format="channels_last",
+            activation=activation,
         )(x)
         crop = ((0, x.shape[1] - rows), (0, x.shape[2] - columns))
-        x = make(keras.layers.Cropping2D, crop)(x)
-    output = make.weighted(keras.layers.Conv2D, channels, 3, 1, "same")
+        x = make(keras.layers.Cropping2D, crop, data_format="channels_last")(x)
+    output = make.weighted(
+        keras.layers.Conv2D, channels, 3, 1, "same", data_format="channels_last"
+    )
     x = output(x)
     if output_bias is not None:
         output.bias.assign(np.mean(output_bias, axis=(0, 1)))

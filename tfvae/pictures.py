@@ -70,15 +70,12 @@ def traversal(
         num_dims: Rows, at most D.
         num_steps: Columns.
     """
-    mean = vae.encode(inputs).mean().numpy()[0]  # [D]
-    prior = vae.latent.prior().distribution  # of the single variables, batch [D]
-    levels = np.linspace(0.01, 0.99, num_steps, dtype=mean.dtype)
-    quantiles = np.stack(
-        [np.broadcast_to(prior.quantile(q), mean.shape) for q in levels]
-    )
-    z = np.tile(mean, (len(mean), num_steps, 1))  # [D, columns, D]
-    for dim in range(len(mean)):
-        z[dim, :, dim] = quantiles[:, dim]
+    centre = vae.latent.centre(vae.encode(inputs)).numpy()[0]  # [D]
+    levels = np.linspace(0.01, 0.99, num_steps, dtype=centre.dtype)
+    values = vae.latent.traversal(levels).numpy()  # [columns, D]
+    z = np.tile(centre, (len(centre), num_steps, 1))  # [D, columns, D]
+    for dim in range(len(centre)):
+        z[dim, :, dim] = values[:, dim]
     images = vae.decode(z).mean().numpy()  # [D, columns, H, W, C]
     change = np.square(images[:, -1] - images[:, 0]).sum(axis=(1, 2, 3))  # [D]
     dims = np.argsort(-change)[:num_dims]

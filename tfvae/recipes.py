@@ -39,7 +39,7 @@ RECIPES: Mapping[str, Recipe] = {
             epochs=400,
             batch_size=100,
             learning_rate=3e-3,
-            steps_per_execution=5,
+            steps_per_execution=13,
         ),
     ),
     "mnist-iwae": Recipe(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfvae import pictures
 from tfvae.evaluation import score_images, summarise
@@ -40,6 +41,9 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Scores a run's model and writes `evaluation.json`, which it returns.
 
+    Other splits than the test images have a file of their own,
+    `evaluation_validation.json`.
+
     Args:
         workdir: The run's folder.
         num_samples: K, samples of z per image.
@@ -58,6 +62,14 @@ def evaluate_run(
         limit = require_int("limit", limit)
     run = load_run(workdir)
     config = run.record.config
+    target = run.folder.evaluation
+    if split != "test":
+        target = target.with_stem(f"evaluation_{split}")
+    if not os.access(run.folder.path, os.W_OK) or target.is_dir():
+        raise InputError(
+            f"{str(target)!r} cannot be written; change its permissions, or copy the "
+            "run"
+        )
     images = _split(run, split)
     size = min(len(images), limit or len(images))
     batches = evaluation_batches(config, images, min(batch_size, size), limit)
@@ -80,7 +92,7 @@ def evaluate_run(
         "results": summarise(scores, run.vae.image_shape),
         "versions": versions(),
     }
-    write_json(run.folder.evaluation, evaluation)
+    write_json(target, evaluation)
     return evaluation
 
 
@@ -135,8 +147,9 @@ def plot_run(workdir: str | os.PathLike, seed: int = 0) -> list[Path]:
     figures = {
         "reconstructions": pictures.reconstructions(run.vae, originals, inputs),
         "samples": pictures.samples(run.vae, _SAMPLED, seed),
-        "traversal": pictures.traversal(run.vae, inputs[:1]),
     }
+    if run.vae.latent.traversal(np.zeros(1)) is not None:
+        figures["traversal"] = pictures.traversal(run.vae, inputs[:1])
     if history:
         figures["training_curves"] = pictures.training_curves(history)
     run.folder.pictures.mkdir(exist_ok=True)

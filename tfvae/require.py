@@ -40,3 +40,15 @@ def require_number(name: str, value: object, zero: bool = False) -> float:
         return float(value)
     wanted = "of 0 or more" if zero else "above 0"
     raise InputError(f"{name} {value!r} is not usable; give a finite number {wanted}")
+
+
+def require_real(name: str, value: object) -> float:
+    """Returns `value` as a float; True is no number.
+
+    Raises:
+        InputError: It is no finite number.
+    """
+    ok = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if ok and math.isfinite(value):
+        return float(value)
+    raise InputError(f"{name} {value!r} is not usable; give a finite number")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import importlib.metadata
 import json
 import os
 import platform
-import zipfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +19,8 @@ import tensorflow as tf
 
 import tfvae.data
 from tfvae.config import Config
-from tfvae.files import write_json
+from tfvae.config.names import CONTINUOUS_LIKELIHOODS, RELAXED_LATENTS
+from tfvae.files import is_partial, write_json
 from tfvae.models import VAE
 from tfvae.types import InputError
 from tfvae.version import __version__
@@ -56,7 +59,7 @@ class RunFolder(NamedTuple):
 
     @property
     def evaluation(self) -> Path:
-        """What `tfvae evaluate` found, as JSON."""
+        """What `tfvae evaluate` found on the test images, as JSON."""
         return self.path / "evaluation.json"
 
     @property
@@ -105,10 +108,21 @@ def check_workdir(workdir: str | os.PathLike) -> RunFolder:
         InputError: The path is a file, cannot be written to, or holds something else
             than a run.
     """
+    if not os.fspath(workdir):
+        raise InputError("workdir '' is empty; give a folder's path")
     path = Path(workdir)
     folder = RunFolder(path)
-    if path.exists() and not path.is_dir():
-        raise InputError(f"workdir {str(path)!r} is a file; give a folder's path")
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(
+            f"workdir {str(path)!r} is not UTF-8, which TensorFlow needs; give another"
+        ) from None
+    if os.path.lexists(path) and not path.is_dir():
+        raise InputError(
+            f"workdir {str(path)!r} is a file, or a link that leads nowhere; give a "
+            "folder's path"
+        )
     parent = path
     while not parent.exists():
         parent = parent.parent
@@ -117,12 +131,23 @@ def check_workdir(workdir: str | os.PathLike) -> RunFolder:
             f"workdir {str(path)!r} cannot be written to; give another, or change the "
             f"permissions of {str(parent)!r}"
         )
-    if path.exists() and not folder.config.exists() and any(path.iterdir()):
+    if path.exists() and not folder.config.exists() and _foreign_files(path):
         raise InputError(
             f"workdir {str(path)!r} holds files and no run (no config.json); give a "
             "new or empty folder"
         )
     return folder
+
+
+def _foreign_files(path: Path) -> bool:
+    return any(p.name != ".lock" and not is_partial(p) for p in path.iterdir())
+
+
+def remove_partials(folder: RunFolder) -> None:
+    """Removes what a killed process left half-written; the folder is locked."""
+    for path in folder.path.iterdir():
+        if is_partial(path):
+            path.unlink()
 
 
 def write_record(folder: RunFolder, record: RunRecord) -> None:
@@ -166,7 +191,7 @@ def read_json(path: Path, what: str, advice: str) -> Any:
         raise InputError(
             f"{str(path.parent)!r} holds no {what} (no {path.name}); {advice}"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"{str(path)!r} cannot be read ({reason}); restore the file, or use "
@@ -184,11 +209,20 @@ def read_history(path: Path) -> list[dict[str, float]]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [
+            rows = [
                 {name: float(value) for name, value in row.items() if value != ""}
                 for row in csv.DictReader(file)
             ]
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        counts = ("epoch", "step")
+        return [{**row, **{n: int(row[n]) for n in counts}} for row in rows]
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        csv.Error,
+    ) as error:
         raise InputError(
             f"{str(path)!r} cannot be read ({error}); restore the file, or use another "
             "workdir"
@@ -240,8 +274,10 @@ def meaning(config: Config) -> str:
     """Returns what a run's bounds are bounds on, in words."""
     if config.grey_targets:
         return "the expected log-likelihood of a binarised image (grey targets)"
-    if config.latent == "bin_concrete":
+    if config.latent in RELAXED_LATENTS:
         return "log p(x) of the relaxed model, and not of its discrete twin"
+    if config.likelihood in CONTINUOUS_LIKELIHOODS:
+        return "log p(x), a density over values in [0, 1]"
     return "log p(x)"
 
 
@@ -258,19 +294,33 @@ def load_run(workdir: str | os.PathLike) -> Run:
             f"{str(folder.path)!r} holds no model yet (no {folder.model.name}); train "
             "it first with: tfvae train"
         )
-    try:
+    with reading_model(folder):
         vae = keras.models.load_model(folder.model)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise damaged_model(folder, error) from error
+        if not isinstance(vae, VAE):
+            raise TypeError(f"it holds a {type(vae).__name__}")
     return Run(folder, record, vae)
 
 
-def damaged_model(folder: RunFolder, error: Exception) -> InputError:
-    """Returns the error to raise when a run's model cannot be read."""
-    return InputError(
-        f"{str(folder.model)!r} is damaged or of another model "
-        f"({str(error).splitlines()[0]:.100}); restore it, or use another workdir"
-    )
+@contextlib.contextmanager
+def reading_model(folder: RunFolder) -> Iterator[None]:
+    """Turns what goes wrong when a model is read into one line.
+
+    Raises:
+        InputError: Anything went wrong, or weights were left out.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Keras warns of weights that it could not load, and goes on.
+            warnings.simplefilter("error", UserWarning)
+            yield
+    except InputError:
+        raise
+    except (Exception, UserWarning) as error:  # a file can be wrong in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{str(folder.model)!r} is damaged or of another model ({reason:.100}); "
+            "restore it, or use another workdir"
+        ) from error
 
 
 def _existing(workdir: str | os.PathLike) -> RunFolder:

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import tempfile
+from typing import TextIO
 
 
 def import_tensorflow() -> None:
@@ -39,6 +40,11 @@ def _wrong_backend(name: str) -> ImportError:
     )
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal; a closed one is None."""
+    return stream is not None and stream.isatty()
+
+
 def _import_with_stderr_aside(name: str) -> None:
     try:
         saved = os.dup(2)
@@ -49,7 +55,7 @@ def _import_with_stderr_aside(name: str) -> None:
         os.dup2(aside.fileno(), 2)
         try:
             importlib.import_module(name)
-        except BaseException:
+        except Exception:
             aside.seek(0)
             os.write(saved, aside.read())
             raise

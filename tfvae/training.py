@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-import zipfile
 
 import keras
 import numpy as np
 
 import tfvae.data
-from tfvae.callbacks import Checkpoint, EpochLine, HistoryFile
+from tfvae.building import build_vae, compile_vae, steps_per_execution
+from tfvae.callbacks import Checkpoint, EpochLine, HistoryFile, StopIfNotFinite
 from tfvae.config import Config
-from tfvae.files import write_json
-from tfvae.heads import HEADS, DistributionHead
-from tfvae.latents import LATENTS
-from tfvae.models import VAE, ConditionalDistribution
-from tfvae.networks import NETWORKS
-from tfvae.objectives import OBJECTIVES
+from tfvae.files import locked
+from tfvae.models import VAE
 from tfvae.runs import (
     BINARIZATION_SEED,
     Run,
@@ -25,88 +21,20 @@ from tfvae.runs import (
     RunRecord,
     absolute_paths,
     check_workdir,
-    damaged_model,
     evaluation_batches,
     load_data,
     meaning,
     read_history,
     read_record,
+    reading_model,
+    remove_partials,
     versions,
     write_record,
 )
+from tfvae.startup import is_terminal
 from tfvae.types import InputError
 
-_IWAE_STAGES = 8
-
-
-def build_vae(
-    config: Config, image_shape: tuple[int, ...], mean_image: np.ndarray | None = None
-) -> VAE:
-    """Builds the model that a configuration describes, not yet compiled.
-
-    Args:
-        config: The configuration.
-        image_shape: (H, W, C).
-        mean_image: [H, W, C] Mean of the training images, from which the decoder's
-            output starts; None: from zeros.
-    """
-    latent = LATENTS[config.latent](config.latent_size, **_temperatures(config))
-    posterior = latent.posterior_head()
-    likelihood = _likelihood_head(config, image_shape)
-    network = NETWORKS[config.network]
-    shared = {"seed": config.seed, "dtype": config.dtype_policy}
-    bias = None if mean_image is None else likelihood.params_for_mean(mean_image)
-    encoder = network.encoder(
-        image_shape,
-        posterior.params_shape,
-        config.hidden_sizes,
-        config.activation,
-        name="encoder",
-        **shared,
-    )
-    decoder = network.decoder(
-        (config.latent_size,),
-        likelihood.params_shape,
-        config.hidden_sizes[::-1],
-        config.activation,
-        name="decoder",
-        output_bias=bias,
-        **shared,
-    )
-    return VAE(
-        ConditionalDistribution(encoder, posterior),
-        ConditionalDistribution(decoder, likelihood),
-        latent,
-    )
-
-
-def compile_vae(vae: VAE, config: Config, steps_per_epoch: int) -> None:
-    """Compiles a model as a configuration says.
-
-    Args:
-        vae: The model.
-        config: The configuration.
-        steps_per_epoch: In which the learning-rate schedules count.
-    """
-    optimizer = keras.optimizers.get(
-        {
-            "class_name": config.optimizer,
-            "config": {"learning_rate": _learning_rate(config, steps_per_epoch)},
-        }
-    )
-    objective = OBJECTIVES[config.objective]
-    vae.compile(
-        optimizer,
-        objective(analytic_kl=True) if config.analytic_kl else objective(),
-        config.num_samples,
-        config.estimator,
-        kl_weight=_ramp(0.0, config.kl_weight, config.kl_warmup_steps),
-        temperature=_annealed(config, "temperature"),
-        prior_temperature=_annealed(config, "prior_temperature"),
-        seed=config.seed,
-        steps_per_execution=config.steps_per_execution,
-        jit_compile=config.jit_compile,
-    )
+_LOOKED_AT = 1000  # images whose values are compared with the likelihood's support
 
 
 def notes(config: Config, steps: int) -> list[str]:
@@ -121,6 +49,13 @@ def notes(config: Config, steps: int) -> list[str]:
         lines.append(f"loss has kl_weight {config.kl_weight:g} and is no bound")
     elif config.kl_warmup_steps:
         lines.append("loss is no bound before kl_weight reaches 1")
+    used = steps_per_execution(config, steps // config.epochs)
+    if used != config.steps_per_execution:
+        lines.append(
+            f"steps_per_execution is {used}, the largest up to "
+            f"{config.steps_per_execution} that divides an epoch's "
+            f"{steps // config.epochs} steps"
+        )
     for name in ("kl_warmup_steps", "temperature_steps"):
         if getattr(config, name) > steps:
             lines.append(
@@ -154,17 +89,24 @@ def train(
     record = RunRecord(config, data.provenance, versions())
     if folder.config.exists():
         _check_same_data(record, folder)
-    vae = build_vae(config, data.image_shape, data.train.mean_image())
+    images, _ = data.train.first(_LOOKED_AT)
+    vae = build_vae(config, data.image_shape, data.train.mean_image(), images)
+    _check_support(vae, config, images)
     compile_vae(vae, config, steps_per_epoch)
     done = _restore(vae, folder, steps_per_epoch)
     folder.path.mkdir(parents=True, exist_ok=True)
-    write_record(folder, record)
-    if done >= config.epochs:
-        print(f"{folder.path} is finished: {done} of {config.epochs} epochs")
-        return Run(folder, record, vae)
-    for note in notes(config, config.epochs * steps_per_epoch):
-        print(f"note: {note}")
-    _fit(vae, config, data, folder, done, progress_bar)
+    with locked(folder.path):
+        remove_partials(folder)
+        if folder.config.exists():
+            _check_same_run(config, folder)  # it may be new since it was looked for
+            record = record._replace(versions=read_record(folder).versions)
+        if done >= config.epochs:
+            print(f"{folder.path} is finished: {done} of {config.epochs} epochs")
+            return Run(folder, record, vae)
+        write_record(folder, record)
+        for note in notes(config, config.epochs * steps_per_epoch):
+            print(f"note: {note}")
+        _fit(vae, config, data, folder, done, progress_bar)
     return Run(folder, record, vae)
 
 
@@ -189,10 +131,10 @@ def _fit(
         config, data.validation, min(config.batch_size, len(data.validation))
     )
     rows = [row for row in read_history(folder.history) if row["epoch"] <= done]
-    history = HistoryFile(folder.history, rows)
-    bar = sys.stdout.isatty() if progress_bar is None else progress_bar
+    bar = is_terminal(sys.stdout) if progress_bar is None else progress_bar
     callbacks = [
-        history,
+        StopIfNotFinite(),
+        HistoryFile(folder.history, folder.metrics, rows),
         keras.callbacks.TensorBoard(folder.logs, write_graph=False),
         Checkpoint(folder.model),
     ]
@@ -205,7 +147,21 @@ def _fit(
         verbose=1 if bar else 0,
         callbacks=callbacks if bar else [EpochLine(config.epochs), *callbacks],
     )
-    write_json(folder.metrics, history.rows[-1])
+
+
+def _check_support(vae: VAE, config: Config, images: np.ndarray) -> None:
+    head = vae.decoder.head
+    if config.binarization == "none" and not head.in_support(images):
+        raise InputError(
+            f"dataset {config.dataset!r} has grey values outside the support of "
+            f"likelihood {config.likelihood!r}: {head.support}; choose another "
+            "likelihood, or likelihood_levels (17 for digits)"
+        )
+    if config.binarization != "none" and not head.in_support(np.array([0.0, 1.0])):
+        raise InputError(
+            f"likelihood {config.likelihood!r} has no probability for 0 and 1; choose "
+            "another"
+        )
 
 
 def _restore(vae: VAE, folder: RunFolder, steps_per_epoch: int) -> int:
@@ -213,11 +169,13 @@ def _restore(vae: VAE, folder: RunFolder, steps_per_epoch: int) -> int:
     if not folder.model.exists():
         return 0
     vae.optimizer.build(vae.trainable_variables)
-    try:
+    with reading_model(folder):
         vae.load_weights(folder.model)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise damaged_model(folder, error) from error
-    done = int(vae.steps) // steps_per_epoch
+        done, rest = divmod(int(vae.steps), steps_per_epoch)
+        if rest:
+            raise ValueError(
+                f"{int(vae.steps)} steps are no whole epochs of {steps_per_epoch}"
+            )
     print(f"{folder.path} goes on after epoch {done}")
     return done
 
@@ -248,51 +206,3 @@ def _check_same_data(record: RunRecord, folder: RunFolder) -> None:
             f"workdir {str(folder.path)!r} holds a run on other data: what dataset "
             f"{record.config.dataset!r} gives has changed since; give another workdir"
         )
-
-
-def _likelihood_head(config: Config, image_shape: tuple[int, ...]) -> DistributionHead:
-    head = HEADS[config.likelihood]
-    if config.grey_targets:
-        return head(image_shape, grey_targets=True)
-    if config.likelihood_scale is not None:
-        return head(image_shape, scale=config.likelihood_scale)
-    return head(image_shape)
-
-
-def _temperatures(config: Config) -> dict[str, float]:
-    names = ("temperature", "prior_temperature")
-    values = {name: getattr(config, name) for name in names}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _annealed(config: Config, name: str):
-    final = getattr(config, f"final_{name}")
-    if final is None:
-        return None
-    start = getattr(config, name)
-    if start is None:
-        start = getattr(LATENTS[config.latent](1), f"initial_{name}")
-    return _ramp(start, final, config.temperature_steps)
-
-
-def _ramp(start: float, end: float, steps: int):
-    """A value that goes linearly from start to end; the end if there are no steps."""
-    if steps == 0:
-        return end
-    return keras.optimizers.schedules.PolynomialDecay(start, steps, end, power=1.0)
-
-
-def _learning_rate(config: Config, steps_per_epoch: int):
-    steps = config.epochs * steps_per_epoch
-    schedules = keras.optimizers.schedules
-    rate = config.learning_rate
-    if config.learning_rate_schedule == "cosine":
-        return schedules.CosineDecay(rate, steps)
-    if config.learning_rate_schedule == "exponential":
-        return schedules.ExponentialDecay(rate, steps, 0.01)
-    if config.learning_rate_schedule == "iwae":
-        ends = [sum(3**j for j in range(i + 1)) for i in range(_IWAE_STAGES - 1)]
-        boundaries = [epochs * steps_per_epoch for epochs in ends]  # 1, 4, 13, ...
-        rates = [rate * 10 ** (-i / (_IWAE_STAGES - 1)) for i in range(_IWAE_STAGES)]
-        return schedules.PiecewiseConstantDecay(boundaries, rates)
-    return rate

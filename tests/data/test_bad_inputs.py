@@ -56,7 +56,11 @@ CALLS = {
     "seed none": (("digits",), {"split_seed": None}, ("None", "split_seed")),
     "data_dir": (("digits",), {"data_dir": "d"}, ("'d'", "--data-dir")),
     "manual_dir": (("digits",), {"manual_dir": "m"}, ("'m'", "--manual-dir")),
-    "manual missing": (("mnist",), {"manual_dir": "/no/m"}, ("/no/m", "--manual-dir")),
+    "manual missing": (
+        ("mnist",),
+        {"manual_dir": "/no/m", "data_dir": "/no/d"},
+        ("/no/m", "--manual-dir"),
+    ),
     "data_dir file": (("mnist",), {"data_dir": __file__}, (__file__, "--data-dir")),
     "folder missing": (("folder:/no/f",), {}, ("/no/f", "does not exist")),
     "folder is a file": ((f"folder:{__file__}",), {}, (__file__, "not a folder")),

@@ -6,7 +6,7 @@ import numpy as np
 
 from tfvae.data.division import Part, divide
 from tfvae.data.images import resize_array
-from tfvae.data.request import Request, refuse_folders
+from tfvae.data.request import Request, check_resized, refuse_folders
 from tfvae.data.splits import ImageData
 
 _VALIDATION_FRACTION = 0.1
@@ -22,6 +22,7 @@ def load_digits(request: Request) -> ImageData:
     images = (digits.images / 16.0).astype(np.float32)[..., np.newaxis]  # [N, 8, 8, 1]
     preprocessing = ["grey level k of 0..16 becomes k / 16"]
     if request.image_size is not None:
+        check_resized(request, images)
         images = resize_array(images, request.image_size)
         preprocessing.append(request.resize_note)
     provenance = {

@@ -15,6 +15,7 @@ from tfvae.data.request import (
     Request,
     check_folder,
     check_memory,
+    check_resized,
     one_line,
     refuse_folders,
 )
@@ -81,7 +82,9 @@ def _list_images(folder: str) -> list[str]:
         os.path.relpath(os.path.join(where, name), folder).replace(os.sep, "/")
         for where, _, names in os.walk(folder)
         for name in names
-        if name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+        if name.lower().endswith(_SUFFIXES)
+        and not name.startswith(".")
+        and os.path.isfile(os.path.join(where, name))
     ]
     return sorted(found)
 
@@ -104,6 +107,7 @@ def _read_all(paths: list[str], request: Request, notes: set[str]) -> np.ndarray
     for path in paths:
         image = _read(path, notes)  # [H, W, 1] or [H, W, 3]
         if request.image_size is not None:
+            check_resized(request, image[np.newaxis])
             image = resize_array(image[np.newaxis], request.image_size)[0]
         if first is None:
             first = image.shape[:2]

@@ -16,6 +16,7 @@ from tfvae.data.request import (
     Request,
     check_folder,
     check_memory,
+    check_resized,
     one_line,
     refuse_folders,
 )
@@ -81,6 +82,7 @@ def _read_part(request: Request, images_path: str, labels_path: str | None) -> P
             f"{len(labels)} labels; give files that belong together"
         )
     if request.image_size is not None:
+        check_resized(request, images)
         images = resize_array(images, request.image_size)
     return Part(images, labels)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -12,14 +13,30 @@ import numpy as np
 
 from tfvae.data.division import Part, divide
 from tfvae.data.images import resize_array
-from tfvae.data.request import Request, check_memory, one_line, refuse_folders
+from tfvae.data.request import (
+    Request,
+    check_memory,
+    check_resized,
+    one_line,
+    refuse_folders,
+)
 from tfvae.data.splits import ImageData
 from tfvae.types import InputError
 
 _WORDS = {"train": ("train",), "test": ("test",), "validation": ("validation", "val")}
 _BARE_IMAGES = ("images", "x", "data")
 _BARE_LABELS = ("labels", "y")
-_DAMAGE = (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile)
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    RuntimeError,  # encrypted; NotImplementedError: an unknown compression
+    tokenize.TokenError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 def load_npz(request: Request) -> ImageData:
@@ -101,12 +118,11 @@ def _check_header(
 ) -> None:
     check_memory(request, f"{entry.filename} of {path!r}", entry.file_size)
     with archive.open(entry) as file:
+        # Version 3.0 has the layout of 2.0, and names in UTF-8.
         version = np.lib.format.read_magic(file)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, _, dtype = read(file)
+        first = version == (1, 0)
+        read = np.lib.format.read_array_header_1_0
+        shape, _, dtype = (read if first else np.lib.format.read_array_header_2_0)(file)
     if dtype.hasobject:
         raise InputError(
             f"{entry.filename} of {path!r} holds Python objects, which are never "
@@ -137,6 +153,7 @@ def _part(
     if labels is not None:
         labels = _check_labels(labels_name, labels, images_name, len(images))
     if request.image_size is not None:
+        check_resized(request, images)
         images = resize_array(images, request.image_size)
     return Part(images, labels)
 

@@ -13,7 +13,7 @@ from tfvae.data.idx import load_idx
 from tfvae.data.images import check_image_size
 from tfvae.data.npz import load_npz
 from tfvae.data.request import Request
-from tfvae.data.splits import ImageData
+from tfvae.data.splits import ArraySplit, ImageData
 from tfvae.data.tfds_builder import is_tfds_name
 from tfvae.data.tfds_source import load_tfds
 from tfvae.types import InputError
@@ -97,10 +97,17 @@ def load(
     )
     prefix = name.split(":", 1)[0] + ":PATH"
     if ":" in name and prefix in DATASETS:
-        return DATASETS[prefix].load(request)
-    if name in DATASETS:
-        return DATASETS[name].load(request)
-    return _load_other(request)
+        data = DATASETS[prefix].load(request)
+    elif name in DATASETS:
+        data = DATASETS[name].load(request)
+    else:
+        data = _load_other(request)
+    sums = {
+        split.name: split.checksum()
+        for split in (data.train, data.validation, data.test)
+        if isinstance(split, ArraySplit)
+    }
+    return data._replace(provenance={**data.provenance, "checksums": sums})
 
 
 def _load_other(request: Request) -> ImageData:

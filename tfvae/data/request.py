@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+import numpy as np
+
 from tfvae.types import InputError
 
 
@@ -63,6 +65,17 @@ def check_folder(path: str, what: str) -> str:
     if not os.path.isdir(expanded):
         raise InputError(f"{what} {path!r} is not a folder; give a folder")
     return expanded
+
+
+def check_resized(request: Request, images: np.ndarray) -> None:
+    """Refuses to resize images [N, H, W, C] to more than the memory limit.
+
+    Raises:
+        InputError: They would take more.
+    """
+    height, width = request.image_size
+    size = len(images) * height * width * images.shape[-1] * images.itemsize
+    check_memory(request, f"{len(images)} images of {height} x {width}", size)
 
 
 def check_memory(request: Request, what: str, size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -67,6 +68,10 @@ class ArraySplit:
             with tf.init_scope(), tf.device("CPU:0"):
                 self._tensor = tf.constant(self.images)
         return self._tensor
+
+    def checksum(self) -> str:
+        """Returns 16 hexadecimal digits of the images' SHA-256, to notice a change."""
+        return hashlib.sha256(np.ascontiguousarray(self.images)).hexdigest()[:16]
 
     def mean_image(self) -> np.ndarray:
         """The mean over all images: float32 [H, W, C] in [0, 1]."""

@@ -10,15 +10,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tfvae.heads.base import MIN_SCALE, DistributionHead, constant_weight
-from tfvae.heads.continuous import FixedScaleNormalHead, LogisticHead, NormalHead
+from tfvae.heads.bounded import ContinuousBernoulliHead
+from tfvae.heads.continuous import (
+    FixedScaleNormalHead,
+    LaplaceHead,
+    LogisticHead,
+    NormalHead,
+    SharedScaleNormalHead,
+)
+from tfvae.heads.counts import NegativeBinomialHead, PoissonHead
 from tfvae.heads.discrete import BernoulliHead
+from tfvae.heads.latent_flow import CouplingFlow, FlowHead
+from tfvae.heads.latent_multivariate import MultivariateNormalHead
+from tfvae.heads.latent_one_hot import ConcreteHead, OneHotCategoricalHead
+from tfvae.heads.levels import (
+    CategoricalLevelsHead,
+    DiscretizedLogisticHead,
+    DiscretizedLogisticMixtureHead,
+)
 from tfvae.heads.relaxed import BinConcreteHead
 
 HEADS: Mapping[str, type[DistributionHead]] = {
     "bernoulli": BernoulliHead,
+    "continuous_bernoulli": ContinuousBernoulliHead,
     "normal": NormalHead,
     "normal_fixed_scale": FixedScaleNormalHead,
+    "normal_shared_scale": SharedScaleNormalHead,
+    "laplace": LaplaceHead,
     "logistic": LogisticHead,
+    "discretized_logistic": DiscretizedLogisticHead,
+    "discretized_logistic_mixture": DiscretizedLogisticMixtureHead,
+    "categorical": CategoricalLevelsHead,
+    "poisson": PoissonHead,
+    "negative_binomial": NegativeBinomialHead,
     "bin_concrete": BinConcreteHead,
 }
 
@@ -27,9 +51,22 @@ __all__ = [
     "MIN_SCALE",
     "BernoulliHead",
     "BinConcreteHead",
+    "CategoricalLevelsHead",
+    "ConcreteHead",
+    "ContinuousBernoulliHead",
+    "CouplingFlow",
+    "DiscretizedLogisticHead",
+    "DiscretizedLogisticMixtureHead",
     "DistributionHead",
     "FixedScaleNormalHead",
+    "FlowHead",
+    "LaplaceHead",
     "LogisticHead",
+    "MultivariateNormalHead",
+    "NegativeBinomialHead",
     "NormalHead",
+    "OneHotCategoricalHead",
+    "PoissonHead",
+    "SharedScaleNormalHead",
     "constant_weight",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -23,15 +24,22 @@ class DistributionHead(keras.layers.Layer):
 
     The batch shape is that of the leading axes. With several parameters per element
     of the event, they lie side by side along the last axis. A new head overrides
-    `num_params` and `distribution`, and has an entry in `HEADS`.
+    `num_params` and `distribution`, and has an entry in `HEADS`; one whose support is
+    not all real numbers overrides `support` and `in_support` too.
 
     Attributes:
         num_params: Parameters per element of the event.
         exact_binary: Whether only the values 0 and 1 are in the support.
+        support: The values that have a density or a probability, in words.
+        formula: The (log-)density of one element, in ASCII.
+        paper: Where it comes from.
     """
 
     num_params: int = 1
     exact_binary: bool = False
+    support: str = "real numbers"
+    formula: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
 
     def __init__(self, event_shape: Sequence[int], **kwargs) -> None:
         if kwargs.get("dtype") is None:
@@ -70,6 +78,14 @@ class DistributionHead(keras.layers.Layer):
         batch = tuple(params.shape)[: -len(self.params_shape)]
         return keras.KerasTensor(batch + self.event_shape, self.compute_dtype)
 
+    def stopped(self, params: tf.Tensor) -> tfd.Distribution:
+        """Returns the distribution for parameters through which no gradient goes."""
+        return self(tf.stop_gradient(params))
+
+    def in_support(self, x: np.ndarray) -> bool:
+        """Returns whether every value of an array, of any shape, is in the support."""
+        return bool(np.isfinite(x).all())
+
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """Returns parameters [*params_shape] whose distribution has this mean.
 
@@ -87,9 +103,13 @@ class DistributionHead(keras.layers.Layer):
             distribution: What `call` returned.
 
         Returns:
-            Tensors [..., *event_shape]: `mean` and `scale`, or `logits`.
+            Tensors [..., *event_shape]: `mean` and `scale`, or `logits`, or what the
+            class says.
         """
-        return {"mean": distribution.mean(), "scale": distribution.distribution.scale}
+        mean = distribution.mean()
+        # A scale that all elements share has no axes.
+        scale = tf.broadcast_to(distribution.distribution.scale, tf.shape(mean))
+        return {"mean": mean, "scale": scale}
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this head."""
@@ -112,6 +132,13 @@ class DistributionHead(keras.layers.Layer):
         """Returns the `num_params` parameters, each [..., *event_shape]."""
         return tf.split(params, self.num_params, axis=-1)
 
+    def stacked(self, params: tf.Tensor) -> tf.Tensor:
+        """Returns what `split` does in one tensor, [..., *event_shape, num_params]."""
+        shape = tf.concat(
+            [tf.shape(params)[:-1], [self.num_params, self.event_shape[-1]]], axis=0
+        )
+        return tf.linalg.matrix_transpose(tf.reshape(params, shape))
+
 
 def constant_weight(
     layer: keras.layers.Layer, name: str, value: float
@@ -126,3 +153,37 @@ def clipped_logit(mean: np.ndarray) -> np.ndarray:
     """Returns the logit of a mean clipped to [0.001, 0.999]."""
     clipped = np.clip(mean, 0.001, 0.999)
     return np.log(clipped) - np.log1p(-clipped)
+
+
+def softplus_inverse(y: np.ndarray) -> np.ndarray:
+    """Returns x with log(1 + exp(x)) = y, for y > 0."""
+    return y + np.log(-np.expm1(-y))
+
+
+def inverse_of_increasing(
+    function: Callable[[np.ndarray], np.ndarray],
+    value: np.ndarray,
+    low: float,
+    high: float,
+) -> np.ndarray:
+    """Returns x in [low, high] with function(x) = value, by bisection, in float64."""
+    low, high = np.full(np.shape(value), low), np.full(np.shape(value), high)
+    for _ in range(64):  # more only divides what float64 no longer does
+        middle = 0.5 * (low + high)
+        below = function(middle) < value
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return 0.5 * (low + high)
+
+
+def tilted_mean(tilt: np.ndarray) -> np.ndarray:
+    """Returns the mean of the density on [0, 1] that is proportional to exp(tilt x)."""
+    # 1 / (1 - exp(-t)) - 1 / t loses 1 / t of the digits; below 0.1, the next term of
+    # its series is 2e-17.
+    size = np.abs(tilt)
+    small = size < 0.1
+    t = np.where(small, 1.0, size)
+    above = -1 / np.expm1(-t) - 1 / t
+    s = np.where(small, size, 0.0)
+    series = 0.5 + s / 12 - s**3 / 720 + s**5 / 30240 - s**7 / 1209600
+    mean = np.where(small, series, above)
+    return np.where(tilt < 0, 1 - mean, mean)

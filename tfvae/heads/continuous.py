@@ -9,8 +9,14 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.heads.base import MIN_SCALE, DistributionHead, clipped_logit
+from tfvae.heads.base import (
+    MIN_SCALE,
+    DistributionHead,
+    clipped_logit,
+    softplus_inverse,
+)
 from tfvae.require import require_number
+from tfvae.types import InputError
 
 tfd = tfp.distributions
 
@@ -20,6 +26,8 @@ class NormalHead(DistributionHead):
     """Normal with a location and a scale = softplus(raw) + 1e-5 from the network."""
 
     num_params = 2
+    formula = "log p(x) = -((x - loc) / scale)^2 / 2 - log(scale) - log(2 pi) / 2"
+    paper = "Kingma and Welling (2014), Auto-Encoding Variational Bayes"
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """(loc, raw scale) [..., 2 * last] -> Normal."""
@@ -38,6 +46,9 @@ class FixedScaleNormalHead(DistributionHead):
     With scale 1 its negative log-density is half the squared error plus
     0.5 log(2 pi) for each element.
     """
+
+    formula = "Normal with loc = sigmoid(params) and one scale that is given"
+    paper = "Kingma and Welling (2014), Auto-Encoding Variational Bayes"
 
     def __init__(
         self, event_shape: Sequence[int], scale: float = 1.0, **kwargs
@@ -64,6 +75,8 @@ class LogisticHead(DistributionHead):
     """Logistic with a location and a scale = softplus(raw) + 1e-5 from the network."""
 
     num_params = 2
+    formula = "log p(x) = -u - 2 log(1 + exp(-u)) - log(scale), u = (x - loc) / scale"
+    paper = "Kingma et al. (2016), Improved Variational Inference with IAF"
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """(loc, raw scale) [..., 2 * last] -> Logistic."""
@@ -73,3 +86,72 @@ class LogisticHead(DistributionHead):
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """The mean itself, beside a raw scale of 0 (a scale of log 2)."""
         return np.concatenate([mean, np.zeros_like(mean)], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class LaplaceHead(DistributionHead):
+    """Laplace with a location and a scale = softplus(raw) + 1e-5 from the network.
+
+    log p(x) = -|x - loc| / scale - log(2 scale): with a fixed scale, an absolute error.
+    The gradient with respect to the location is 0 at x = loc, where it has a jump.
+    """
+
+    num_params = 2
+    formula = "log p(x) = -|x - loc| / scale - log(2 scale)"
+    paper = "Laplace (1774), Memoire sur la probabilite des causes par les evenements"
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """(loc, raw scale) [..., 2 * last] -> Laplace."""
+        loc, raw_scale = self.split(params)
+        return tfd.Laplace(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
+
+    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
+        """The mean itself, beside a raw scale of 0 (a scale of log 2)."""
+        return np.concatenate([mean, np.zeros_like(mean)], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class SharedScaleNormalHead(DistributionHead):
+    """Normal with a location from the network and one learned scale for all elements.
+
+    The sigma-VAE's likelihood (Rybkin, Daniilidis and Levine, 2021): at the optimum
+    the scale is the root mean squared error of the reconstructions, and balances
+    distortion and rate without a weight to choose.
+
+    Args:
+        event_shape: Of one example.
+        scale: Where the scale starts, above 1e-5.
+
+    Attributes:
+        raw_scale: The weight; the scale is softplus(raw_scale) + 1e-5.
+    """
+
+    formula = "Normal with loc = params and one scale for all elements, a weight"
+    paper = "Rybkin, Daniilidis and Levine (2021), Simple and Effective VAE Training"
+
+    def __init__(
+        self, event_shape: Sequence[int], scale: float = 1.0, **kwargs
+    ) -> None:
+        super().__init__(event_shape, **kwargs)
+        self.initial_scale = require_number("scale", scale)
+        if self.initial_scale <= MIN_SCALE:
+            raise InputError(
+                f"scale {scale!r} is not usable; give a number above {MIN_SCALE:g}, "
+                "which is the smallest that is learned"
+            )
+        self.raw_scale = self.add_weight(name="raw_scale", shape=())
+        # An initializer would round a float64 to float32.
+        self.raw_scale.assign(softplus_inverse(self.initial_scale - MIN_SCALE))
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """Location [..., *event_shape] -> Normal."""
+        raw_scale = tf.convert_to_tensor(self.raw_scale)
+        return tfd.Normal(params, tf.nn.softplus(raw_scale) + MIN_SCALE)
+
+    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
+        """The mean itself."""
+        return np.asarray(mean)
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this head."""
+        return {**super().get_config(), "scale": self.initial_scale}

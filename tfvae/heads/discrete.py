@@ -25,12 +25,24 @@ class BernoulliHead(DistributionHead):
             binarised image, and no log-probability itself.
     """
 
+    support = "0 and 1"
+    formula = "log p(x) = x logits - log(1 + exp(logits))"
+    paper = "Kingma and Welling (2014), Auto-Encoding Variational Bayes"
+
     def __init__(
         self, event_shape: Sequence[int], grey_targets: bool = False, **kwargs
     ) -> None:
         super().__init__(event_shape, **kwargs)
         self.grey_targets = grey_targets
         self.exact_binary = not grey_targets
+        if grey_targets:
+            self.support = "values in [0, 1]"
+
+    def in_support(self, x: np.ndarray) -> bool:
+        """Whether all are 0 or 1; or, with `grey_targets`, between them."""
+        if self.grey_targets:
+            return bool(np.all((x >= 0) & (x <= 1)))
+        return bool(np.all((x == 0) | (x == 1)))
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this head."""

@@ -28,6 +28,9 @@ class BinConcreteHead(DistributionHead):
         temperature: A scalar weight that is not trained, so that it can be annealed.
     """
 
+    formula = "Logistic with loc = logits / temperature and scale = 1 / temperature"
+    paper = "Maddison, Mnih and Teh (2017), The Concrete Distribution"
+
     def __init__(
         self, event_shape: Sequence[int], temperature: float = 0.5, **kwargs
     ) -> None:

@@ -8,19 +8,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tfvae.latents.base import Latent
-from tfvae.latents.continuous import LogisticLatent, NormalLatent
-from tfvae.latents.relaxed import BinConcreteLatent
+from tfvae.latents.continuous import (
+    LogisticLatent,
+    MultivariateNormalLatent,
+    NormalLatent,
+)
+from tfvae.latents.discrete import BernoulliLatent, CategoricalLatent
+from tfvae.latents.flow import FlowLatent
+from tfvae.latents.relaxed import BinConcreteLatent, ConcreteLatent
 
 LATENTS: Mapping[str, type[Latent]] = {
     "normal": NormalLatent,
     "logistic": LogisticLatent,
+    "multivariate_normal": MultivariateNormalLatent,
+    "flow": FlowLatent,
     "bin_concrete": BinConcreteLatent,
+    "concrete": ConcreteLatent,
+    "bernoulli": BernoulliLatent,
+    "categorical": CategoricalLatent,
 }
 
 __all__ = [
     "LATENTS",
+    "BernoulliLatent",
     "BinConcreteLatent",
+    "CategoricalLatent",
+    "ConcreteLatent",
+    "FlowLatent",
     "Latent",
     "LogisticLatent",
+    "MultivariateNormalLatent",
     "NormalLatent",
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.heads import (
-    DistributionHead,
-)
+from tfvae.heads import MIN_SCALE, DistributionHead
 from tfvae.require import require_int
 
 tfd = tfp.distributions
@@ -17,18 +18,26 @@ tfd = tfp.distributions
 class Latent(keras.layers.Layer):
     """A family of latent variables of size D.
 
-    A new family overrides `posterior_head` and `prior`, and has an entry in
-    `LATENTS`.
+    A new family overrides `posterior_head` and `prior`, says in a few words what they
+    are, and has an entry in `LATENTS`.
 
     Attributes:
         latent_size: D.
         relaxed: Whether the family relaxes a discrete one: its bound then scores the
             relaxed model, and not the discrete twin.
         prior_temperature: The weight to anneal, where the family has one, else None.
+        posterior_text: q(z|x), for people.
+        prior_text: p(z), for people.
+        decoder_reads: What the decoder reads, for people.
+        paper: Where it comes from.
     """
 
     relaxed: bool = False
     prior_temperature: keras.Variable | None = None
+    posterior_text: ClassVar[str]
+    prior_text: ClassVar[str]
+    decoder_reads: ClassVar[str] = "z"
+    paper: ClassVar[str]
 
     def __init__(self, latent_size: int, **kwargs) -> None:
         if kwargs.get("dtype") is None:
@@ -37,17 +46,55 @@ class Latent(keras.layers.Layer):
         self.latent_size = require_int("latent_size", latent_size)
         self.built = True
 
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of z for one example."""
+        return (self.latent_size,)
+
+    @property
+    def decoder_shape(self) -> tuple[int, ...]:
+        """The shape of what the decoder reads for one example."""
+        return self.event_shape
+
     def posterior_head(self) -> DistributionHead:
-        """Returns a new head for q(z|x), event shape [D]."""
+        """Returns a new head for q(z|x), event shape `event_shape`."""
         raise NotImplementedError
 
     def prior(self) -> tfd.Distribution:
-        """Returns p(z), batch shape [], event shape [D]."""
+        """Returns p(z), batch shape [], event shape `event_shape`."""
         raise NotImplementedError
 
+    def prior_params(self) -> np.ndarray | None:
+        """Returns parameters [*params_shape] whose posterior is the prior, float64.
+
+        The first event_shape[-1] along the last axis are locations. None where no
+        posterior is the prior, or where one is only at some temperature: the family
+        has no learned priors then.
+        """
+        return None
+
     def decoder_input(self, z: tf.Tensor) -> tf.Tensor:
-        """Returns what the decoder reads for z [..., D]."""
+        """Returns what the decoder reads, [..., *decoder_shape], for z."""
         return z
+
+    def centre(self, posterior: tfd.Distribution) -> tf.Tensor:
+        """Returns the z [..., *event_shape] that stands for a posterior.
+
+        It is the mean, or the mode of a discrete posterior; where neither is known, it
+        is the family's choice.
+        """
+        return posterior.mean()
+
+    def traversal(self, levels: np.ndarray) -> tf.Tensor | None:
+        """Returns values [levels, D] of single variables, from low to high.
+
+        They are the prior's quantiles. None where single variables have no order, and
+        pictures cannot move one alone.
+
+        Args:
+            levels: Between 0 and 1.
+        """
+        return quantiles(self.prior(), levels)
 
     def discrete(self) -> Latent | None:
         """Returns the discrete family that this one relaxes, if it is one."""
@@ -56,3 +103,14 @@ class Latent(keras.layers.Layer):
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this family."""
         return {**super().get_config(), "latent_size": self.latent_size}
+
+
+def quantiles(prior: tfd.Independent, levels: np.ndarray) -> tf.Tensor:
+    """Returns the quantiles [levels, D] of independent variables."""
+    single = prior.distribution  # batch [D]
+    return tf.stack([single.quantile(tf.cast(q, single.dtype)) for q in levels])
+
+
+def raw_scale_of_one(size: int) -> np.ndarray:
+    """Returns [size] what softplus(raw) + MIN_SCALE turns into 1."""
+    return np.full([size], np.log(np.expm1(1.0 - MIN_SCALE)))

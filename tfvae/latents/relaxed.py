@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae import priors
-from tfvae.heads import BinConcreteHead, constant_weight
+from tfvae.heads import BinConcreteHead, ConcreteHead, constant_weight
 from tfvae.latents.base import Latent
-from tfvae.require import require_number
+from tfvae.latents.discrete import BernoulliLatent, CategoricalLatent, flat
+from tfvae.require import require_int, require_number
 
 tfd = tfp.distributions
 
 
-@keras.saving.register_keras_serializable(package="tfvae")
-class BinConcreteLatent(Latent):
-    """BinConcrete posterior and prior in logit space; the decoder reads sigmoid(z).
-
-    Maddison, Mnih and Teh (2017) advise a posterior temperature of 2/3 and a prior
-    temperature of 1/2.
+class _Tempered(Latent):
+    """A family with a temperature for the posterior, and one for the prior.
 
     Attributes:
         prior_temperature: A scalar weight that is not trained, to be annealed. The
@@ -29,11 +27,7 @@ class BinConcreteLatent(Latent):
     relaxed = True
 
     def __init__(
-        self,
-        latent_size: int,
-        temperature: float = 0.5,
-        prior_temperature: float = 0.5,
-        **kwargs,
+        self, latent_size: int, temperature: float, prior_temperature: float, **kwargs
     ) -> None:
         super().__init__(latent_size, **kwargs)
         self.initial_temperature = require_number("temperature", temperature)
@@ -43,6 +37,48 @@ class BinConcreteLatent(Latent):
         self.prior_temperature = constant_weight(
             self, "prior_temperature", self.initial_prior_temperature
         )
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this family."""
+        return {
+            **super().get_config(),
+            "temperature": self.initial_temperature,
+            "prior_temperature": self.initial_prior_temperature,
+        }
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class BinConcreteLatent(_Tempered):
+    """BinConcrete posterior and prior in logit space; the decoder reads sigmoid(z).
+
+        z = (logits + logistic noise) / temperature
+
+    Maddison, Mnih and Teh (2017), appendix C.3, advise a posterior temperature of 2/3
+    and a prior temperature of 1/2.
+
+    Args:
+        latent_size: D.
+        temperature: Of the posterior.
+        prior_temperature: Of the prior.
+
+    Attributes:
+        prior_temperature: A scalar weight that is not trained, to be annealed. The
+            posterior's temperature is a weight of the head.
+    """
+
+    posterior_text = "Logistic(logits / temperature, 1 / temperature)"
+    prior_text = "Logistic(0, 1 / prior_temperature)"
+    decoder_reads = "sigmoid(z)"
+    paper = "Maddison, Mnih and Teh (2017), appendix C.3"
+
+    def __init__(
+        self,
+        latent_size: int,
+        temperature: float = 0.5,
+        prior_temperature: float = 0.5,
+        **kwargs,
+    ) -> None:
+        super().__init__(latent_size, temperature, prior_temperature, **kwargs)
 
     def posterior_head(self) -> BinConcreteHead:
         """Returns a new head for q(z|x)."""
@@ -59,10 +95,91 @@ class BinConcreteLatent(Latent):
         """Returns the relaxed bits, between 0 and 1."""
         return tf.sigmoid(z)
 
+    def discrete(self) -> BernoulliLatent:
+        """Returns the Bernoulli family; its posterior has the same logits."""
+        return BernoulliLatent(self.latent_size, dtype=self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class ConcreteLatent(_Tempered):
+    """Concrete (Gumbel-softmax) posterior and prior in log space; D variables.
+
+        z = log softmax((logits + Gumbel noise) / temperature)
+
+    The decoder reads exp(z), flat. Maddison, Mnih and Teh (2017), appendix C.2; Jang,
+    Gu and Poole (2017) have the same variables outside log space.
+
+    Args:
+        latent_size: D.
+        num_classes: K.
+        temperature: Of the posterior.
+        prior_temperature: Of the prior.
+
+    Attributes:
+        prior_temperature: A scalar weight that is not trained, to be annealed. The
+            posterior's temperature is a weight of the head.
+    """
+
+    posterior_text = "D Concrete variables of K classes, in log space"
+    prior_text = "Concrete with equal probabilities, in log space"
+    decoder_reads = "exp(z), flat (D K numbers)"
+    paper = "Maddison, Mnih and Teh (2017), appendix C.2; Jang, Gu and Poole (2017)"
+
+    def __init__(
+        self,
+        latent_size: int,
+        num_classes: int = 10,
+        temperature: float = 0.5,
+        prior_temperature: float = 0.5,
+        **kwargs,
+    ) -> None:
+        super().__init__(latent_size, temperature, prior_temperature, **kwargs)
+        self.num_classes = require_int("num_classes", num_classes, least=2)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of z for one example, (D, K)."""
+        return (self.latent_size, self.num_classes)
+
+    @property
+    def decoder_shape(self) -> tuple[int, ...]:
+        """The shape of what the decoder reads for one example, (D K,)."""
+        return (self.latent_size * self.num_classes,)
+
+    def posterior_head(self) -> ConcreteHead:
+        """Returns a new head for q(z|x)."""
+        return ConcreteHead(
+            self.event_shape, self.initial_temperature, dtype=self.compute_dtype
+        )
+
+    def prior(self) -> tfd.Distribution:
+        """Returns the Concrete distribution with equal probabilities, in log space."""
+        temperature = tf.convert_to_tensor(self.prior_temperature)
+        return priors.uniform_concrete(self.latent_size, self.num_classes, temperature)
+
+    def decoder_input(self, z: tf.Tensor) -> tf.Tensor:
+        """Returns the relaxed one-hots flat, [..., D K]."""
+        return flat(tf.exp(z))
+
+    def centre(self, posterior: tfd.Distribution) -> tf.Tensor:
+        """Returns the draw [..., D, K] whose noise is the same for every class.
+
+        The mean has no closed form. For two classes this has the logit of the
+        BinConcrete family's mean.
+        """
+        single = posterior.distribution
+        return tf.nn.log_softmax(single.logits / single.temperature)
+
+    def traversal(self, levels: np.ndarray) -> None:
+        """None: classes have no order."""
+        return None
+
+    def discrete(self) -> CategoricalLatent:
+        """Returns the categorical family; its posterior has the same logits."""
+        return CategoricalLatent(
+            self.latent_size, self.num_classes, dtype=self.compute_dtype
+        )
+
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this family."""
-        return {
-            **super().get_config(),
-            "temperature": self.initial_temperature,
-            "prior_temperature": self.initial_prior_temperature,
-        }
+        return {**super().get_config(), "num_classes": self.num_classes}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -24,7 +26,7 @@ def check_setting(
     if weight is None:
         raise InputError(
             f"{name} {value!r} has no effect: this model's latent variable has none; "
-            f"leave {name} out, or use the latent 'bin_concrete'"
+            f"leave {name} out, or use the latent 'bin_concrete' or 'concrete'"
         )
     if isinstance(value, Schedule):
         return value
@@ -33,6 +35,8 @@ def check_setting(
 
 def check_values(x: object, head: DistributionHead) -> None:
     """Refuses an array of values that a likelihood has no probability for."""
+    if isinstance(x, Mapping):
+        x = x.get("image")
     if not isinstance(x, (np.ndarray, tf.Tensor)):
         return
     x = np.asarray(x)
@@ -41,10 +45,37 @@ def check_values(x: object, head: DistributionHead) -> None:
     if not np.isfinite(x).all():
         raise InputError("the images hold NaN or infinite values; remove them")
     if head.exact_binary and not np.logical_or(x == 0, x == 1).all():
+        raise grey_values(head)
+    if not head.in_support(x):
         raise InputError(
-            f"the images hold grey values, between {x.min():g} and {x.max():g}, and "
-            f"{type(head).__name__} has probabilities for 0 and 1 alone; binarise them "
-            "(tfvae.data does), choose another head, or make it with grey_targets=True"
+            f"the images have values from {x.min():g} to {x.max():g} of which some are "
+            f"outside the support of {type(head).__name__}: {head.support}; change "
+            "them, or choose another head"
+        )
+
+
+def grey_values(head: DistributionHead) -> InputError:
+    """Returns the error for grey values where only 0 and 1 have a probability."""
+    return InputError(
+        f"the images hold other values than 0 and 1, for which {type(head).__name__} "
+        "has no probability; binarise them (tfvae.data does), choose another head, or "
+        "make it with grey_targets=True"
+    )
+
+
+def check_steps(x: object, steps_per_epoch: int | None, per_execution: int) -> None:
+    """Refuses a training whose epochs would not end, or be longer than they should."""
+    if isinstance(x, tf.data.Dataset) and not steps_per_epoch:
+        if x.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise InputError(
+                "fit was given a data set that never ends; give steps_per_epoch too, "
+                "for example tfvae.data.steps_per_epoch(data.train, 100)"
+            )
+    if steps_per_epoch and steps_per_epoch % per_execution:
+        raise InputError(
+            f"steps_per_epoch {steps_per_epoch} is not a multiple of "
+            f"steps_per_execution {per_execution}, and Keras runs whole executions; "
+            "change one of them"
         )
 
 
@@ -52,17 +83,17 @@ def check_parts(
     encoder: ConditionalDistribution, decoder: ConditionalDistribution, latent: Latent
 ) -> None:
     """Refuses an encoder, a decoder and a latent family that do not fit together."""
-    latent_shape = (latent.latent_size,)
-    if encoder.head.event_shape != latent_shape:
+    if encoder.head.event_shape != latent.event_shape:
         raise InputError(
             f"the encoder's head has event_shape {encoder.head.event_shape} and the "
-            f"latent variable {latent_shape}; make it with latent.posterior_head()"
+            f"latent variable {latent.event_shape}; make it with "
+            "latent.posterior_head()"
         )
-    if tuple(decoder.network.input_shape[1:]) != latent_shape:
+    if tuple(decoder.network.input_shape[1:]) != latent.decoder_shape:
         raise InputError(
-            f"the decoder takes {tuple(decoder.network.input_shape[1:])} and the "
-            f"latent variable has {latent_shape}; change the decoder's input, or "
-            "latent_size"
+            f"the decoder takes {tuple(decoder.network.input_shape[1:])} and is given "
+            f"{latent.decoder_shape} by the latent variable; change the decoder's "
+            "input, or latent_size"
         )
     if tuple(encoder.network.input_shape[1:]) != decoder.head.event_shape:
         raise InputError(

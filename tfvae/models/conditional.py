@@ -61,9 +61,13 @@ class ConditionalDistribution(keras.Model):
         leading_axes(self.network, inputs)
         return super().__call__(inputs, *args, **kwargs)
 
+    def params(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns what the head is given for inputs [..., *input_shape]."""
+        return batch_apply(self.network, inputs, training)
+
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tfd.Distribution:
         """Returns the distribution given inputs [..., *input_shape]."""
-        return self.head(batch_apply(self.network, inputs, training))
+        return self.head(self.params(inputs, training))
 
     def get_config(self) -> dict:
         """Returns what rebuilds this model."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -10,11 +9,12 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.estimators import sample_terms
+from tfvae.estimators import Problem
 from tfvae.latents import Latent
 from tfvae.models.checks import check_parts
 from tfvae.models.conditional import ConditionalDistribution, with_parts
-from tfvae.objectives import LogWeightTerms
+from tfvae.objectives import Elbo, LogWeightTerms
+from tfvae.priors import Prior
 from tfvae.require import require_int
 from tfvae.seeds import derive_seed
 from tfvae.types import InputError, Seed
@@ -22,6 +22,7 @@ from tfvae.types import InputError, Seed
 tfd = tfp.distributions
 
 IMAGE_KEY = "image"
+_PARTS = ("encoder", "decoder", "latent")
 
 
 class Samples(NamedTuple):
@@ -45,6 +46,7 @@ class LatentVariableModel(keras.Model):
         encoder: x -> q(z|x).
         decoder: What `latent.decoder_input` makes of z -> p(x|z).
         latent: The family of z. The encoder's head is its `posterior_head()`.
+        prior: One of `tfvae.priors`, in place of the family's standard prior.
 
     Raises:
         InputError: The parts do not fit together.
@@ -55,6 +57,7 @@ class LatentVariableModel(keras.Model):
         encoder: ConditionalDistribution,
         decoder: ConditionalDistribution,
         latent: Latent,
+        prior: Prior | None = None,
         **kwargs,
     ) -> None:
         if kwargs.get("dtype") is None:
@@ -64,6 +67,7 @@ class LatentVariableModel(keras.Model):
         self.encoder = encoder
         self.decoder = decoder
         self.latent = latent
+        self.prior_layer = prior
         self.built = True
 
     @property
@@ -80,8 +84,11 @@ class LatentVariableModel(keras.Model):
         return self.decoder(self.latent.decoder_input(z), training=training)
 
     def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns the mean of p(x|z) at the mean of q(z|x), [B, *image_shape]."""
-        return self.decode(self.encode(x).mean()).mean()
+        """Returns the mean of p(x|z) at the mean of q(z|x), [B, *image_shape].
+
+        A discrete posterior has its mode instead of its mean.
+        """
+        return self.decode(self.latent.centre(self.encode(x))).mean()
 
     def __call__(self, x, *args, **kwargs) -> tf.Tensor:
         """Checks the images before Keras, which would rewrite the message."""
@@ -92,6 +99,30 @@ class LatentVariableModel(keras.Model):
         """Returns `reconstruct(x)`, so that Keras' `predict` works."""
         return self.reconstruct(x)
 
+    def prior(self) -> tfd.Distribution:
+        """Returns p(z), batch [], event [D]."""
+        if self.prior_layer is None:
+            return self.latent.prior()
+        return self.prior_layer.distribution(self.encoder)
+
+    def discrete(self) -> LatentVariableModel:
+        """Returns the model that a relaxed one relaxes, with the same weights.
+
+        Its latent variables have the exact discrete distribution of the same logits,
+        and the standard prior. It is not compiled.
+
+        Raises:
+            InputError: The latent family relaxes none.
+        """
+        twin = self.latent.discrete()
+        if twin is None:
+            raise InputError(
+                f"{type(self.latent).__name__} relaxes no discrete family; use one "
+                "that does, for example BinConcreteLatent"
+            )
+        encoder = ConditionalDistribution(self.encoder.network, twin.posterior_head())
+        return type(self)(encoder, self.decoder, twin)
+
     def sample(self, num_samples: int, seed: Seed) -> Samples:
         """Draws images from the model, the same for the same seed.
 
@@ -100,7 +131,7 @@ class LatentVariableModel(keras.Model):
             seed: Of the draws of z and of x.
         """
         num_samples = require_int("num_samples", num_samples)
-        z = self.latent.prior().sample(num_samples, seed=derive_seed(seed, "prior"))
+        z = self.prior().sample(num_samples, seed=derive_seed(seed, "prior"))
         likelihood = self.decode(z)
         draw = likelihood.sample(seed=derive_seed(seed, "likelihood"))
         return Samples(z, likelihood.mean(), draw)
@@ -115,18 +146,26 @@ class LatentVariableModel(keras.Model):
             num_samples: S.
             seed: Of the draws.
         """
-        x = self._images(x)
         num_samples = require_int("num_samples", num_samples)
-        seed = derive_seed(seed, "posterior")
-        log_joint = functools.partial(self._log_joint, x, training=False)
-        posterior, prior = self.encode(x), self.latent.prior()
-        return sample_terms(posterior, prior, log_joint, num_samples, seed)
+        problem = self._problem(self._images(x), num_samples, seed, training=False)
+        return problem.draw_and_weigh()
 
-    def _log_joint(
-        self, x: tf.Tensor, z: tf.Tensor, training: bool
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        likelihood = self.decode(z, training=training)
-        return likelihood.log_prob(x), self.latent.prior().log_prob(z)
+    def _problem(
+        self, x: tf.Tensor, num_samples: int, seed: Seed, training: bool
+    ) -> Problem:
+        """Returns what there is to estimate for images x, with the elbo's terms."""
+        params = self.encoder.params(x, training=training)
+        head = self.encoder.head
+        return Problem(
+            objective=Elbo(),
+            posterior=head(params),
+            stopped_posterior=lambda: head.stopped(params),
+            prior=self.prior(),
+            log_likelihood=lambda z: self.decode(z, training=training).log_prob(x),
+            num_samples=num_samples,
+            kl_weight=1.0,
+            seed=derive_seed(seed, "posterior"),
+        )
 
     def _images(self, x) -> tf.Tensor:
         x = self._check_images(x)
@@ -158,8 +197,8 @@ class LatentVariableModel(keras.Model):
     def get_config(self) -> dict:
         """Returns what rebuilds this model."""
         serialize = keras.saving.serialize_keras_object
-        parts = ("encoder", "decoder", "latent")
-        config = {name: serialize(getattr(self, name)) for name in parts}
+        config = {name: serialize(getattr(self, name)) for name in _PARTS}
+        config["prior"] = serialize(self.prior_layer)
         return {**super().get_config(), **config}
 
     @classmethod
@@ -167,5 +206,4 @@ class LatentVariableModel(keras.Model):
         cls, config: dict, custom_objects: dict | None = None
     ) -> LatentVariableModel:
         """Rebuilds a model from `get_config`."""
-        parts = ("encoder", "decoder", "latent")
-        return cls(**with_parts(config, parts, custom_objects))
+        return cls(**with_parts(config, (*_PARTS, "prior"), custom_objects))

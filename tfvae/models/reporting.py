@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 import keras
 import tensorflow as tf
 
+from tfvae.heads import DistributionHead
 from tfvae.metrics import effective_sample_size
+from tfvae.models.checks import grey_values
 from tfvae.objectives import LogWeightTerms, Objective
 
 MEANS = ("loss", "elbo", "distortion", "rate", "ess")
@@ -23,11 +25,34 @@ class Report:
     def __init__(self, settings: Iterable[str]) -> None:
         self._means = {name: keras.metrics.Mean(name=name) for name in MEANS}
         self._settings = {name: _Latest(name=name) for name in settings}
+        self._grey = _Largest(name="grey")
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The trackers, which Keras resets and shows."""
-        return [*self._means.values(), *self._settings.values()]
+        return [*self._means.values(), *self._settings.values(), self._grey]
+
+    def result(self) -> dict[str, tf.Tensor]:
+        """The numbers by name."""
+        shown = [*self._means.values(), *self._settings.values()]
+        return {metric.name: metric.result() for metric in shown}
+
+    def see(self, x: tf.Tensor, head: DistributionHead) -> None:
+        """Takes note of values outside the likelihood's support, without a check.
+
+        A check within the step would cost a transfer on a GPU, and XLA leaves it out.
+        """
+        if head.exact_binary:
+            self._grey.update_state(tf.reduce_max(tf.abs(x * (1.0 - x))))
+
+    def check_values(self, head: DistributionHead) -> None:
+        """Refuses what was seen, in eager mode.
+
+        Raises:
+            InputError: Some values were outside the likelihood's support.
+        """
+        if float(self._grey.result()) > 0:
+            raise grey_values(head)
 
     @property
     def examples_seen(self) -> tf.Tensor:
@@ -54,7 +79,7 @@ class Report:
             settings: The current values of the scheduled settings.
         """
         log_weights = terms.log_weights()  # [S, B]
-        bound = objective.value(terms.log_weights(kl_weight))  # [B]
+        bound = objective.value(terms.loss_log_weights(kl_weight))  # [B]
         loss = penalty - weighted_mean(bound, sample_weight)
         self._means["loss"].update_state(loss, sample_weight=tf.shape(bound)[0])
         means = {
@@ -88,3 +113,11 @@ class _Latest(keras.metrics.Metric):
 
     def result(self) -> tf.Tensor:
         return tf.convert_to_tensor(self.latest)
+
+
+class _Largest(_Latest):
+    """The largest value since the last reset."""
+
+    def update_state(self, value: tf.Tensor, sample_weight: None = None) -> None:
+        value = tf.cast(value, self.latest.dtype)
+        super().update_state(tf.maximum(tf.convert_to_tensor(self.latest), value))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Mapping
 
@@ -13,17 +12,22 @@ import tensorflow_probability as tfp
 from tfvae.estimators import (
     Estimate,
     Estimator,
-    analytic_rate,
     get_estimator,
 )
 from tfvae.heads import constant_weight
 from tfvae.latents import Latent
-from tfvae.models.checks import Schedule, check_setting, check_values
+from tfvae.models.checks import (
+    Schedule,
+    check_setting,
+    check_steps,
+    check_values,
+)
 from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.generative import LatentVariableModel
 from tfvae.models.replicas import per_replica, replica_seed
 from tfvae.models.reporting import Report, weighted_mean
 from tfvae.objectives import LogWeightTerms, Objective, get_objective
+from tfvae.priors import Prior
 from tfvae.require import require_int
 from tfvae.seeds import as_seed, derive_seed
 from tfvae.types import InputError, Seed
@@ -47,12 +51,14 @@ class VAE(LatentVariableModel):
     - `distortion`: -log p(x|z), and `rate`: log q(z|x) - log p(z) (the closed form of
       KL(q || p) if the objective says so); elbo = -distortion - rate.
     - `ess`: the effective sample size of the importance weights, between 1 and S.
-    - `kl_weight`, `temperature`, `prior_temperature`: where they follow a schedule.
+    - `kl_weight`, `temperature`, `prior_temperature`: where they follow a schedule, and
+      a `kl_weight` that is not 1.
 
     Args:
         encoder: x -> q(z|x).
         decoder: What `latent.decoder_input` makes of z -> p(x|z).
         latent: The family of z. The encoder's head is its `posterior_head()`.
+        prior: One of `tfvae.priors`, in place of the family's standard prior.
 
     Raises:
         InputError: The parts do not fit together.
@@ -63,9 +69,10 @@ class VAE(LatentVariableModel):
         encoder: ConditionalDistribution,
         decoder: ConditionalDistribution,
         latent: Latent,
+        prior: Prior | None = None,
         **kwargs,
     ) -> None:
-        super().__init__(encoder, decoder, latent, **kwargs)
+        super().__init__(encoder, decoder, latent, prior, **kwargs)
         self.kl_weight = constant_weight(self, "kl_weight", 1.0)
         # Counts calls of train_step, which the optimizer's own count is not when it
         # accumulates gradients or skips a step.
@@ -115,6 +122,13 @@ class VAE(LatentVariableModel):
         """
         objective, estimator = get_objective(objective), get_estimator(estimator)
         num_samples = require_int("num_samples", num_samples)
+        steps_per_execution = require_int("steps_per_execution", steps_per_execution)
+        if not (isinstance(jit_compile, bool) or jit_compile == "auto"):
+            raise InputError(
+                f"jit_compile {jit_compile!r} is not usable; give True, False or 'auto'"
+            )
+        if optimizer is None:
+            raise InputError("optimizer None is not usable; give one, such as 'adam'")
         seed = require_int("seed", seed, least=0)
         as_seed(seed)  # refuses now what no step could use
         settings = {
@@ -129,9 +143,7 @@ class VAE(LatentVariableModel):
             name: (weight, check_setting(name, weight, value))
             for name, (weight, value) in settings.items()
         }
-        if objective.analytic_kl:  # refuses now what has no closed form
-            blank = tf.zeros([1, *self.image_shape], self.compute_dtype)
-            analytic_rate(self.encode(blank, training=False), self.latent.prior())
+        self._check_combination(objective, estimator, num_samples)
         optimizer = keras.optimizers.get(optimizer)
         if auto_scale_loss and self._has_float16_network():
             optimizer = _loss_scaled(optimizer)
@@ -145,7 +157,10 @@ class VAE(LatentVariableModel):
         self.num_samples, self.seed = num_samples, seed
         self.steps.assign(0)
         self._set_schedules(settings)
-        self._report = Report(self._schedules)
+        reported = list(self._schedules)
+        if settings["kl_weight"][1] != 1.0 and "kl_weight" not in reported:
+            reported.append("kl_weight")
+        self._report = Report(reported)
         self._compile_arguments = dict(
             optimizer=optimizer,
             objective=objective,
@@ -164,25 +179,48 @@ class VAE(LatentVariableModel):
         """The trackers of what `fit` and `evaluate` report."""
         return self._report.metrics if self.compiled else []
 
-    def fit(self, x=None, *args, **kwargs) -> keras.callbacks.History:
-        """Keras' `fit`, which see.
+    def fit(self, x=None, y=None, *args, **kwargs) -> keras.callbacks.History:
+        """Keras' `fit`, which see; of `y` nothing is used.
 
         Raises:
             InputError: `x` is a data set that never ends, as `training_batches` gives,
-                and no `steps_per_epoch` is given; or it is an array of values that the
-                likelihood has no probability for (what a data set yields is not
-                looked at).
+                and no `steps_per_epoch` is given; or images hold values that the
+                likelihood has no probability for (arrays are looked at before, what a
+                data set yields at the end of the first epoch).
         """
         check_values(x, self.decoder.head)
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, (tuple, list)) and validation:
+            check_values(validation[0], self.decoder.head)
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # else Keras warns that it cannot
-            endless = x.cardinality() == tf.data.INFINITE_CARDINALITY
-            if endless and kwargs.get("steps_per_epoch") is None:
-                raise InputError(
-                    "fit was given a data set that never ends; give steps_per_epoch "
-                    "too, for example tfvae.data.steps_per_epoch(data.train, 100)"
-                )
-        return super().fit(x, *args, **kwargs)
+        check_steps(x, kwargs.get("steps_per_epoch"), self.steps_per_execution)
+        if kwargs.get("sample_weight") is not None and y is None:
+            y = x  # without it Keras drops the weights
+        return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Keras' `evaluate`, which see; of `y` nothing is used.
+
+        Raises:
+            InputError: Images hold values that the likelihood has no probability for.
+        """
+        if not kwargs.get("_use_cached_eval_dataset"):  # else `fit` has looked at them
+            check_values(x, self.decoder.head)
+        if kwargs.get("sample_weight") is not None and y is None:
+            y = x
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def get_metrics_result(self) -> dict[str, tf.Tensor]:
+        """Returns what is reported.
+
+        Raises:
+            InputError: In eager mode, as at the end of an epoch: images held values
+                that the likelihood has no probability for.
+        """
+        if tf.executing_eagerly():
+            self._report.check_values(self.decoder.head)
+        return self._report.result()
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """One step of the optimizer on one batch."""
@@ -205,6 +243,7 @@ class VAE(LatentVariableModel):
             warnings.warn("the model has no trainable weights", stacklevel=2)
         self.steps.assign_add(1)
         kl_weight = tf.convert_to_tensor(self.kl_weight)
+        self._report.see(x, self.decoder.head)
         return self._reported(estimate.terms, kl_weight, penalty, sample_weight)
 
     def test_step(self, data) -> dict[str, tf.Tensor]:
@@ -216,6 +255,7 @@ class VAE(LatentVariableModel):
         seed = replica_seed(seed)
         terms = self._estimate(x, seed, training=False).terms
         one = tf.ones([], terms.rate.dtype)
+        self._report.see(x, self.decoder.head)
         return self._reported(terms, one, self._penalty(one.dtype), sample_weight)
 
     def _reported(
@@ -233,15 +273,23 @@ class VAE(LatentVariableModel):
         return self.get_metrics_result()
 
     def _estimate(self, x: tf.Tensor, seed: Seed, training: bool) -> Estimate:
+        problem = self._problem(x, self.num_samples, seed, training)
         return self.estimator.estimate(
-            self.objective,
-            self.encode(x, training=training),
-            self.latent.prior(),
-            functools.partial(self._log_joint, x, training=training),
-            self.num_samples,
-            tf.convert_to_tensor(self.kl_weight),
-            derive_seed(seed, "posterior"),
+            problem._replace(
+                objective=self.objective, kl_weight=tf.convert_to_tensor(self.kl_weight)
+            )
         )
+
+    def _check_combination(
+        self, objective: Objective, estimator: Estimator, num_samples: int
+    ) -> None:
+        """Refuses now what no step could do."""
+        objective.check(num_samples)
+        blank = tf.zeros([1, *self.image_shape], self.compute_dtype)
+        problem = self._problem(blank, num_samples, 0, training=False)
+        estimator.check(objective, problem.posterior, num_samples)
+        if objective.analytic_kl or objective.free_bits:
+            problem._replace(objective=objective, num_samples=1).draw_and_weigh()
 
     def _penalty(self, dtype: tf.DType) -> tf.Tensor:
         """The layers' regularisation losses."""
@@ -261,9 +309,11 @@ class VAE(LatentVariableModel):
     def _unpack(self, data) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Returns (x, sample_weight); the batch is x, (x, y), (x, y, w) or a dict."""
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x = self._images(x)
         if sample_weight is not None:  # [B] or [B, 1]
-            sample_weight = tf.reshape(tf.cast(sample_weight, self.compute_dtype), [-1])
-        return self._images(x), sample_weight
+            sample_weight = tf.cast(sample_weight, self.compute_dtype)
+            sample_weight = tf.reshape(sample_weight, tf.shape(x)[:1])
+        return x, sample_weight
 
     def get_compile_config(self) -> dict:
         """Returns the arguments of `compile`, as Keras saves them."""

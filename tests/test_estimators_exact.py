@@ -1,0 +1,246 @@
+"""Every estimator's mean gradient against the exact one.
+
+The exact expectation of an objective is a finite sum: over all tuples of states for
+discrete latent variables, over the nodes of a Gauss-Hermite rule for a Normal one. A
+batch of B copies of one problem, each with parameters of its own, gives B independent
+estimates of its gradient, of which mean and standard error are compared.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.estimators import ESTIMATORS, Problem
+from tfvae.objectives import Ciwae, Elbo, Iwae, Miwae, Piwae, Renyi
+from tfvae.types import InputError
+
+tfd = tfp.distributions
+
+D = 2
+# What is estimated: parameters of the encoder, of the decoder, and of the prior.
+PARAMS = {
+    "bernoulli": [np.array([0.4, -0.9]), np.array([1.3, -0.7]), np.array([0.2, -0.3])],
+    "categorical": [
+        np.array([0.4, -0.9, 0.3]),
+        np.array([1.3, -0.7, 0.5]),
+        np.array([0.2, -0.3, 0.1]),
+    ],
+    "normal": [np.array([0.3, -0.4]), np.array([0.9, -0.7]), np.array([-1.2])],
+}
+
+
+def posterior(family: str, params: tf.Tensor) -> tfd.Distribution:
+    if family == "bernoulli":
+        return tfd.Independent(tfd.Bernoulli(logits=params, dtype=tf.float64), 1)
+    if family == "categorical":
+        return tfd.OneHotCategorical(logits=params, dtype=tf.float64)
+    loc, log_scale = params[..., :1], params[..., 1:]
+    return tfd.Independent(tfd.Normal(loc, tf.exp(log_scale)), 1)
+
+
+def prior(family: str, params: tf.Tensor) -> tfd.Distribution:
+    if family == "normal":
+        one = tf.ones([], tf.float64)
+        return tfd.Independent(tfd.Normal(params, one), 1)
+    return posterior(family, params)
+
+
+def log_likelihood(z: tf.Tensor, params: tf.Tensor) -> tf.Tensor:
+    """Some function that is neither linear nor symmetric; [S, B]."""
+    if z.shape[-1] == 1:
+        return -((params[..., 0] * tf.sin(2 * z[..., 0]) - params[..., 1]) ** 2)
+    first = tf.reduce_sum(z * params, axis=-1)
+    return -((first - 0.8) ** 2) * 2 + params[..., 0] * z[..., 0] * z[..., 1]
+
+
+def problem(family, objective, parts, num_samples, kl_weight, seed=(1, 2)) -> Problem:
+    q, p_x, p_z = parts
+    return Problem(
+        objective=objective,
+        posterior=posterior(family, q),
+        stopped_posterior=lambda: posterior(family, tf.stop_gradient(q)),
+        prior=prior(family, p_z),
+        log_likelihood=lambda z: log_likelihood(z, p_x),
+        num_samples=num_samples,
+        kl_weight=kl_weight,
+        seed=tf.constant(seed),
+    )
+
+
+def states(family: str, parts) -> tuple[tf.Tensor, tf.Tensor]:
+    """Samples [n, ...] and their probabilities [n] that stand for q's expectation."""
+    q = posterior(family, parts[0])
+    if family == "normal":
+        nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+        loc, scale = q.distribution.loc, q.distribution.scale
+        return loc + scale * nodes[:, None], tf.constant(weights / weights.sum())
+    if family == "bernoulli":
+        z = tf.constant(list(itertools.product([0.0, 1.0], repeat=D)), tf.float64)
+    else:
+        z = tf.eye(3, dtype=tf.float64)
+    return z, q.prob(z)
+
+
+def exact(family, objective, num_samples, kl_weight):
+    """The gradient of E[objective]: the encoder's of the encoder's objective."""
+    slopes = []
+    for index, bound in enumerate([objective.encoder_objective, objective, objective]):
+        parts = [tf.Variable(p) for p in PARAMS[family]]
+        with tf.GradientTape() as tape:
+            z, probabilities = states(family, parts)
+            given = problem(family, bound, parts, 1, kl_weight)
+            log_weights = given.weigh(z).loss_log_weights(kl_weight)  # [n]
+            tuples = np.array(
+                list(itertools.product(range(len(z)), repeat=num_samples))
+            )  # [n^S, S]
+            values = bound.value(tf.transpose(tf.gather(log_weights, tuples)))
+            chances = tf.reduce_prod(tf.gather(probabilities, tuples), axis=1)
+            expected = tf.reduce_sum(chances * values)
+        slopes.append(tape.gradient(expected, parts)[index].numpy())
+    return slopes
+
+
+def estimates(name, family, objective, num_samples, kl_weight, copies):
+    """Independent estimates of the three gradients, each [copies, size]."""
+    parts = [tf.Variable(np.tile(p, [copies, 1])) for p in PARAMS[family]]
+    with tf.GradientTape() as tape:
+        given = problem(family, objective, parts, num_samples, kl_weight)
+        surrogate = ESTIMATORS[name]().estimate(given).surrogate
+    return [slope.numpy() for slope in tape.gradient(surrogate, parts)]
+
+
+def assert_unbiased(name, family, objective, num_samples, kl_weight=1.0):
+    wanted = exact(family, objective, num_samples, kl_weight)
+    found = estimates(name, family, objective, num_samples, kl_weight, 400_000)
+    for slope, draws in zip(wanted, found, strict=True):
+        error = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))
+        size = np.linalg.norm(slope)
+        assert np.all(5 * error < 0.05 * size), "a 5 % error would not be seen"
+        # An estimate without noise (the prior's, at S = all) is exact to rounding.
+        assert np.all(np.abs(draws.mean(axis=0) - slope) < 5 * error + 1e-9)
+
+
+BOUNDS = [Elbo(), Iwae(), Renyi(0.4), Ciwae(0.3)]
+IDS = lambda value: type(value).__name__ if hasattr(value, "formula") else None  # noqa: E731
+
+
+@pytest.mark.parametrize("family", ["bernoulli", "categorical"])
+@pytest.mark.parametrize("objective", BOUNDS, ids=IDS)
+@pytest.mark.parametrize("name", ["reinforce", "vimco"])
+def test_score_function_estimators_are_unbiased(name, objective, family):
+    assert_unbiased(name, family, objective, num_samples=3)
+
+
+@pytest.mark.parametrize("objective", BOUNDS, ids=IDS)
+def test_disarm_is_unbiased(objective):
+    assert_unbiased("disarm", "bernoulli", objective, num_samples=2)
+
+
+@pytest.mark.parametrize("name", ["reinforce", "disarm"])
+def test_one_sample_is_unbiased_too(name):
+    assert_unbiased(name, "bernoulli", Elbo(), num_samples=1)
+
+
+@pytest.mark.parametrize("name", ["vimco", "disarm"])
+def test_discrete_estimators_take_groups(name):
+    assert_unbiased(name, "bernoulli", Miwae(2), num_samples=4)
+
+
+@pytest.mark.parametrize("name", ["reinforce", "vimco", "disarm"])
+def test_discrete_estimators_are_unbiased_for_the_loss_with_a_kl_weight(name):
+    assert_unbiased(name, "bernoulli", Iwae(), num_samples=2, kl_weight=0.4)
+
+
+@pytest.mark.parametrize("objective", [*BOUNDS, Miwae(2), Piwae(2)], ids=IDS)
+@pytest.mark.parametrize("name", ["pathwise", "dreg"])
+def test_reparameterised_estimators_are_unbiased(name, objective):
+    assert_unbiased(name, "normal", objective, num_samples=2)
+
+
+@pytest.mark.parametrize("name", ["pathwise", "dreg"])
+def test_reparameterised_estimators_are_unbiased_with_a_kl_weight(name):
+    assert_unbiased(name, "normal", Iwae(), num_samples=2, kl_weight=0.4)
+
+
+def test_stl_is_unbiased_for_the_elbo():
+    assert_unbiased("stl", "normal", Elbo(), num_samples=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "objective"),
+    [
+        ("stl", "normal", Iwae()),
+        ("straight_through", "bernoulli", Elbo()),
+        ("straight_through", "bernoulli", Iwae()),
+        ("straight_through", "categorical", Elbo()),
+    ],
+)
+def test_estimators_that_say_so_are_biased(name, family, objective):
+    estimator = ESTIMATORS[name]()
+    assert not estimator.unbiased(objective)
+    wanted = exact(family, objective, 2, 1.0)[0]
+    draws = estimates(name, family, objective, 2, 1.0, 400_000)[0]
+    error = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))
+    assert np.any(np.abs(draws.mean(axis=0) - wanted) > 5 * error)
+    # The decoder's gradient has nothing to do with it.
+    wanted = exact(family, objective, 2, 1.0)[1]
+    draws = estimates(name, family, objective, 2, 1.0, 400_000)[1]
+    error = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))
+    assert np.all(np.abs(draws.mean(axis=0) - wanted) < 5 * error)
+
+
+@pytest.mark.parametrize("objective", [*BOUNDS, Miwae(2)], ids=IDS)
+def test_what_is_claimed_to_be_unbiased_is_tested_above(objective):
+    claimed = {n for n, make in ESTIMATORS.items() if make().unbiased(objective)}
+    tested = {"pathwise", "dreg", "reinforce", "vimco", "disarm"}
+    assert claimed == tested | ({"stl"} if isinstance(objective, Elbo) else set())
+
+
+def test_baselines_lower_the_variance():
+    spreads = [
+        estimates(name, "bernoulli", Elbo(), 4, 1.0, 20_000)[0].std(axis=0)
+        for name in ("vimco", "reinforce", "disarm")
+    ]
+    # For the elbo both baselines are the mean of the others.
+    np.testing.assert_allclose(spreads[0], spreads[1], rtol=1e-12)
+    plain = _without_baseline(20_000).std(axis=0)
+    assert np.all(spreads[0] < 0.8 * plain)
+
+
+def _without_baseline(copies: int) -> np.ndarray:
+    parts = [tf.Variable(np.tile(p, [copies, 1])) for p in PARAMS["bernoulli"]]
+    with tf.GradientTape() as tape:
+        given = problem("bernoulli", Elbo(), parts, 4, 1.0)
+        terms = given.draw_and_weigh()
+        signal = tf.stop_gradient(Elbo().value(terms.log_weights()))
+        surrogate = signal * tf.reduce_sum(terms.log_posterior, axis=0)
+    return tape.gradient(surrogate, parts[0]).numpy()
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "objective", "num_samples", "said"),
+    [
+        ("dreg", "bernoulli", Iwae(), 2, "reparameterised"),
+        ("stl", "categorical", Elbo(), 2, "reparameterised"),
+        ("pathwise", "bernoulli", Elbo(), 2, "'pathwise'"),
+        ("vimco", "normal", Iwae(), 2, "discrete"),
+        ("straight_through", "normal", Elbo(), 2, "discrete"),
+        ("vimco", "bernoulli", Iwae(), 1, "num_samples 1"),
+        ("disarm", "categorical", Elbo(), 2, "Bernoulli"),
+        ("reinforce", "bernoulli", Miwae(2), 4, "num_groups"),
+        ("vimco", "bernoulli", Piwae(2), 4, "'piwae'"),
+        ("dreg", "normal", Elbo(analytic_kl=True), 1, "analytic_kl"),
+        ("stl", "normal", Elbo(free_bits=0.1), 1, "free_bits"),
+        ("reinforce", "bernoulli", Elbo(analytic_kl=True), 1, "analytic_kl"),
+    ],
+)
+def test_what_is_not_defined_is_refused(name, family, objective, num_samples, said):
+    given = posterior(family, tf.constant(PARAMS[family][0])[tf.newaxis])
+    with pytest.raises(InputError, match=r"^[^\n]*$") as caught:
+        ESTIMATORS[name]().check(objective, given, num_samples)
+    assert said in str(caught.value)

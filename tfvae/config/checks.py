@@ -1,0 +1,236 @@
+"""What a configuration refuses: values out of range, and settings without effect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tfvae.config.names import (
+    ANALYTIC_LATENTS,
+    DISCRETE_LATENTS,
+    GROUPED_OBJECTIVES,
+    INDEPENDENT_LATENTS,
+    LEVEL_LIKELIHOODS,
+    RELAXED_LATENTS,
+    REPARAMETERISED_ESTIMATORS,
+    SAMPLED_RATE_ESTIMATORS,
+)
+from tfvae.types import InputError
+
+if TYPE_CHECKING:
+    from tfvae.config import Config
+
+MOST = 2**31 - 1  # more fits into no counter
+_SMALLEST = 1e-6  # of what is divided by, in float32
+_AT_LEAST = {
+    "latent_size": 1,
+    "num_samples": 1,
+    "epochs": 1,
+    "batch_size": 1,
+    "steps_per_execution": 1,
+    "kl_warmup_steps": 0,
+    "temperature_steps": 0,
+    "validation_size": 0,
+    "kl_weight": 0,
+    "free_bits": 0,
+    "likelihood_levels": 2,
+    "likelihood_components": 1,
+    "num_classes": 2,
+    "num_flows": 1,
+    "num_components": 1,
+    "num_groups": 1,
+    "kl_cycles": 1,
+    "beta": 0,
+    "alpha": -1000,
+}
+_AT_MOST = {
+    "latent_size": 2**20,
+    "num_samples": 2**20,
+    "batch_size": 2**24,
+    "kl_weight": 1e6,
+    "free_bits": 1e6,
+    "likelihood_levels": 2**16,
+    "num_classes": 2**16,
+    "num_flows": 1000,
+    "beta": 1,
+    "alpha": 1000,
+}
+_ABOVE_ZERO = (
+    "likelihood_scale",
+    "temperature",
+    "prior_temperature",
+    "final_temperature",
+    "final_prior_temperature",
+    "learning_rate",
+)
+# field -> (the field that it belongs to, the values for which it has an effect)
+_ONLY_WITH = {
+    "likelihood_scale": ("likelihood", ("normal_fixed_scale",)),
+    "likelihood_levels": ("likelihood", LEVEL_LIKELIHOODS),
+    "likelihood_components": ("likelihood", ("discretized_logistic_mixture",)),
+    "num_classes": ("latent", ("categorical", "concrete")),
+    "num_flows": ("latent", ("flow",)),
+    "temperature": ("latent", RELAXED_LATENTS),
+    "prior_temperature": ("latent", RELAXED_LATENTS),
+    "final_temperature": ("latent", RELAXED_LATENTS),
+    "final_prior_temperature": ("latent", RELAXED_LATENTS),
+    "num_components": ("prior", ("mixture", "vamp")),
+    "alpha": ("objective", ("renyi",)),
+    "beta": ("objective", ("ciwae",)),
+    "num_groups": ("objective", GROUPED_OBJECTIVES),
+    "kl_cycles": ("kl_schedule", ("cyclical",)),
+}
+
+
+def check_ranges(config: Config) -> None:
+    """Refuses single values."""
+    for name, least in _AT_LEAST.items():
+        value, most = getattr(config, name), _AT_MOST.get(name, MOST)
+        if value is not None and not least <= value <= most:
+            raise InputError(f"{name} {value!r} is not usable; give {least} to {most}")
+    for name in _ABOVE_ZERO:
+        value = getattr(config, name)
+        if value is not None and not _SMALLEST <= value <= 1 / _SMALLEST:
+            raise InputError(
+                f"{name} {value!r} is not usable; give a number between {_SMALLEST:g} "
+                f"and {1 / _SMALLEST:g}"
+            )
+    for name in ("hidden_sizes", "image_size"):
+        value = getattr(config, name)
+        if value and not 1 <= min(value) <= max(value) <= 2**16:
+            raise InputError(
+                f"{name} {list(value)} is not usable; every size is 1 to {2**16}"
+            )
+    if not 0 <= config.seed < 2**62:
+        raise InputError(f"seed {config.seed} is not usable; give 0 to 2^62 - 1")
+
+
+def check_together(config: Config) -> None:
+    """Refuses settings that have no effect, or are not defined together."""
+    _check_belonging(config)
+    _check_values(config)
+    _check_schedules(config)
+    _check_rate(config)
+    _check_estimator(config)
+
+
+def _check_belonging(config: Config) -> None:
+    for field, (owner, values) in _ONLY_WITH.items():
+        if getattr(config, field) is not None and getattr(config, owner) not in values:
+            raise InputError(
+                f"{field} {getattr(config, field)} has no effect with {owner} "
+                f"{getattr(config, owner)!r}; set {field} None, or {owner} "
+                f"{' or '.join(map(repr, values))}"
+            )
+
+
+def _check_values(config: Config) -> None:
+    grey = config.binarization == "none"
+    if config.likelihood == "bernoulli" and grey and not config.grey_targets:
+        raise InputError(
+            "binarization 'none' gives grey values, which likelihood 'bernoulli' has "
+            "no probability for; choose binarization 'dynamic', another likelihood, or "
+            "say grey_targets True to train on them all the same"
+        )
+    if config.grey_targets and not (config.likelihood == "bernoulli" and grey):
+        raise InputError(
+            f"grey_targets True has no effect with likelihood {config.likelihood!r} "
+            f"and binarization {config.binarization!r}; set grey_targets False"
+        )
+
+
+def _check_schedules(config: Config) -> None:
+    if config.kl_warmup_steps and config.kl_weight == 0:
+        raise InputError(
+            f"kl_warmup_steps {config.kl_warmup_steps} has no effect with kl_weight 0; "
+            "set kl_warmup_steps 0, or another kl_weight"
+        )
+    if config.kl_schedule != "linear" and not config.kl_warmup_steps:
+        raise InputError(
+            f"kl_schedule {config.kl_schedule!r} has no effect with kl_warmup_steps 0; "
+            "set kl_warmup_steps, or kl_schedule 'linear'"
+        )
+    anneals = not (
+        config.final_temperature is None and config.final_prior_temperature is None
+    )
+    if anneals != (config.temperature_steps > 0):
+        raise InputError(
+            f"temperature_steps {config.temperature_steps} does not go with "
+            f"final_temperature {config.final_temperature} and final_prior_temperature "
+            f"{config.final_prior_temperature}; annealing needs steps above 0 and a "
+            "final value, a fixed temperature neither"
+        )
+    if config.temperature_schedule != "linear" and not anneals:
+        raise InputError(
+            f"temperature_schedule {config.temperature_schedule!r} has no effect with "
+            "fixed temperatures; set final_temperature, or temperature_schedule "
+            "'linear'"
+        )
+
+
+def _check_rate(config: Config) -> None:
+    """Refuses rates that the objective or the distributions do not have."""
+    for option in ("analytic_kl", "free_bits"):
+        value = getattr(config, option)
+        if value and config.objective != "elbo":
+            raise InputError(
+                f"{option} {value} has no meaning for objective {config.objective!r}, "
+                f"which needs the sampled rate; leave {option} out, or set objective "
+                "'elbo'"
+            )
+        if value and config.estimator in SAMPLED_RATE_ESTIMATORS:
+            raise InputError(
+                f"{option} {value} has no meaning for estimator {config.estimator!r}, "
+                f"which works on the sampled rate; leave {option} out, or choose "
+                "another estimator"
+            )
+    simple = config.prior in ("standard", "learned")
+    if config.analytic_kl and not (config.latent in ANALYTIC_LATENTS and simple):
+        raise InputError(
+            f"analytic_kl True has no closed form for latent {config.latent!r} with "
+            f"prior {config.prior!r}; set analytic_kl False, or change them"
+        )
+    if config.free_bits and not (config.latent in INDEPENDENT_LATENTS and simple):
+        raise InputError(
+            f"free_bits {config.free_bits} needs independent latent variables, and "
+            f"latent {config.latent!r} with prior {config.prior!r} has none; set "
+            "free_bits 0, or change them"
+        )
+
+
+def _check_estimator(config: Config) -> None:
+    discrete = config.latent in DISCRETE_LATENTS
+    through = config.estimator in REPARAMETERISED_ESTIMATORS
+    if discrete == through:
+        wanted = "reinforce', 'vimco" if discrete else "pathwise', 'stl', 'dreg"
+        raise InputError(
+            f"estimator {config.estimator!r} is not defined for latent "
+            f"{config.latent!r}; choose one of '{wanted}'"
+        )
+    if config.estimator == "disarm" and config.latent != "bernoulli":
+        raise InputError(
+            f"estimator 'disarm' is for latent 'bernoulli', not {config.latent!r}; "
+            "choose 'reinforce' or 'vimco'"
+        )
+    if config.estimator == "vimco" and config.num_samples < 2:
+        raise InputError(
+            f"estimator 'vimco' needs num_samples 2 or more, not {config.num_samples}; "
+            "change it, or choose 'reinforce'"
+        )
+    if config.objective not in GROUPED_OBJECTIVES:
+        return
+    if config.num_samples % (config.num_groups or 2):
+        raise InputError(
+            f"num_samples {config.num_samples} is not a multiple of num_groups "
+            f"{config.num_groups or 2}; change one of them"
+        )
+    if discrete and config.objective == "piwae":
+        raise InputError(
+            "objective 'piwae' has two objectives, which no estimator for discrete "
+            "latent variables has a use for; choose 'iwae' or 'miwae'"
+        )
+    if config.estimator == "reinforce" and config.num_samples > 1:
+        if (config.num_samples - 1) % (config.num_groups or 2):
+            raise InputError(
+                "estimator 'reinforce' leaves one sample out, and the others are no "
+                "whole groups; choose 'vimco'"
+            )

@@ -1,0 +1,69 @@
+"""The names that the command line knows without importing TensorFlow.
+
+A test keeps them equal to the tables'.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Binarization = Literal["dynamic", "fixed", "threshold", "none"]
+NetworkName = Literal["mlp", "conv"]
+LikelihoodName = Literal[
+    "bernoulli",
+    "continuous_bernoulli",
+    "normal",
+    "normal_fixed_scale",
+    "normal_shared_scale",
+    "laplace",
+    "logistic",
+    "discretized_logistic",
+    "discretized_logistic_mixture",
+    "categorical",
+]
+LatentName = Literal[
+    "normal",
+    "logistic",
+    "multivariate_normal",
+    "flow",
+    "bin_concrete",
+    "concrete",
+    "bernoulli",
+    "categorical",
+]
+PriorName = Literal["standard", "learned", "mixture", "vamp"]
+ObjectiveName = Literal["elbo", "iwae", "renyi", "ciwae", "miwae", "piwae"]
+EstimatorName = Literal[
+    "pathwise", "stl", "dreg", "reinforce", "vimco", "disarm", "straight_through"
+]
+OptimizerName = Literal["adam", "adamax", "adamw", "nadam", "rmsprop", "sgd"]
+ActivationName = Literal[
+    "tanh", "relu", "softplus", "elu", "selu", "gelu", "silu", "leaky_relu", "sigmoid"
+]
+LearningRateSchedule = Literal["constant", "cosine", "exponential", "iwae"]
+KlSchedule = Literal["linear", "cyclical"]
+TemperatureSchedule = Literal["linear", "exponential"]
+DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+
+# What the checks must know of the tables' entries.
+RELAXED_LATENTS = ("bin_concrete", "concrete")
+DISCRETE_LATENTS = ("bernoulli", "categorical")
+INDEPENDENT_LATENTS = ("normal", "logistic", "bin_concrete", "bernoulli")
+ANALYTIC_LATENTS = ("normal", "multivariate_normal", "bernoulli", "categorical")
+REPARAMETERISED_ESTIMATORS = ("pathwise", "stl", "dreg")
+SAMPLED_RATE_ESTIMATORS = ("stl", "dreg", "reinforce", "vimco", "disarm")
+GROUPED_OBJECTIVES = ("miwae", "piwae")
+# Likelihoods whose log p(x) is a density, and no probability.
+CONTINUOUS_LIKELIHOODS = (
+    "continuous_bernoulli",
+    "normal",
+    "normal_fixed_scale",
+    "normal_shared_scale",
+    "laplace",
+    "logistic",
+)
+LEVEL_LIKELIHOODS = (
+    "discretized_logistic",
+    "discretized_logistic_mixture",
+    "categorical",
+)

@@ -1,0 +1,59 @@
+"""How a gradient gets from log-weights to parameters.
+
+An estimator draws the samples, and returns the terms of their log-weights with a
+surrogate: a tensor whose gradient is the estimate of the objective's gradient, and
+whose value means nothing and is never reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tfvae.estimators.base import Estimate, Estimator, Problem, analytic_rate
+from tfvae.estimators.discrete import Disarm, Reinforce, StraightThrough, Vimco
+from tfvae.estimators.reparameterised import Dreg, Pathwise, Stl
+from tfvae.lookup import lookup
+from tfvae.types import InputError
+
+ESTIMATORS: Mapping[str, type[Estimator]] = {
+    "pathwise": Pathwise,
+    "stl": Stl,
+    "dreg": Dreg,
+    "reinforce": Reinforce,
+    "vimco": Vimco,
+    "disarm": Disarm,
+    "straight_through": StraightThrough,
+}
+
+
+def get_estimator(estimator: str | Estimator) -> Estimator:
+    """Returns an estimator given itself or its name in `ESTIMATORS`.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if isinstance(estimator, Estimator):
+        return estimator
+    if not isinstance(estimator, str):
+        raise InputError(
+            f"estimator {estimator!r} is neither a name nor an Estimator; "
+            f"choose one of {', '.join(ESTIMATORS)}"
+        )
+    return lookup(ESTIMATORS, estimator, "estimator")()
+
+
+__all__ = [
+    "ESTIMATORS",
+    "Disarm",
+    "Dreg",
+    "Estimate",
+    "Estimator",
+    "Pathwise",
+    "Problem",
+    "Reinforce",
+    "Stl",
+    "StraightThrough",
+    "Vimco",
+    "analytic_rate",
+    "get_estimator",
+]

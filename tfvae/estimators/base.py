@@ -1,0 +1,204 @@
+"""What an estimator is given, what it returns, and what every estimator has."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.objectives import LogWeightTerms, Objective
+from tfvae.types import InputError
+
+tfd = tfp.distributions
+
+
+class Problem(NamedTuple):
+    """One batch, as an estimator sees it.
+
+    Attributes:
+        objective: The bound whose gradient is wanted.
+        posterior: q(z|x), batch shape [B].
+        stopped_posterior: Makes the same distribution with its parameters stopped.
+        prior: p(z), batch shape [].
+        log_likelihood: z [S, B, ...] -> log p(x|z) [S, B].
+        num_samples: S.
+        kl_weight: The factor of the rate in the loss, 1 for a bound.
+        seed: [2] Of the draws.
+    """
+
+    objective: Objective
+    posterior: tfd.Distribution
+    stopped_posterior: Callable[[], tfd.Distribution]
+    prior: tfd.Distribution
+    log_likelihood: Callable[[tf.Tensor], tf.Tensor]
+    num_samples: int
+    kl_weight: float | tf.Tensor
+    seed: tf.Tensor
+
+    def draw(self) -> tf.Tensor:
+        """Draws z_s ~ q(z|x), [S, B, ...]."""
+        return self.posterior.sample(self.num_samples, seed=self.seed)
+
+    def weigh(self, z: tf.Tensor) -> LogWeightTerms:
+        """Returns the terms of the log-weights of samples z [S, B, ...].
+
+        Raises:
+            InputError: The objective wants a rate that the distributions have not.
+        """
+        analytic = floored = None
+        if self.objective.analytic_kl:
+            analytic = analytic_rate(self.posterior, self.prior)
+        if self.objective.free_bits:
+            floored = _floored_rate(self, z)
+        return LogWeightTerms(
+            self.log_likelihood(z),
+            self.prior.log_prob(z),
+            self.posterior.log_prob(z),
+            analytic,
+            floored,
+        )
+
+    def draw_and_weigh(self) -> LogWeightTerms:
+        """Returns the terms of the log-weights of fresh samples."""
+        return self.weigh(self.draw())
+
+
+class Estimate(NamedTuple):
+    """What one estimator says of one batch.
+
+    Attributes:
+        terms: The log-weights' terms, to report.
+        surrogate: [B] Only its gradient has a meaning.
+    """
+
+    terms: LogWeightTerms
+    surrogate: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimator:
+    """A way to estimate the gradient of E_q[objective].
+
+    A new estimator is a frozen dataclass with `estimate`, `unbiased`, `needs`, `method`
+    and `paper`, and an entry in `ESTIMATORS`.
+
+    Attributes:
+        needs: "reparameterised" or "discrete": the posteriors that it works for.
+        method: How the gradient gets to the encoder, for people.
+        paper: Where it comes from.
+    """
+
+    needs: ClassVar[str]
+    method: ClassVar[str]
+    paper: ClassVar[str]
+
+    def unbiased(self, objective: Objective) -> bool:
+        """Whether the gradient's mean is that of the objective's expectation."""
+        raise NotImplementedError
+
+    def estimate(self, problem: Problem) -> Estimate:
+        """Draws the samples and returns their terms and a surrogate."""
+        raise NotImplementedError
+
+    def check(
+        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+    ) -> None:
+        """Refuses a combination that is not defined.
+
+        Args:
+            objective: The bound.
+            posterior: q(z|x) for any batch.
+            num_samples: S.
+
+        Raises:
+            InputError: The combination is not defined, or an option has no effect.
+        """
+        through = posterior.reparameterization_type == tfd.FULLY_REPARAMETERIZED
+        if through != (self.needs == "reparameterised"):
+            kind = "can" if through else "cannot"
+            raise InputError(
+                f"estimator {estimator_name(self)!r} is for {self.needs} posteriors, "
+                f"and draws of this one {kind} be reparameterised; choose another "
+                "estimator, or another latent family"
+            )
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this estimator."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict) -> Estimator:
+        """Rebuilds an estimator from `get_config`."""
+        return cls(**config)
+
+
+def estimator_name(estimator: Estimator) -> str:
+    """Returns what a user calls it, for messages: its class's name in lower case."""
+    return type(estimator).__name__.lower()
+
+
+def refuse_rates(estimator: Estimator, objective: Objective) -> None:
+    """Refuses rates that are not those of the samples.
+
+    Raises:
+        InputError: The objective has `analytic_kl` or `free_bits`.
+    """
+    for option in ("analytic_kl", "free_bits"):
+        if getattr(objective, option):
+            raise InputError(
+                f"estimator {estimator_name(estimator)!r} works on the sampled rate, "
+                f"and the objective has {option} {getattr(objective, option)}; leave "
+                f"it out, or use estimator 'pathwise'"
+            )
+
+
+def analytic_rate(posterior: tfd.Distribution, prior: tfd.Distribution) -> tf.Tensor:
+    """Returns KL(q(z|x) || p(z)), [B], in nats.
+
+    Raises:
+        InputError: TFP has no closed form for the two families.
+    """
+    try:
+        return tfd.kl_divergence(posterior, prior)
+    except NotImplementedError as error:
+        raise InputError(
+            "analytic_kl is set, and TFP has no closed form for the KL divergence of "
+            f"{posterior.name} from {prior.name}; use the sampled rate "
+            "(analytic_kl=False)"
+        ) from error
+
+
+def _floored_rate(problem: Problem, z: tf.Tensor) -> tf.Tensor:
+    """Returns [S, B] the rate in which each variable counts for `free_bits` or more.
+
+    Where the mean rate of a variable over samples and batch is below, it is replaced by
+    the constant, and so has no gradient (Kingma et al., 2016, eq. 15).
+    """
+    q, p = single_variables(problem.posterior), single_variables(problem.prior)
+    if problem.objective.analytic_kl:
+        rates = analytic_rate(q, p)[tf.newaxis]  # [1, B, D]
+    else:
+        rates = q.log_prob(z) - p.log_prob(z)  # [S, B, D]
+    floor = tf.cast(problem.objective.free_bits, rates.dtype)
+    counts = tf.reduce_mean(rates, axis=(0, 1)) > floor  # [D]
+    floored = tf.reduce_sum(tf.where(counts, rates, floor), axis=-1)  # [S or 1, B]
+    return tf.broadcast_to(floored, tf.shape(z)[:2])
+
+
+def single_variables(distribution: tfd.Distribution) -> tfd.Distribution:
+    """Returns the distribution of independent latent variables one by one.
+
+    Raises:
+        InputError: They are not independent, or are not single numbers.
+    """
+    if isinstance(distribution, tfd.Independent):
+        inner = distribution.distribution
+        if inner.event_shape.rank == 0 and distribution.event_shape.rank == 1:
+            return inner
+    raise InputError(
+        f"free_bits needs independent latent variables, and {distribution.name} has "
+        "none; set free_bits 0, or choose another latent family or prior"
+    )

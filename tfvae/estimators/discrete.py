@@ -1,0 +1,273 @@
+"""Estimators for discrete latent variables, whose draws have no gradient.
+
+With the value V of the objective for log-weights log w_s, and any learning signal l_s
+whose baseline does not depend on z_s, the gradient of E[V] is the mean of that of
+
+    sum_s a_s log p(x, z_s) + (l_s - kl_weight (a_s - 1 / S)) log q(z_s|x)
+
+where a_s = d V / d log w_s, and nothing but the logarithms is differentiated; the
+constant 1 / S changes no mean, and takes the elbo's noise away.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.estimators.base import Estimate, Estimator, Problem, refuse_rates
+from tfvae.objectives import LogWeightTerms, Objective
+from tfvae.seeds import derive_seed
+from tfvae.types import InputError
+
+tfd = tfp.distributions
+
+
+@dataclasses.dataclass(frozen=True)
+class _ScoreFunction(Estimator):
+    """Unbiased estimators by the gradient of log q."""
+
+    needs = "discrete"
+
+    def unbiased(self, objective: Objective) -> bool:
+        """Always."""
+        return True
+
+    def check(
+        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+    ) -> None:
+        """See `Estimator.check`."""
+        super().check(objective, posterior, num_samples)
+        refuse_rates(self, objective)
+        if objective.encoder_objective is not objective:
+            raise InputError(
+                f"objective {type(objective).__name__.lower()!r} has two objectives, "
+                "for decoder and encoder, which discrete latent variables have no "
+                "estimator for; use 'iwae' or 'miwae'"
+            )
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class Reinforce(_ScoreFunction):
+    """The score function with a leave-one-out baseline.
+
+    The signal of a sample is what it adds: V of all samples minus V of the others. For
+    the elbo that is (log w_s - mean of the others) / S (Mnih and Rezende, 2016; Kool et
+    al., 2019). One sample has no others, and so no baseline.
+    """
+
+    method = "log q's gradient; the baseline is the objective of the other samples"
+    paper = "Williams (1992); Kool, van Hoof and Welling (2019)"
+
+    def check(
+        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+    ) -> None:
+        """See `Estimator.check`."""
+        super().check(objective, posterior, num_samples)
+        if num_samples > 1:
+            try:
+                objective.check(num_samples - 1)
+            except InputError as error:
+                raise InputError(
+                    "estimator 'reinforce' leaves one sample out, and the objective "
+                    f"has no value for the others ({error}); use 'vimco'"
+                ) from error
+
+    def estimate(self, problem: Problem) -> Estimate:
+        """See `Estimator.estimate`."""
+        return _estimate(problem, _leave_one_out)
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class Vimco(_ScoreFunction):
+    """The score function with VIMCO's baseline (Mnih and Rezende, 2016).
+
+    The baseline of a sample is V with its log-weight replaced by the mean of the
+    others' log-weights.
+    """
+
+    method = "log q's gradient; the baseline has the mean log-weight of the others"
+    paper = "Mnih and Rezende (2016)"
+
+    def check(
+        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+    ) -> None:
+        """See `Estimator.check`."""
+        super().check(objective, posterior, num_samples)
+        if num_samples < 2:
+            raise InputError(
+                f"estimator 'vimco' was given num_samples {num_samples} and needs 2 or "
+                "more, of which each is the others' baseline; change num_samples, or "
+                "use 'reinforce'"
+            )
+
+    def estimate(self, problem: Problem) -> Estimate:
+        """See `Estimator.estimate`."""
+        return _estimate(problem, _others_mean)
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class Disarm(_ScoreFunction):
+    """Antithetic pairs of Bernoulli draws (Dong, Mnih and Tucker, 2020).
+
+    Each sample z_s gets a twin made from 1 - u where z_s is made from u, so S samples
+    cost 2 S evaluations. With V_s the value when z_s is replaced by its twin, the
+    logits' gradient is
+
+        sum_s (V - V_s) / 2 (-1)^twin [z_s != twin] sigmoid(|logits|)
+
+    for any objective (the multi-sample form, section 3.3), and for the elbo the mean of
+    the single-sample estimator over S pairs.
+    """
+
+    method = "antithetic pairs: the value's difference between a draw and its twin"
+    paper = "Dong, Mnih and Tucker (2020)"
+
+    def check(
+        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+    ) -> None:
+        """See `Estimator.check`."""
+        super().check(objective, posterior, num_samples)
+        _bernoulli(posterior)
+
+    def estimate(self, problem: Problem) -> Estimate:
+        """See `Estimator.estimate`."""
+        logits = _bernoulli(problem.posterior).logits  # [B, D]
+        shape = tf.concat([[problem.num_samples], tf.shape(logits)], axis=0)
+        seed = derive_seed(problem.seed, "disarm")
+        u = tf.random.stateless_uniform(shape, seed, dtype=logits.dtype)
+        z = tf.cast(u < tf.sigmoid(logits), logits.dtype)  # [S, B, D]
+        twin = tf.cast(1.0 - u < tf.sigmoid(logits), logits.dtype)
+        terms = problem.weigh(tf.stop_gradient(z))
+        log_weights = terms.loss_log_weights(problem.kl_weight)  # [S, B]
+        twins = problem.weigh(tf.stop_gradient(twin))
+        replaced = _replaced(
+            problem.objective, log_weights, twins.loss_log_weights(problem.kl_weight)
+        )
+        difference = problem.objective.value(log_weights) - replaced  # [S, B]
+        sign = (1.0 - 2.0 * twin) * tf.abs(z - twin)  # [S, B, D]
+        slope = sign * tf.sigmoid(tf.abs(logits))
+        gradient = tf.stop_gradient(0.5 * difference[..., tf.newaxis] * slope)
+        through_logits = tf.reduce_sum(gradient * logits, axis=(0, 2))  # [B]
+        zeros = tf.zeros_like(log_weights)
+        return Estimate(terms, _surrogate(problem, terms, zeros) + through_logits)
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class StraightThrough(Estimator):
+    """Pretends that the gradient of a draw is that of its mean: biased.
+
+    Bengio, Leonard and Courville (2013).
+    """
+
+    needs = "discrete"
+    method = "through z as if it were the posterior's mean"
+    paper = "Bengio, Leonard and Courville (2013)"
+
+    def unbiased(self, objective: Objective) -> bool:
+        """Never."""
+        return False
+
+    def check(
+        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+    ) -> None:
+        """See `Estimator.check`."""
+        super().check(objective, posterior, num_samples)
+        if objective.encoder_objective is not objective:
+            raise InputError(
+                "estimator 'straight_through' has no use for two objectives; use "
+                "objective 'iwae' or 'miwae'"
+            )
+
+    def estimate(self, problem: Problem) -> Estimate:
+        """See `Estimator.estimate`."""
+        mean = problem.posterior.mean()  # [B, ...]
+        z = tf.stop_gradient(problem.draw()) + (mean - tf.stop_gradient(mean))
+        terms = problem.weigh(z)
+        log_weights = terms.loss_log_weights(problem.kl_weight)  # [S, B]
+        coefficients = tf.stop_gradient(problem.objective.coefficients(log_weights))
+        return Estimate(terms, tf.reduce_sum(coefficients * log_weights, axis=0))
+
+
+Signal = Callable[[Objective, tf.Tensor], tf.Tensor]
+"""(objective, log-weights [S, B]) -> learning signals [S, B]."""
+
+
+def _estimate(problem: Problem, signal: Signal) -> Estimate:
+    terms = problem.weigh(tf.stop_gradient(problem.draw()))
+    log_weights = terms.loss_log_weights(problem.kl_weight)
+    signals = signal(problem.objective, log_weights)
+    return Estimate(terms, _surrogate(problem, terms, signals))
+
+
+def _surrogate(
+    problem: Problem, terms: LogWeightTerms, signals: tf.Tensor
+) -> tf.Tensor:
+    """Returns the surrogate of this module's docstring, [B]."""
+    kl_weight = problem.kl_weight
+    log_weights = terms.loss_log_weights(kl_weight)
+    coefficients = tf.stop_gradient(problem.objective.coefficients(log_weights))
+    score = tf.stop_gradient(signals) - kl_weight * (
+        coefficients - 1.0 / problem.num_samples
+    )
+    log_joint = terms.log_likelihood + kl_weight * terms.log_prior
+    return tf.reduce_sum(coefficients * log_joint + score * terms.log_posterior, axis=0)
+
+
+def _leave_one_out(objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
+    """Returns V - V of the other samples, [S, B]."""
+    value = objective.value(log_weights)  # [B]
+    count = log_weights.shape[0]
+    if count == 1:
+        return value[tf.newaxis]
+    others = tf.stack(
+        [
+            tf.concat([log_weights[:s], log_weights[s + 1 :]], axis=0)
+            for s in range(count)
+        ],
+        axis=1,
+    )  # [S - 1, S, B]
+    return value - _value_of_each(objective, others)
+
+
+def _others_mean(objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
+    """Returns V - V with log w_s replaced by the mean of the others, [S, B]."""
+    count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
+    total = tf.reduce_sum(log_weights, axis=0)
+    mean_of_others = (total - log_weights) / (count - 1.0)  # [S, B]
+    replaced = _replaced(objective, log_weights, mean_of_others)
+    return objective.value(log_weights) - replaced
+
+
+def _replaced(
+    objective: Objective, log_weights: tf.Tensor, instead: tf.Tensor
+) -> tf.Tensor:
+    """Returns [S, B] the value when the one log-weight s is replaced by `instead`."""
+    count = log_weights.shape[0]
+    diagonal = tf.eye(count, dtype=tf.bool)[..., tf.newaxis]  # [S, S, 1]
+    each = tf.where(diagonal, instead[tf.newaxis], log_weights[:, tf.newaxis])
+    return _value_of_each(objective, each)
+
+
+def _value_of_each(objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
+    """Values [S, B] of log-weights [samples, S, B]."""
+    shape = tf.shape(log_weights)
+    flat = tf.reshape(log_weights, [log_weights.shape[0], shape[1] * shape[2]])
+    return tf.reshape(objective.value(flat), shape[1:])
+
+
+def _bernoulli(posterior: tfd.Distribution) -> tfd.Bernoulli:
+    inner = getattr(posterior, "distribution", posterior)
+    if not isinstance(inner, tfd.Bernoulli):
+        raise InputError(
+            f"estimator 'disarm' is for Bernoulli posteriors, and this one is "
+            f"{posterior.name}; use 'reinforce' or 'vimco'"
+        )
+    return inner

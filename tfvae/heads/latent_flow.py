@@ -1,0 +1,238 @@
+"""A head whose distribution is a normalising flow, for posteriors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.heads.base import MIN_SCALE, DistributionHead
+from tfvae.require import require_int
+from tfvae.seeds import derive_int
+from tfvae.types import InputError
+
+tfd = tfp.distributions
+
+# A coupling scales by exp(-2) to exp(2): chains of them stay within float32.
+MAX_LOG_SCALE = 2.0
+
+
+class Coupling(keras.layers.Layer):
+    """An affine coupling (Dinh, Sohl-Dickstein and Bengio, 2017, eq. 4 to 8).
+
+        moved' = moved exp(log_scale(given)) + shift(given),    given' = given
+
+    With log_scale bounded by tanh. It starts as the identity.
+
+    Args:
+        size: D; the first D // 2 variables are one part, the others the other.
+        swapped: Whether the first part is the one that is moved.
+        hidden_sizes: Units of the network from given to (shift, log_scale).
+        seed: Of its initial weights.
+    """
+
+    def __init__(
+        self, size: int, swapped: bool, hidden_sizes: Sequence[int], seed: int, **kwargs
+    ) -> None:
+        super().__init__(**kwargs)
+        self.sizes, self.swapped = (size // 2, size - size // 2), swapped
+        given, moved = self.sizes[::-1] if swapped else self.sizes
+        self.network = []
+        for index, units in enumerate(hidden_sizes):
+            glorot = keras.initializers.GlorotUniform(derive_int(seed, f"{index}"))
+            self._add(given, units, activation="tanh", kernel_initializer=glorot)
+            given = units
+        self._add(given, 2 * moved, kernel_initializer="zeros")
+        self.built = True
+
+    def _add(self, inputs: int, units: int, **kwargs) -> None:
+        layer = keras.layers.Dense(units, dtype=self.compute_dtype, **kwargs)
+        layer.build((None, inputs))
+        self.network.append(layer)
+
+    def call(self, given: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns (shift, log_scale), each [..., moved], for [..., given]."""
+        x = given
+        for layer in self.network:
+            x = layer(x)
+        shift, raw = tf.split(x, 2, axis=-1)
+        return shift, MAX_LOG_SCALE * tf.tanh(raw / MAX_LOG_SCALE)
+
+    def split(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns (given, moved) of z [..., D]."""
+        first, second = tf.split(z, self.sizes, axis=-1)
+        return (second, first) if self.swapped else (first, second)
+
+    def join(self, given: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
+        """Returns the z that `split` splits."""
+        return tf.concat([moved, given] if self.swapped else [given, moved], axis=-1)
+
+
+class CouplingFlow(tfd.Distribution):
+    """A base distribution pushed through couplings.
+
+        log q(z) = log base(u) - sum_l sum log_scale_l,    z = f_L(...f_1(u))
+
+    No bijector of TFP's: those look up the inverse of a tensor in a cache which takes
+    two bijectors with the same variables for one, also after the variables have changed
+    or when the one is to pass no gradient. A pass back costs what a pass forth does.
+
+    Args:
+        base: Batch shape [...], event shape [D].
+        couplings: From u to z.
+        stopped: Whether the couplings' weights are constants to `log_prob`.
+    """
+
+    def __init__(
+        self,
+        base: tfd.Distribution,
+        couplings: Sequence[Coupling],
+        stopped: bool = False,
+        name: str = "CouplingFlow",
+    ) -> None:
+        parameters = dict(locals())
+        self.base, self.stopped = base, stopped
+        self._couplings = tuple(couplings)
+        super().__init__(
+            dtype=base.dtype,
+            reparameterization_type=base.reparameterization_type,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+            name=name,
+        )
+
+    def forward(self, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns z [..., D] and log |det dz/du| [...] for u [..., D]."""
+        log_det = tf.zeros(tf.shape(u)[:-1], u.dtype)
+        for coupling in self._couplings:
+            given, moved = coupling.split(u)
+            shift, log_scale = self._call(coupling, given)
+            u = coupling.join(given, moved * tf.exp(log_scale) + shift)
+            log_det += tf.reduce_sum(log_scale, axis=-1)
+        return u, log_det
+
+    def inverse(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns u [..., D] and log |det dz/du| [...] for z [..., D]."""
+        log_det = tf.zeros(tf.shape(z)[:-1], z.dtype)
+        for coupling in reversed(self._couplings):
+            given, moved = coupling.split(z)
+            shift, log_scale = self._call(coupling, given)
+            z = coupling.join(given, (moved - shift) * tf.exp(-log_scale))
+            log_det += tf.reduce_sum(log_scale, axis=-1)
+        return z, log_det
+
+    def centre(self) -> tf.Tensor:
+        """Returns the image of the base's mean, [..., D]; the mean is not known."""
+        return self.forward(self.base.mean())[0]
+
+    def _call(self, coupling: Coupling, given: tf.Tensor) -> tuple:
+        if not self.stopped:
+            return coupling(given)
+        fixed = [(weight, tf.stop_gradient(weight)) for weight in coupling.variables]
+        with keras.StatelessScope(state_mapping=fixed):
+            return coupling(given)
+
+    def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        u, log_det = self.inverse(z)
+        return self.base.log_prob(u) - log_det
+
+    def _sample_n(self, n: int, seed: tf.Tensor | None = None) -> tf.Tensor:
+        return self.forward(self.base.sample(n, seed=seed))[0]
+
+    def _batch_shape(self) -> tf.TensorShape:
+        return self.base.batch_shape
+
+    def _batch_shape_tensor(self) -> tf.Tensor:
+        return self.base.batch_shape_tensor()
+
+    def _event_shape(self) -> tf.TensorShape:
+        return self.base.event_shape
+
+    def _event_shape_tensor(self) -> tf.Tensor:
+        return self.base.event_shape_tensor()
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class FlowHead(DistributionHead):
+    """RealNVP: couplings with weights of the head, on a Normal from the network.
+
+    The base is Normal(loc, softplus(raw) + 1e-5) as `NormalHead`'s; the couplings take
+    turns in which half of the variables they move (Dinh, Sohl-Dickstein and Bengio,
+    2017), and are the same for every example.
+
+    Args:
+        event_shape: (D,) with D of 2 or more.
+        num_flows: How many couplings; with one, only half the variables are moved.
+        hidden_sizes: Units of each coupling's network.
+        seed: Of the couplings' initial weights.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    num_params = 2
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        num_flows: int = 2,
+        hidden_sizes: Sequence[int] = (64,),
+        seed: int = 0,
+        **kwargs,
+    ) -> None:
+        super().__init__(event_shape, **kwargs)
+        if len(self.event_shape) != 1 or self.event_shape[0] < 2:
+            raise InputError(
+                f"event_shape {self.event_shape} of FlowHead is not usable: a coupling "
+                "moves some variables given the others; give one axis of 2 or more"
+            )
+        if not isinstance(hidden_sizes, (tuple, list)):
+            raise InputError(
+                f"hidden_sizes {hidden_sizes!r} of FlowHead is not usable; give a "
+                "tuple of ints, for example (64,)"
+            )
+        whole = f"a size in hidden_sizes {tuple(hidden_sizes)}:"
+        self.hidden_sizes = tuple(require_int(whole, size) for size in hidden_sizes)
+        self.num_flows = require_int("num_flows", num_flows)
+        self.seed = require_int("seed", seed, least=0)
+        self.couplings = [
+            Coupling(
+                self.event_shape[0],
+                swapped=index % 2 == 1,
+                hidden_sizes=self.hidden_sizes,
+                seed=derive_int(self.seed, f"coupling/{index}"),
+                dtype=self.compute_dtype,
+            )
+            for index in range(self.num_flows)
+        ]
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """(loc, raw scale) [..., 2 D] -> the base's single variables."""
+        loc, raw_scale = self.split(params)
+        return tfd.Normal(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
+
+    def call(self, params: tf.Tensor, stopped: bool = False) -> CouplingFlow:
+        """Returns the distribution for parameters [..., 2 D]."""
+        base = tfd.Independent(self.distribution(params), 1)
+        return CouplingFlow(base, self.couplings, stopped)
+
+    def stopped(self, params: tf.Tensor) -> CouplingFlow:
+        """Returns the distribution through which no gradient goes but that of z."""
+        return self(tf.stop_gradient(params), stopped=True)
+
+    def named_params(self, distribution: CouplingFlow) -> dict[str, tf.Tensor]:
+        """Returns the base's location and scale, [..., D]."""
+        base = distribution.base.distribution
+        return {"base_loc": base.loc, "base_scale": base.scale}
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this head."""
+        return {
+            **super().get_config(),
+            "num_flows": self.num_flows,
+            "hidden_sizes": self.hidden_sizes,
+            "seed": self.seed,
+        }

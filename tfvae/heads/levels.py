@@ -1,0 +1,223 @@
+"""Heads over equally spaced levels, such as the 256 grey values of a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.heads.base import (
+    MIN_SCALE,
+    DistributionHead,
+    inverse_of_increasing,
+    softplus_inverse,
+    tilted_mean,
+)
+from tfvae.heads.discretized import (
+    LEVEL_TOLERANCE,
+    CategoricalLevels,
+    DiscretizedLogistic,
+    DiscretizedLogisticMixture,
+)
+from tfvae.require import require_int
+
+tfd = tfp.distributions
+
+# The scale at a raw 0, where an untrained network begins. With log 2, as elsewhere,
+# the two outer levels would have two thirds of the probability.
+_INITIAL_SCALE = 0.1
+_RAW_INITIAL_SCALE = float(softplus_inverse(_INITIAL_SCALE - MIN_SCALE))
+
+
+class LevelsHead(DistributionHead):
+    """What the heads over levels share.
+
+    Args:
+        event_shape: Of one example.
+        num_levels: How many levels k / (num_levels - 1) there are between 0 and 1.
+    """
+
+    support = "levels k / (num_levels - 1) in [0, 1]"
+
+    def __init__(
+        self, event_shape: Sequence[int], num_levels: int = 256, **kwargs
+    ) -> None:
+        super().__init__(event_shape, **kwargs)
+        self.num_levels = require_int("num_levels", num_levels, least=2)
+        self.support = f"levels k / {self.num_levels - 1} in [0, 1]"
+
+    def in_support(self, x: np.ndarray) -> bool:
+        """Whether all are levels, up to a hundredth of their distance."""
+        last = self.num_levels - 1
+        position = np.asarray(x) * last
+        level = np.round(np.clip(position, 0, last))
+        return bool(np.all(np.abs(position - level) < LEVEL_TOLERANCE))
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this head."""
+        return {**super().get_config(), "num_levels": self.num_levels}
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class CategoricalLevelsHead(LevelsHead):
+    """A probability of its own for each of the levels of each element.
+
+    P(level k) = softmax(logits)_k, num_levels parameters an element. Neighbouring
+    levels are not known to be alike: that is to be learned (van den Oord et al., 2016).
+    """
+
+    formula = "P(k / (num_levels - 1)) = softmax(logits)_k"
+    paper = "van den Oord et al. (2016), Pixel Recurrent Neural Networks"
+
+    @property
+    def num_params(self) -> int:
+        """A logit for each level."""
+        return self.num_levels
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """Logits [..., num_levels * last] -> CategoricalLevels."""
+        return CategoricalLevels(self.stacked(params))
+
+    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
+        """Those of largest entropy for the mean, clipped to [0.001, 0.999]."""
+        count, last = self.num_levels, self.num_levels - 1
+
+        def mean_of(tilt: np.ndarray) -> np.ndarray:
+            """Of P(k) proportional to exp(tilt k / last), a geometric sum."""
+            step = tilt / last
+            return (count * tilted_mean(count * step) - tilted_mean(step)) / last
+
+        mean = np.clip(mean, 0.001, 0.999)
+        tilt = inverse_of_increasing(mean_of, mean, -1100.0, 1100.0)
+        values = np.linspace(-0.5, 0.5, count)
+        return np.concatenate([tilt * value for value in values], axis=-1)
+
+    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
+        """Returns `logits` [..., *event_shape, num_levels] and `mean`."""
+        logits = distribution.distribution.logits
+        return {"logits": logits, "mean": distribution.mean()}
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class DiscretizedLogisticHead(LevelsHead):
+    """A Logistic of which each level has what falls nearest to it.
+
+    With u_k = ((k - 1/2) / (num_levels - 1) - loc) / scale,
+
+        P(k / (num_levels - 1)) = sigmoid(u_{k + 1}) - sigmoid(u_k),
+
+    where the lowest level has all that falls below it (u_0 = -inf) and the highest
+    all that falls above (Kingma et al., 2016; Salimans et al., 2017). Location and
+    scale are in units in which the levels go from 0 to 1. The scale is
+    softplus(raw - 2.25) + 1e-5, which is 0.1 at a raw 0: about the spread of a pixel,
+    every level has some probability, and where scales are small the softplus is
+    nearly an exponential, so that a step of raw is a factor in the scale.
+    """
+
+    num_params = 2
+    formula = "P(k / (num_levels - 1)) = sigmoid(u_{k+1}) - sigmoid(u_k), tails added"
+    paper = "Kingma et al. (2016), Improved Variational Inference with IAF"
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """(loc, raw scale) [..., 2 * last] -> DiscretizedLogistic."""
+        loc, raw_scale = self.split(params)
+        return DiscretizedLogistic(loc, _scale(raw_scale), self.num_levels)
+
+    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
+        """For the mean, clipped to [0.001, 0.999], beside a raw scale of 0."""
+        loc = _loc_for_mean(mean, self.num_levels)
+        return np.concatenate([loc, np.zeros_like(loc)], axis=-1)
+
+    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
+        """Returns `mean`, and the Logistic's `loc` and `scale`, [..., *event_shape]."""
+        single = distribution.distribution
+        return {
+            "mean": distribution.mean(),
+            "loc": single.loc,
+            "scale": single.scale,
+        }
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class DiscretizedLogisticMixtureHead(LevelsHead):
+    """A mixture of discretized Logistics, a mixture of its own for each element.
+
+    P(x) = sum_m softmax(logits)_m P_m(x), each P_m as in `DiscretizedLogisticHead`
+    (Salimans et al., 2017). The channels of a pixel are independent given the
+    parameters: PixelCNN++ also lets green depend on red, and blue on both, which is
+    not part of this.
+
+    Args:
+        event_shape: Of one example.
+        num_levels: How many levels k / (num_levels - 1) there are between 0 and 1.
+        num_components: How many Logistics are mixed.
+    """
+
+    formula = "P(x) = sum_m softmax(logits)_m P_m(x), P_m a discretized logistic"
+    paper = "Salimans et al. (2017), PixelCNN++"
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        num_levels: int = 256,
+        num_components: int = 5,
+        **kwargs,
+    ) -> None:
+        super().__init__(event_shape, num_levels, **kwargs)
+        self.num_components = require_int("num_components", num_components)
+
+    @property
+    def num_params(self) -> int:
+        """A logit, a location and a raw scale for each component."""
+        return 3 * self.num_components
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """(logits, locs, raw scales) [..., 3 * num_components * last] -> mixture."""
+        # [..., *event_shape, num_components] each.
+        logits, loc, raw_scale = tf.split(self.stacked(params), 3, axis=-1)
+        return DiscretizedLogisticMixture(
+            logits, loc, _scale(raw_scale), self.num_levels
+        )
+
+    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
+        """Components alike: the network's weights, which are random, part them."""
+        loc = _loc_for_mean(mean, self.num_levels)
+        zeros = [np.zeros_like(loc)] * self.num_components
+        return np.concatenate([*zeros, *[loc] * self.num_components, *zeros], axis=-1)
+
+    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
+        """Returns `mean` [..., *event_shape], and what is mixed.
+
+        `logits`, and the Logistics' `loc` and `scale`, have a last axis of
+        `num_components` besides.
+        """
+        mixture = distribution.distribution
+        return {
+            "mean": distribution.mean(),
+            "logits": mixture.logits,
+            "loc": mixture.loc,
+            "scale": mixture.scale,
+        }
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this head."""
+        return {**super().get_config(), "num_components": self.num_components}
+
+
+def _scale(raw_scale: tf.Tensor) -> tf.Tensor:
+    return tf.nn.softplus(raw_scale + _RAW_INITIAL_SCALE) + MIN_SCALE
+
+
+def _loc_for_mean(mean: np.ndarray, num_levels: int) -> np.ndarray:
+    """Returns the locations with which, at the initial scale, the mean is this."""
+    last = num_levels - 1
+    edges = (np.arange(last) + 0.5) / last
+
+    def mean_of(loc: np.ndarray) -> np.ndarray:
+        above = (loc[..., None] - edges) / _INITIAL_SCALE
+        return np.mean(0.5 * (1 + np.tanh(0.5 * above)), axis=-1)  # P(x > edge)
+
+    return inverse_of_increasing(mean_of, np.clip(mean, 0.001, 0.999), -2.0, 3.0)

@@ -1,0 +1,59 @@
+"""Multi-sample bounds as functions of log-weights.
+
+With S samples z_s ~ q(z|x), every bound is a function of the log-weights
+
+    log w_s = log p(x|z_s) - rate_s,    rate_s = log q(z_s|x) - log p(z_s)
+
+in nats. `LogWeightTerms` is the only place where this is written. An
+objective says, for log-weights [S, B], its value [B] and the coefficients
+[S, B] = d value / d log w; it knows nothing of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tfvae.lookup import lookup
+from tfvae.objectives.base import LogWeightTerms, Objective
+from tfvae.objectives.bounds import Ciwae, Elbo, Iwae, Renyi
+from tfvae.objectives.groups import Miwae, Piwae
+from tfvae.types import InputError
+
+OBJECTIVES: Mapping[str, type[Objective]] = {
+    "elbo": Elbo,
+    "iwae": Iwae,
+    "renyi": Renyi,
+    "ciwae": Ciwae,
+    "miwae": Miwae,
+    "piwae": Piwae,
+}
+
+
+def get_objective(objective: str | Objective) -> Objective:
+    """Returns an objective given itself or its name in `OBJECTIVES`.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if isinstance(objective, Objective):
+        return objective
+    if not isinstance(objective, str):
+        raise InputError(
+            f"objective {objective!r} is neither a name nor an Objective; "
+            f"choose one of {', '.join(OBJECTIVES)}"
+        )
+    return lookup(OBJECTIVES, objective, "objective")()
+
+
+__all__ = [
+    "OBJECTIVES",
+    "Ciwae",
+    "Elbo",
+    "Iwae",
+    "LogWeightTerms",
+    "Miwae",
+    "Objective",
+    "Piwae",
+    "Renyi",
+    "get_objective",
+]

@@ -1,0 +1,147 @@
+"""What every prior with weights has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.require import require_int
+from tfvae.types import InputError
+
+tfd = tfp.distributions
+
+Encoder = Callable[[tf.Tensor], tfd.Distribution]
+"""Images [K, *image_shape] -> q(z|x), batch shape [K]."""
+
+
+class Family(Protocol):
+    """What a prior asks of a latent family."""
+
+    event_shape: tuple[int, ...]
+    compute_dtype: str
+
+    def posterior_head(self) -> keras.layers.Layer:
+        """Returns a new layer from parameters [..., *params_shape] to a distribution.
+
+        The first event_shape[-1] parameters along the last axis are locations.
+        """
+
+    def prior_params(self) -> np.ndarray | None:
+        """Returns the parameters [*params_shape] that make it the family's prior."""
+
+
+class Prior(keras.layers.Layer):
+    """A prior p(z) with weights of its own, which `fit` trains with the decoder.
+
+    A new prior overrides `distribution` and `make`, and has an entry in `PRIORS`.
+
+    Args:
+        latent: The family of z.
+
+    Attributes:
+        needs_components: Whether `make` wants `num_components`.
+        needs_images: Whether `make` wants `images`.
+        text: What it is, for people.
+        paper: Where it comes from.
+
+    Raises:
+        InputError: The family has no prior of this kind.
+    """
+
+    needs_components: ClassVar[bool] = False
+    needs_images: ClassVar[bool] = False
+    text: ClassVar[str]
+    paper: ClassVar[str]
+
+    def __init__(self, latent: Family, **kwargs) -> None:
+        if not hasattr(latent, "prior_params"):
+            raise InputError(
+                f"{type(self).__name__} was given {latent!r} and needs a latent "
+                "family, for example tfvae.latents.NormalLatent(latent_size=50)"
+            )
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = latent.compute_dtype
+        super().__init__(**kwargs)
+        self.start = latent.prior_params()
+        if self.start is None:
+            raise InputError(
+                f"{type(self).__name__} is for priors and posteriors of one form, and "
+                f"{type(latent).__name__} has two; set prior 'standard', or use latent "
+                "'normal', 'logistic', 'multivariate_normal', 'bernoulli' or "
+                "'categorical'"
+            )
+        self._latent_config = keras.saving.serialize_keras_object(latent)
+        self.built = True
+
+    def distribution(self, encoder: Encoder) -> tfd.Distribution:
+        """Returns p(z), batch shape [], event shape that of the family.
+
+        Args:
+            encoder: Images -> q(z|x); only `VampPrior` calls it.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def make(
+        cls,
+        latent: Family,
+        *,
+        num_components: int | None = None,
+        images: np.ndarray | None = None,
+        seed: int = 0,
+    ) -> Prior | None:
+        """Builds the prior from what a configuration says and the data are.
+
+        Args:
+            latent: The family of z.
+            num_components: Of a mixture.
+            images: [N, *image_shape] To start from, between 0 and 1.
+            seed: Of the start.
+
+        Returns:
+            The prior; None for the family's own.
+
+        Raises:
+            InputError: Something that it needs is missing, or has no effect.
+        """
+        raise NotImplementedError
+
+    def constant_start(self, name: str, start: np.ndarray) -> keras.Variable:
+        """Adds a trainable weight that starts at an array."""
+        weight = self.add_weight(name=name, shape=np.shape(start))
+        weight.assign(start)  # an initializer would round a float64 to float32
+        return weight
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this prior."""
+        return {**super().get_config(), "latent": self._latent_config}
+
+    @classmethod
+    def from_config(cls, config: dict) -> Prior:
+        """Rebuilds a prior from `get_config`; its weights start again."""
+        latent = keras.saving.deserialize_keras_object(config["latent"])
+        return cls(**{**config, "latent": latent})
+
+
+def refuse_components(prior: type[Prior], num_components: int | None) -> None:
+    """Refuses a number of components where there is one."""
+    if num_components is not None:
+        raise InputError(
+            f"num_components {num_components!r} has no effect with {prior.__name__}; "
+            "leave it out, or use prior 'mixture' or 'vamp'"
+        )
+
+
+def require_components(num_components: int | None) -> int:
+    """Returns K, which a mixture needs."""
+    if num_components is None:
+        raise InputError(
+            "a mixture needs num_components, and none is given; set it, for example "
+            "num_components=10"
+        )
+    return require_int("num_components", num_components)

@@ -1,0 +1,75 @@
+"""Priors without weights: batch shape [], event shape [D], or [D, K] for one-hots."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfd = tfp.distributions
+
+
+def standard_normal(latent_size: int, dtype: str = "float32") -> tfd.Distribution:
+    """Normal(0, 1) in each of `latent_size` dimensions."""
+    return tfd.Independent(
+        tfd.Normal(tf.zeros([latent_size], dtype), tf.ones([], dtype)), 1
+    )
+
+
+def standard_multivariate_normal(
+    latent_size: int, dtype: str = "float32"
+) -> tfd.Distribution:
+    """Normal(0, I): `standard_normal`, as TFP's closed KL from a full covariance wants.
+
+    There is one between two multivariate normals, and none between a multivariate
+    normal and independent ones.
+    """
+    zeros = tf.zeros([latent_size], dtype)
+    return tfd.MultivariateNormalDiag(zeros, tf.ones_like(zeros))
+
+
+def standard_logistic(latent_size: int, dtype: str = "float32") -> tfd.Distribution:
+    """Logistic(0, 1) in each of `latent_size` dimensions."""
+    return tempered_logistic(latent_size, tf.ones([], dtype))
+
+
+def tempered_logistic(latent_size: int, temperature: tf.Tensor) -> tfd.Distribution:
+    """Logistic(0, 1 / temperature): the logit of a fair BinConcrete.
+
+    Maddison, Mnih and Teh (2017), appendix C.3.
+
+    Args:
+        latent_size: D.
+        temperature: A positive scalar tensor, whose dtype is the distribution's.
+    """
+    loc = tf.zeros([latent_size], temperature.dtype)
+    return tfd.Independent(tfd.Logistic(loc, 1.0 / temperature), 1)
+
+
+def fair_bernoulli(latent_size: int, dtype: str = "float32") -> tfd.Distribution:
+    """Bernoulli(1/2) in each of `latent_size` dimensions; draws are floats."""
+    logits = tf.zeros([latent_size], dtype)
+    return tfd.Independent(tfd.Bernoulli(logits=logits, dtype=logits.dtype), 1)
+
+
+def uniform_one_hot(
+    latent_size: int, num_classes: int, dtype: str = "float32"
+) -> tfd.Distribution:
+    """Uniform over the classes of each of `latent_size` one-hot variables, [D, K]."""
+    logits = tf.zeros([latent_size, num_classes], dtype)
+    return tfd.Independent(tfd.OneHotCategorical(logits=logits, dtype=logits.dtype), 1)
+
+
+def uniform_concrete(
+    latent_size: int, num_classes: int, temperature: tf.Tensor
+) -> tfd.Distribution:
+    """The logarithm of a relaxed one-hot variable with equal probabilities, [D, K].
+
+    Maddison, Mnih and Teh (2017), appendix C.2.
+
+    Args:
+        latent_size: D.
+        num_classes: K.
+        temperature: A positive scalar tensor, whose dtype is the distribution's.
+    """
+    logits = tf.zeros([latent_size, num_classes], temperature.dtype)
+    return tfd.Independent(tfd.ExpRelaxedOneHotCategorical(temperature, logits), 1)
