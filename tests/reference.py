@@ -27,6 +27,11 @@ FLOAT64 = {"dtype": "float64", "head_dtype": "float64"}
 # -- small models ----------------------------------------------------------------------
 
 
+def estimator_for(latent: str) -> str:
+    """An estimator that is defined for the family's draws."""
+    return "reinforce" if latent in ("bernoulli", "categorical") else "pathwise"
+
+
 def tiny_vae(
     latent: str = "normal",
     network: str = "mlp",

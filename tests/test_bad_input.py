@@ -60,11 +60,11 @@ normal, bits = NormalHead((3,)), BinConcreteHead((3,))
 # What is done, and what the message must contain: what was given, or what to choose.
 CASES = {
     # names
-    "objective name": (lambda: get_objective("miwae"), ["'miwae'", "elbo, iwae"]),
+    "objective name": (lambda: get_objective("vae"), ["'vae'", "elbo, iwae"]),
     "objective type": (lambda: get_objective(3), ["3", "elbo, iwae"]),
     "objective class": (lambda: get_objective(Elbo), ["Elbo", "elbo, iwae"]),
     "objective in compile": (lambda: compiled(objective="x"), ["'x'", "elbo"]),
-    "estimator name": (lambda: get_estimator("dreg"), ["'dreg'", "pathwise"]),
+    "estimator name": (lambda: get_estimator("drug"), ["'drug'", "pathwise"]),
     "estimator type": (lambda: get_estimator(None), ["None", "pathwise"]),
     # num_samples
     **{

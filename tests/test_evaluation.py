@@ -80,7 +80,7 @@ def test_same_seed_gives_the_same_scores_and_another_others():
 def test_bounds_rise_with_the_number_of_samples():
     vae = tiny_vae()
     few = np.mean(
-        [estimate_log_likelihood(vae, batches(7), 1, seed=s) for s in range(200)], 0
+        [estimate_log_likelihood(vae, batches(7), 1, seed=s) for s in range(20)], 0
     )
     many = score_images(vae, batches(7), 2000)
     assert np.all(many.elbo < many.log_likelihood)
@@ -91,13 +91,13 @@ def test_a_thousand_times_the_samples_needs_no_more_memory():
     """The largest tensor of a chunk is [chunk_size, B, 64], whatever K."""
     vae = tiny_vae()
     shapes = []
-    original = vae._log_joint
+    original = vae.decode
 
-    def spy(x, z, training):
+    def spy(z, training=None):
         shapes.append(tuple(z.shape))
-        return original(x, z, training)
+        return original(z, training)
 
-    vae._log_joint = spy
+    vae.decode = spy
     score_images(vae, batches(7), num_samples=10_000, chunk_size=10)
     assert {shape[0] for shape in shapes} == {10}
 

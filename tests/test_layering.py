@@ -18,7 +18,7 @@ LAYERS = {
         2: "latents estimators",
         3: "models",
         4: "building evaluation callbacks pictures export runs",
-        5: "training recipes reports",
+        5: "training recipes reports studies tables",
         6: "cli",
         7: "__main__",
     }.items()

@@ -168,7 +168,6 @@ def _restore(vae: VAE, folder: RunFolder, steps_per_epoch: int) -> int:
     """Loads weights and optimizer, if there are any; returns the epochs done."""
     if not folder.model.exists():
         return 0
-    vae.optimizer.build(vae.trainable_variables)
     with reading_model(folder):
         vae.load_weights(folder.model)
         done, rest = divmod(int(vae.steps), steps_per_epoch)

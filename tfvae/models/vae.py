@@ -153,6 +153,7 @@ class VAE(LatentVariableModel):
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
         )
+        self.optimizer.build(self.trainable_variables)  # so that it can be saved now
         self.objective, self.estimator = objective, estimator
         self.num_samples, self.seed = num_samples, seed
         self.steps.assign(0)
@@ -324,7 +325,6 @@ class VAE(LatentVariableModel):
     def compile_from_config(self, config: dict) -> None:
         """Compiles a loaded model as it was when it was saved."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def _seed_layers(self, seed: tf.Tensor) -> None:
         """Makes what layers draw (dropout) a function of the step as well."""
