@@ -65,13 +65,7 @@ def mlp(
     )
     for units in hidden_sizes:
         x = make.weighted(keras.layers.Dense, units, activation=activation)(x)
-    output = make.weighted(keras.layers.Dense, math.prod(output_shape))
-    x = output(x)
-    if len(output_shape) > 1:
-        x = make(keras.layers.Reshape, output_shape)(x)
-    if output_bias is not None:
-        output.bias.assign(np.reshape(output_bias, [-1]))
-    return keras.Model(inputs, x, name=name)
+    return keras.Model(inputs, make.output(x, output_shape, output_bias), name=name)
 
 
 def conv_encoder(
@@ -111,13 +105,7 @@ def conv_encoder(
             activation=activation,
         )(x)
     x = make(keras.layers.Flatten, data_format="channels_last")(x)
-    output = make.weighted(keras.layers.Dense, math.prod(output_shape))
-    x = output(x)
-    if len(output_shape) > 1:
-        x = make(keras.layers.Reshape, output_shape)(x)
-    if output_bias is not None:
-        output.bias.assign(np.reshape(output_bias, [-1]))
-    return keras.Model(inputs, x, name=name)
+    return keras.Model(inputs, make.output(x, output_shape, output_bias), name=name)
 
 
 def conv_decoder(
@@ -243,6 +231,16 @@ class _LayerMaker:
         seed = derive_int(self.seed, f"{self.prefix}/{self.count}")
         glorot = keras.initializers.GlorotUniform(seed)
         return self(layer, *args, kernel_initializer=glorot, **kwargs)
+
+    def output(
+        self, x: keras.KerasTensor, shape: Shape, bias: np.ndarray | None
+    ) -> keras.KerasTensor:
+        """Ends a network with a dense layer, of which the initial bias may be given."""
+        dense = self.weighted(keras.layers.Dense, math.prod(shape))
+        x = dense(x)
+        if bias is not None:
+            dense.bias.assign(np.reshape(bias, [-1]))
+        return self(keras.layers.Reshape, shape)(x) if len(shape) > 1 else x
 
 
 def _sizes(x: tf.Tensor) -> list[int | tf.Tensor]:

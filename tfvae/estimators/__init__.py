@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from tfvae.estimators.base import Estimate, Estimator, Problem, analytic_rate
 from tfvae.estimators.discrete import Disarm, Reinforce, StraightThrough, Vimco
 from tfvae.estimators.reparameterised import Dreg, Pathwise, Stl
-from tfvae.lookup import lookup
-from tfvae.types import InputError
+from tfvae.lookup import resolve
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
     "pathwise": Pathwise,
@@ -32,14 +31,7 @@ def get_estimator(estimator: str | Estimator) -> Estimator:
     Raises:
         InputError: It is neither.
     """
-    if isinstance(estimator, Estimator):
-        return estimator
-    if not isinstance(estimator, str):
-        raise InputError(
-            f"estimator {estimator!r} is neither a name nor an Estimator; "
-            f"choose one of {', '.join(ESTIMATORS)}"
-        )
-    return lookup(ESTIMATORS, estimator, "estimator")()
+    return resolve(ESTIMATORS, estimator, Estimator, "estimator")
 
 
 __all__ = [

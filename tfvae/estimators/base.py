@@ -135,6 +135,13 @@ class Estimator:
         return cls(**config)
 
 
+def surrogate_of(problem: Problem, terms: LogWeightTerms) -> Estimate:
+    """Returns the surrogate sum_s stop(a_s) log w_s, whose gradient is the loss's."""
+    log_weights = terms.loss_log_weights(problem.kl_weight)  # [S, B]
+    coefficients = tf.stop_gradient(problem.objective.coefficients(log_weights))
+    return Estimate(terms, tf.reduce_sum(coefficients * log_weights, axis=0))
+
+
 def estimator_name(estimator: Estimator) -> str:
     """Returns what a user calls it, for messages: its class's name in lower case."""
     return type(estimator).__name__.lower()

@@ -18,7 +18,13 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.estimators.base import Estimate, Estimator, Problem, refuse_rates
+from tfvae.estimators.base import (
+    Estimate,
+    Estimator,
+    Problem,
+    refuse_rates,
+    surrogate_of,
+)
 from tfvae.objectives import LogWeightTerms, Objective
 from tfvae.seeds import derive_seed
 from tfvae.types import InputError
@@ -190,10 +196,7 @@ class StraightThrough(Estimator):
         """See `Estimator.estimate`."""
         mean = problem.posterior.mean()  # [B, ...]
         z = tf.stop_gradient(problem.draw()) + (mean - tf.stop_gradient(mean))
-        terms = problem.weigh(z)
-        log_weights = terms.loss_log_weights(problem.kl_weight)  # [S, B]
-        coefficients = tf.stop_gradient(problem.objective.coefficients(log_weights))
-        return Estimate(terms, tf.reduce_sum(coefficients * log_weights, axis=0))
+        return surrogate_of(problem, problem.weigh(z))
 
 
 Signal = Callable[[Objective, tf.Tensor], tf.Tensor]

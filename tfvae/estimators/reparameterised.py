@@ -23,6 +23,7 @@ from tfvae.estimators.base import (
     Estimator,
     Problem,
     refuse_rates,
+    surrogate_of,
 )
 from tfvae.objectives import Elbo, LogWeightTerms, Objective
 
@@ -120,16 +121,9 @@ class Dreg(Estimator):
 def _through_z(problem: Problem, density: tfd.Distribution) -> Estimate:
     objective = problem.objective
     if objective.encoder_objective is objective:
-        return _alike(problem, density)
+        given = problem._replace(posterior=density)
+        return surrogate_of(given, given.weigh(problem.draw()))
     return _apart(problem, density, objective.encoder_objective.coefficients)
-
-
-def _alike(problem: Problem, density: tfd.Distribution) -> Estimate:
-    """Returns the surrogate for b_s = a_s; `density` is what log q is taken of."""
-    terms = problem._replace(posterior=density).weigh(problem.draw())
-    log_weights = terms.loss_log_weights(problem.kl_weight)  # [S, B]
-    coefficients = tf.stop_gradient(problem.objective.coefficients(log_weights))
-    return Estimate(terms, tf.reduce_sum(coefficients * log_weights, axis=0))
 
 
 def _apart(

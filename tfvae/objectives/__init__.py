@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tfvae.lookup import lookup
+from tfvae.lookup import resolve
 from tfvae.objectives.base import LogWeightTerms, Objective
 from tfvae.objectives.bounds import Ciwae, Elbo, Iwae, Renyi
 from tfvae.objectives.groups import Miwae, Piwae
-from tfvae.types import InputError
 
 OBJECTIVES: Mapping[str, type[Objective]] = {
     "elbo": Elbo,
@@ -35,14 +34,7 @@ def get_objective(objective: str | Objective) -> Objective:
     Raises:
         InputError: It is neither.
     """
-    if isinstance(objective, Objective):
-        return objective
-    if not isinstance(objective, str):
-        raise InputError(
-            f"objective {objective!r} is neither a name nor an Objective; "
-            f"choose one of {', '.join(OBJECTIVES)}"
-        )
-    return lookup(OBJECTIVES, objective, "objective")()
+    return resolve(OBJECTIVES, objective, Objective, "objective")
 
 
 __all__ = [
