@@ -29,6 +29,8 @@ _MODULES = (
     "reports",
     "runs",
     "schedules",
+    "studies",
+    "tables",
     "training",
 )
 _FROM_MODELS = ("VAE", "ConditionalDistribution")

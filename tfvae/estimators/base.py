@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
@@ -143,8 +144,8 @@ def surrogate_of(problem: Problem, terms: LogWeightTerms) -> Estimate:
 
 
 def estimator_name(estimator: Estimator) -> str:
-    """Returns what a user calls it, for messages: its class's name in lower case."""
-    return type(estimator).__name__.lower()
+    """Returns what a user calls it, for messages: StraightThrough, straight_through."""
+    return re.sub(r"\B(?=[A-Z])", "_", type(estimator).__name__).lower()
 
 
 def refuse_rates(estimator: Estimator, objective: Objective) -> None:

@@ -15,6 +15,7 @@ import dataclasses
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -230,13 +231,9 @@ def _leave_one_out(objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
     count = log_weights.shape[0]
     if count == 1:
         return value[tf.newaxis]
-    others = tf.stack(
-        [
-            tf.concat([log_weights[:s], log_weights[s + 1 :]], axis=0)
-            for s in range(count)
-        ],
-        axis=1,
-    )  # [S - 1, S, B]
+    samples = np.arange(count)
+    rows = samples[:-1, np.newaxis]  # [S - 1, 1]
+    others = tf.gather(log_weights, rows + (rows >= samples))  # [S - 1, S, B]
     return value - _value_of_each(objective, others)
 
 

@@ -31,6 +31,12 @@ tfd = tfp.distributions
 
 Coefficients = Callable[[tf.Tensor], tf.Tensor]
 
+# The least |a_s| by which b_s is divided. A group of `piwae` whose weights are nothing
+# beside another's has a_s = 0 in float32, and b_s of order 1: with a_s = 0 no gradient
+# would come back to be scaled. The decoder cannot tell 1e-18 from 0 beside sum_s a_s =
+# 1, and neither 1e-18 nor b_s / 1e-18 leaves float32.
+_LEAST = 1e-18
+
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +146,8 @@ def _apart(
     log_weights = terms.loss_log_weights(kl_weight)  # [S, B]
     decoder = tf.stop_gradient(problem.objective.coefficients(log_weights))  # a_s
     encoder = tf.stop_gradient(encoder_coefficients(log_weights))  # b_s
-    scale.factor = tf.math.divide_no_nan(encoder, decoder)
+    decoder = tf.where(tf.abs(decoder) < _LEAST, tf.cast(_LEAST, z.dtype), decoder)
+    scale.factor = encoder / decoder
     log_joint = terms.log_likelihood + kl_weight * terms.log_prior
     surrogate = decoder * log_joint - encoder * kl_weight * terms.log_posterior
     return Estimate(terms, tf.reduce_sum(surrogate, axis=0))

@@ -286,6 +286,12 @@ class VAE(LatentVariableModel):
     ) -> None:
         """Refuses now what no step could do."""
         objective.check(num_samples)
+        apart = objective.encoder_objective is not objective
+        if apart and self._has_float16_network():
+            raise InputError(
+                "piwae divides by weights that float16 rounds to 0; use dtype "
+                "mixed_bfloat16 or float32 networks, or objective 'miwae'"
+            )
         blank = tf.zeros([1, *self.image_shape], self.compute_dtype)
         problem = self._problem(blank, num_samples, 0, training=False)
         estimator.check(objective, problem.posterior, num_samples)
