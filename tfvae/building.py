@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
 from tfvae.config import Config
 from tfvae.heads import HEADS, DistributionHead
-from tfvae.latents import LATENTS, Latent
+from tfvae.latents import LATENTS, Hierarchy, Latent
 from tfvae.models import VAE, ConditionalDistribution
-from tfvae.networks import NETWORKS
+from tfvae.networks import NETWORKS, mlp
 from tfvae.objectives import OBJECTIVES, Objective
 from tfvae.priors import PRIORS, Prior
 from tfvae.schedules import Cyclical, Exponential, Schedule
@@ -17,6 +20,7 @@ from tfvae.schedules import Cyclical, Exponential, Schedule
 _IWAE_STAGES = 8
 _MIXTURE_COMPONENTS = 10
 _VAMP_COMPONENTS = 100
+_UPPER_HIDDEN_SIZES = (100, 100)
 
 
 def build_vae(
@@ -133,7 +137,33 @@ def _latent(config: Config) -> Latent:
     )
     if config.latent == "flow":
         arguments["seed"] = config.seed
-    return LATENTS[config.latent](config.latent_size, **arguments)
+    sizes = (config.latent_size, *config.upper_latent_sizes)
+    layers = [LATENTS[config.latent](size, **arguments) for size in sizes]
+    return layers[0] if len(layers) == 1 else _hierarchy(config, layers)
+
+
+def _hierarchy(config: Config, layers: Sequence[Latent]) -> Hierarchy:
+    hidden = config.upper_hidden_sizes
+    hidden = _UPPER_HIDDEN_SIZES if hidden is None else hidden
+    shared = {"seed": config.seed, "dtype": config.dtype_policy}
+
+    def network(name: str, source: Latent, target: Latent, sizes: tuple) -> keras.Model:
+        head = target.posterior_head()
+        return mlp(
+            source.decoder_shape,
+            head.params_shape,
+            sizes,
+            config.activation,
+            name=name,
+            **shared,
+        )
+
+    pairs = list(enumerate(itertools.pairwise(layers), start=1))
+    return Hierarchy(
+        layers,
+        [network(f"upward_{k}", a, b, hidden) for k, (a, b) in pairs],
+        [network(f"downward_{k}", b, a, hidden[::-1]) for k, (a, b) in pairs],
+    )
 
 
 def _prior(config: Config, latent: Latent, images: np.ndarray | None) -> Prior | None:

@@ -67,7 +67,11 @@ class Config:
     latent: LatentName = "normal"
     """The family of z."""
     latent_size: int = 50
-    """The number of latent variables, D."""
+    """The number of latent variables, D; with upper layers, of the one nearest x."""
+    upper_latent_sizes: tuple[int, ...] = ()
+    """Sizes of further layers of latent variables, from the second up."""
+    upper_hidden_sizes: tuple[int, ...] | None = None
+    """Hidden units between layers of z, on the way up; None: 100 100; (): linear."""
     num_classes: int | None = None
     """Of each variable of latent categorical or concrete; None: 10."""
     num_flows: int | None = None

@@ -9,6 +9,7 @@ from tfvae.config.names import (
     DISCRETE_LATENTS,
     GROUPED_OBJECTIVES,
     INDEPENDENT_LATENTS,
+    LAYERED_LATENTS,
     LEVEL_LIKELIHOODS,
     RELAXED_LATENTS,
     REPARAMETERISED_ESTIMATORS,
@@ -62,6 +63,7 @@ _ABOVE_ZERO = (
     "final_prior_temperature",
     "learning_rate",
 )
+_SIZES = ("hidden_sizes", "image_size", "upper_latent_sizes", "upper_hidden_sizes")
 # field -> (the field that it belongs to, the values for which it has an effect)
 _ONLY_WITH = {
     "likelihood_scale": ("likelihood", ("normal_fixed_scale",)),
@@ -94,7 +96,7 @@ def check_ranges(config: Config) -> None:
                 f"{name} {value!r} is not usable; give a number between {_SMALLEST:g} "
                 f"and {1 / _SMALLEST:g}"
             )
-    for name in ("hidden_sizes", "image_size"):
+    for name in _SIZES:
         value = getattr(config, name)
         if value and not 1 <= min(value) <= max(value) <= 2**16:
             raise InputError(
@@ -109,6 +111,7 @@ def check_together(config: Config) -> None:
     _check_belonging(config)
     _check_values(config)
     _check_schedules(config)
+    _check_hierarchy(config)
     _check_rate(config)
     _check_estimator(config)
 
@@ -167,6 +170,37 @@ def _check_schedules(config: Config) -> None:
         )
 
 
+def _check_hierarchy(config: Config) -> None:
+    sizes = list(config.upper_latent_sizes)
+    if not sizes:
+        if config.upper_hidden_sizes is not None:
+            raise InputError(
+                f"upper_hidden_sizes {list(config.upper_hidden_sizes)} has no effect "
+                "without upper layers; set upper_hidden_sizes None, or "
+                "upper_latent_sizes"
+            )
+        return
+    if config.latent not in LAYERED_LATENTS:
+        raise InputError(
+            f"upper_latent_sizes {sizes} is not defined for latent {config.latent!r}; "
+            f"choose one of {', '.join(map(repr, LAYERED_LATENTS))}, or leave "
+            "upper_latent_sizes out"
+        )
+    refused = {
+        "prior": config.prior if config.prior != "standard" else None,
+        "analytic_kl": config.analytic_kl,
+        "free_bits": config.free_bits,
+        "estimator": config.estimator if config.estimator == "disarm" else None,
+    }
+    for field, value in refused.items():
+        if value:
+            raise InputError(
+                f"{field} {value!r} is for one layer of latent variables, and "
+                f"upper_latent_sizes {sizes} makes more; change {field}, or leave "
+                "upper_latent_sizes out"
+            )
+
+
 def _check_rate(config: Config) -> None:
     """Refuses rates that the objective or the distributions do not have."""
     for option in ("analytic_kl", "free_bits"):
@@ -222,6 +256,11 @@ def _check_estimator(config: Config) -> None:
         raise InputError(
             f"num_samples {config.num_samples} is not a multiple of num_groups "
             f"{config.num_groups or 2}; change one of them"
+        )
+    if config.objective == "piwae" and config.dtype_policy == "mixed_float16":
+        raise InputError(
+            "objective 'piwae' divides by weights that dtype_policy 'mixed_float16' "
+            "rounds to 0; choose 'mixed_bfloat16' or objective 'miwae'"
         )
     if discrete and config.objective == "piwae":
         raise InputError(

@@ -49,6 +49,7 @@ DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 RELAXED_LATENTS = ("bin_concrete", "concrete")
 DISCRETE_LATENTS = ("bernoulli", "categorical")
 INDEPENDENT_LATENTS = ("normal", "logistic", "bin_concrete", "bernoulli")
+LAYERED_LATENTS = ("normal", "logistic", "bin_concrete", "bernoulli")
 ANALYTIC_LATENTS = ("normal", "multivariate_normal", "bernoulli", "categorical")
 REPARAMETERISED_ESTIMATORS = ("pathwise", "stl", "dreg")
 SAMPLED_RATE_ESTIMATORS = ("stl", "dreg", "reinforce", "vimco", "disarm")

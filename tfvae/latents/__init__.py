@@ -1,6 +1,7 @@
 """Latent families: what belongs together about a latent variable z.
 
 A family ties together the posterior's head, the prior, and what the decoder reads.
+`Hierarchy` makes one family of several, and so is in no table.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from tfvae.latents.continuous import (
 )
 from tfvae.latents.discrete import BernoulliLatent, CategoricalLatent
 from tfvae.latents.flow import FlowLatent
+from tfvae.latents.hierarchy import Hierarchy
+from tfvae.latents.hierarchy_head import HierarchyHead
+from tfvae.latents.layers import layer_means, layer_rates
 from tfvae.latents.relaxed import BinConcreteLatent, ConcreteLatent
 
 LATENTS: Mapping[str, type[Latent]] = {
@@ -35,8 +39,12 @@ __all__ = [
     "CategoricalLatent",
     "ConcreteLatent",
     "FlowLatent",
+    "Hierarchy",
+    "HierarchyHead",
     "Latent",
     "LogisticLatent",
     "MultivariateNormalLatent",
     "NormalLatent",
+    "layer_means",
+    "layer_rates",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.heads import DistributionHead
-from tfvae.latents import Latent
+from tfvae.latents import HierarchyHead, Latent
 from tfvae.models.conditional import ConditionalDistribution
 from tfvae.require import require_number
 from tfvae.types import InputError
@@ -111,6 +111,14 @@ def _check_posterior_head(head: DistributionHead, latent: Latent) -> None:
             f"{type(latent).__name__} needs a {type(expected).__name__}; make it with "
             "latent.posterior_head()"
         )
+    if isinstance(head, HierarchyHead):
+        # Two configs cannot say whether networks are shared.
+        if head.layers != expected.layers or head.upward != expected.upward:
+            raise InputError(
+                "the encoder's head is that of another Hierarchy; make it with "
+                "latent.posterior_head()"
+            )
+        return
     given, wanted = head.get_config(), expected.get_config()
     for name in wanted.keys() - {"name", "trainable"}:
         here, there = given[name], wanted[name]

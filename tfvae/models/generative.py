@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.estimators import Problem
-from tfvae.latents import Latent
+from tfvae.latents import Hierarchy, Latent
 from tfvae.models.checks import check_parts
 from tfvae.models.conditional import ConditionalDistribution, with_parts
 from tfvae.objectives import Elbo, LogWeightTerms
@@ -206,4 +206,11 @@ class LatentVariableModel(keras.Model):
         cls, config: dict, custom_objects: dict | None = None
     ) -> LatentVariableModel:
         """Rebuilds a model from `get_config`."""
-        return cls(**with_parts(config, (*_PARTS, "prior"), custom_objects))
+        parts = with_parts(config, (*_PARTS, "prior"), custom_objects)
+        if isinstance(parts["latent"], Hierarchy):
+            # Its head shares networks with it, which two configs cannot say.
+            encoder, head = parts["encoder"], parts["latent"].posterior_head()
+            parts["encoder"] = ConditionalDistribution(
+                encoder.network, head, name=encoder.name
+            )
+        return cls(**parts)

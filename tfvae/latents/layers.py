@@ -1,0 +1,83 @@
+"""What a model's layers of latent variables do: their rates, and their means."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.heads.latent_hierarchy import LayerChain
+from tfvae.require import require_int
+from tfvae.seeds import derive_seed
+from tfvae.types import Seed
+
+tfd = tfp.distributions
+
+
+def layer_rates(
+    vae: keras.Model, x: tf.Tensor, num_samples: int, seed: Seed
+) -> tf.Tensor:
+    """Returns the rate of each layer, whose sum is the rate of `log_weight_terms`.
+
+        rate_k = log q(z_k|z_(k-1)) - log p(z_k|z_(k+1))
+
+    With z_0 = x, p(z_K) for the top layer, and draws from q. The mean of a lower
+    layer's can be below 0: p(z_k|z_(k+1)) is told z_(k+1), and q(z_k|z_(k-1)) is not.
+
+    Args:
+        vae: A `VAE`; one without a hierarchy has one layer.
+        x: [B, *image_shape].
+        num_samples: S.
+        seed: Of the draws: those of `log_weight_terms` for the same seed.
+
+    Returns:
+        [K, S, B], nearest x first, in nats.
+    """
+    posterior, z = _draws(vae, x, num_samples, seed)
+    densities = [
+        q.log_probs(z) if isinstance(q, LayerChain) else q.log_prob(z)[tf.newaxis]
+        for q in (posterior, vae.prior())
+    ]
+    return densities[0] - densities[1]
+
+
+def layer_means(
+    vae: keras.Model, x: tf.Tensor, num_samples: int, seed: Seed
+) -> list[tf.Tensor]:
+    """Returns E_q[z_k|x] of each layer, for `tfvae.metrics.active_units`.
+
+    Layer 1's is exact, or the mean of the draws where its family has no closed form.
+    That of a layer above is the mean of E[z_k|z_(k-1)] over S draws of what is below
+    it: its noise adds (the variance of E[z_k|z_(k-1)] given x) / S to the variance over
+    x, so S should be large enough for that to be far below 0.01.
+
+    Args:
+        vae: A `VAE`; one without a hierarchy has one layer.
+        x: [B, *image_shape].
+        num_samples: S.
+        seed: Of the draws.
+
+    Returns:
+        [B, D_k] of each layer, nearest x first, of z itself: for BinConcrete the logit.
+    """
+    posterior, z = _draws(vae, x, num_samples, seed)
+    if not isinstance(posterior, LayerChain):
+        return [_mean(posterior, z)]
+    first, *others = [layer.mean() for layer, _ in posterior.layers(z)]
+    return [first, *(tf.reduce_mean(mean, axis=0) for mean in others)]
+
+
+def _draws(
+    vae: keras.Model, x: tf.Tensor, num_samples: int, seed: Seed
+) -> tuple[tfd.Distribution, tf.Tensor]:
+    posterior = vae.encode(x)
+    num_samples = require_int("num_samples", num_samples)
+    seed = derive_seed(seed, "posterior")
+    return posterior, posterior.sample(num_samples, seed=seed)  # [S, B, D]
+
+
+def _mean(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
+    try:
+        return posterior.mean()
+    except NotImplementedError:
+        return tf.reduce_mean(z, axis=0)
