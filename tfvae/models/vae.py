@@ -24,6 +24,7 @@ from tfvae.models.checks import (
 )
 from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.generative import LatentVariableModel
+from tfvae.models.layers import has_float16_layer, loss_scaled, seed_layers
 from tfvae.models.replicas import per_replica, replica_seed
 from tfvae.models.reporting import Report, weighted_mean
 from tfvae.objectives import LogWeightTerms, Objective, get_objective
@@ -145,8 +146,8 @@ class VAE(LatentVariableModel):
         }
         self._check_combination(objective, estimator, num_samples)
         optimizer = keras.optimizers.get(optimizer)
-        if auto_scale_loss and self._has_float16_network():
-            optimizer = _loss_scaled(optimizer)
+        if auto_scale_loss and has_float16_layer(self):
+            optimizer = loss_scaled(optimizer)
         super().compile(
             optimizer=optimizer,
             run_eagerly=run_eagerly,
@@ -230,7 +231,7 @@ class VAE(LatentVariableModel):
         for weight, schedule in self._schedules.values():
             weight.assign(schedule(step))
         seed = replica_seed(derive_seed(self.seed, "train", step))
-        self._seed_layers(seed)
+        seed_layers(self, seed)
         with tf.GradientTape() as tape:
             estimate = self._estimate(x, seed, training=True)
             surrogate = -weighted_mean(estimate.surrogate, sample_weight)
@@ -287,7 +288,7 @@ class VAE(LatentVariableModel):
         """Refuses now what no step could do."""
         objective.check(num_samples)
         apart = objective.encoder_objective is not objective
-        if apart and self._has_float16_network():
+        if apart and has_float16_layer(self):
             raise InputError(
                 "piwae divides by weights that float16 rounds to 0; use dtype "
                 "mixed_bfloat16 or float32 networks, or objective 'miwae'"
@@ -331,23 +332,3 @@ class VAE(LatentVariableModel):
     def compile_from_config(self, config: dict) -> None:
         """Compiles a loaded model as it was when it was saved."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-
-    def _seed_layers(self, seed: tf.Tensor) -> None:
-        """Makes what layers draw (dropout) a function of the step as well."""
-        for index, layer in enumerate(self._flatten_layers()):
-            generator = getattr(layer, "seed_generator", None)
-            if isinstance(generator, keras.random.SeedGenerator):
-                state = derive_seed(seed, "layer", index)
-                generator.state.assign(tf.cast(state, generator.state.dtype))
-
-    def _has_float16_network(self) -> bool:
-        return any(
-            layer.dtype_policy.name == "mixed_float16"
-            for layer in self._flatten_layers()
-        )
-
-
-def _loss_scaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return optimizer
-    return keras.optimizers.LossScaleOptimizer(optimizer)
