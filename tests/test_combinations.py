@@ -7,6 +7,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from reference import binary_images, tiny_vae
 
 from tfvae.building import build_vae, compile_vae
@@ -102,6 +103,17 @@ def test_every_combination_takes_steps_with_finite_numbers_and_gradients(latent)
         for old, variable in zip(before, vae.trainable_variables, strict=True):
             assert np.all(np.isfinite(variable)), case
             assert np.any(old != variable.numpy()), (case, variable.path)
+
+
+@pytest.mark.parametrize("latent", LATENTS)
+def test_every_family_trains_under_xla_with_batches_of_several_sizes(latent):
+    vae, x = tiny_vae(latent), binary_images(13)
+    estimator = "vimco" if latent in ("bernoulli", "categorical") else "dreg"
+    vae.compile("adam", "iwae", 4, estimator, jit_compile=True)
+    data = tf.data.Dataset.from_tensor_slices(x).batch(8)
+    logs = vae.fit(data, epochs=2, verbose=0).history
+    assert np.all(np.isfinite(logs["loss"]))
+    assert int(vae.steps) == 4
 
 
 @pytest.mark.slow

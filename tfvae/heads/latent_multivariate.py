@@ -43,8 +43,12 @@ class MultivariateNormalHead(DistributionHead):
         """(loc, raw L) [..., *params_shape] -> MultivariateNormal, batch [...]."""
         loc, raw = tf.split(params, [self.event_shape[0], -1], axis=-1)
         lower = tfp.math.fill_triangular(raw)  # [..., D, D]
-        diagonal = tf.nn.softplus(tf.linalg.diag_part(lower)) + MIN_SCALE  # [..., D]
-        return tfd.MultivariateNormalTriL(loc, tf.linalg.set_diag(lower, diagonal))
+        # A mask, and not set_diag, whose gradient XLA cannot compile for batches of
+        # unknown size.
+        eye = tf.eye(self.event_shape[0], dtype=params.dtype)
+        diagonal = tf.nn.softplus(tf.reduce_sum(lower * eye, axis=-1)) + MIN_SCALE
+        scale = lower * (1.0 - eye) + diagonal[..., tf.newaxis] * eye  # [..., D, D]
+        return tfd.MultivariateNormalTriL(loc, scale)
 
     def call(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the distribution for parameters [..., *params_shape]."""
