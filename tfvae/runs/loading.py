@@ -1,0 +1,138 @@
+"""What a run is made of, read back: its data, its model, and what its bounds bound."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+import tfvae.data
+from tfvae.config import Config
+from tfvae.config.names import CONTINUOUS_LIKELIHOODS, RELAXED_LATENTS
+from tfvae.models import VAE
+from tfvae.runs.folder import RunFolder, RunRecord, read_record
+from tfvae.types import InputError
+
+# Evaluation data, and 'fixed' training data, are one draw that all runs share, so that
+# runs with different seeds are scored on the same images.
+BINARIZATION_SEED = 0
+
+
+
+class Run(NamedTuple):
+    """A run read back from its folder."""
+
+    folder: RunFolder
+    record: RunRecord
+    vae: VAE
+
+
+def load_data(config: Config) -> tfvae.data.ImageData:
+    """Loads the data set that a configuration names.
+
+    Raises:
+        InputError: The data cannot be had or used.
+    """
+    return tfvae.data.load(
+        config.dataset,
+        data_dir=config.data_dir,
+        manual_dir=config.manual_dir,
+        image_size=config.image_size,
+        validation_size=config.validation_size,
+    )
+
+
+def absolute_paths(config: Config) -> Config:
+    """Returns the configuration with absolute paths, good from any working folder."""
+    changed = {
+        name: os.path.abspath(os.path.expanduser(value))
+        for name in ("data_dir", "manual_dir")
+        if (value := getattr(config, name))
+    }
+    kind, colon, path = config.dataset.partition(":")
+    if colon and path and kind in ("folder", "npz", "idx"):
+        changed["dataset"] = f"{kind}:{os.path.abspath(os.path.expanduser(path))}"
+    return dataclasses.replace(config, **changed)
+
+
+def evaluation_batches(
+    config: Config, split: tfvae.data.Split, batch_size: int, limit: int | None = None
+) -> tf.data.Dataset:
+    """Returns a split's images in order, binarised as in the run, one shared draw."""
+    return tfvae.data.evaluation_batches(
+        split,
+        batch_size,
+        binarization=config.binarization,
+        seed=BINARIZATION_SEED,
+        limit=limit,
+    )
+
+
+def meaning(config: Config) -> str:
+    """Returns what a run's bounds are bounds on, in words."""
+    if config.grey_targets:
+        return "the expected log-likelihood of a binarised image (grey targets)"
+    if config.latent in RELAXED_LATENTS:
+        return "log p(x) of the relaxed model, and not of its discrete twin"
+    if config.likelihood in CONTINUOUS_LIKELIHOODS:
+        return "log p(x), a density over values in [0, 1]"
+    return "log p(x)"
+
+
+def load_run(workdir: str | os.PathLike) -> Run:
+    """Reads a run's configuration and model.
+
+    Raises:
+        InputError: There is no run, it has no model yet, or a file is damaged.
+    """
+    folder = _existing(workdir)
+    record = read_record(folder)
+    if not folder.model.exists():
+        raise InputError(
+            f"{str(folder.path)!r} holds no model yet (no {folder.model.name}); train "
+            "it first with: tfvae train"
+        )
+    with reading_model(folder):
+        vae = keras.models.load_model(folder.model)
+        if not isinstance(vae, VAE):
+            raise TypeError(f"it holds a {type(vae).__name__}")
+    return Run(folder, record, vae)
+
+
+@contextlib.contextmanager
+def reading_model(folder: RunFolder) -> Iterator[None]:
+    """Turns what goes wrong when a model is read into one line.
+
+    Raises:
+        InputError: Anything went wrong, or weights were left out.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Keras warns of weights that it could not load, and goes on.
+            warnings.simplefilter("error", UserWarning)
+            yield
+    except InputError:
+        raise
+    except (Exception, UserWarning) as error:  # a file can be wrong in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{str(folder.model)!r} is damaged or of another model ({reason:.100}); "
+            "restore it, or use another workdir"
+        ) from error
+
+
+def _existing(workdir: str | os.PathLike) -> RunFolder:
+    folder = RunFolder(Path(workdir))
+    if not folder.path.is_dir():
+        raise InputError(
+            f"{str(folder.path)!r} is not a folder; make a run with: tfvae train "
+            f"RECIPE --workdir {folder.path}"
+        )
+    return folder
