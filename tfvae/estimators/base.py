@@ -183,7 +183,7 @@ def _floored_rate(problem: Problem, z: tf.Tensor) -> tf.Tensor:
     """Returns [S, B] the rate in which each variable counts for `free_bits` or more.
 
     Where the mean rate of a variable over samples and batch is below, it is replaced by
-    the constant, and so has no gradient (Kingma et al., 2016, eq. 15).
+    the constant, and so has no gradient (Kingma et al., 2016).
     """
     q, p = single_variables(problem.posterior), single_variables(problem.prior)
     if problem.objective.analytic_kl:

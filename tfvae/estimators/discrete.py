@@ -129,7 +129,7 @@ class Disarm(_ScoreFunction):
 
         sum_s (V - V_s) / 2 (-1)^twin [z_s != twin] sigmoid(|logits|)
 
-    for any objective (the multi-sample form, section 3.3), and for the elbo the mean of
+    for any objective (their multi-sample form), and for the elbo the mean of
     the single-sample estimator over S pairs.
     """
 

@@ -58,7 +58,7 @@ class ConcreteHead(OneHotCategoricalHead):
         log p(z) = log (K - 1)! + (K - 1) log temperature
                    + sum_k log softmax(logits - temperature z)_k
 
-    (Maddison, Mnih and Teh, 2017, appendix C.2). `exp` of a draw is what a decoder
+    (Maddison, Mnih and Teh, 2017, appendix C). `exp` of a draw is what a decoder
     reads: its own density is infinite as soon as float32 rounds a class to 0.
 
     Attributes:

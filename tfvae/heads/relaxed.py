@@ -21,7 +21,7 @@ class BinConcreteHead(DistributionHead):
 
     The random variable is the logit of the relaxed Bernoulli,
     Logistic(logits / temperature, 1 / temperature) (Maddison, Mnih and Teh, 2017,
-    appendix C.3): `sigmoid` of a draw is what a decoder reads. The relaxed Bernoulli's
+    appendix C): `sigmoid` of a draw is what a decoder reads. The relaxed Bernoulli's
     own density is infinite as soon as float32 rounds a draw to 0 or 1.
 
     Attributes:

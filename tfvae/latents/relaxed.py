@@ -53,7 +53,7 @@ class BinConcreteLatent(_Tempered):
 
         z = (logits + logistic noise) / temperature
 
-    Maddison, Mnih and Teh (2017), appendix C.3, advise a posterior temperature of 2/3
+    Maddison, Mnih and Teh (2017), appendix C, advise a posterior temperature of 2/3
     and a prior temperature of 1/2.
 
     Args:
@@ -69,7 +69,7 @@ class BinConcreteLatent(_Tempered):
     posterior_text = "Logistic(logits / temperature, 1 / temperature)"
     prior_text = "Logistic(0, 1 / prior_temperature)"
     decoder_reads = "sigmoid(z)"
-    paper = "Maddison, Mnih and Teh (2017), appendix C.3"
+    paper = "Maddison, Mnih and Teh (2017), appendix C"
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class ConcreteLatent(_Tempered):
 
         z = log softmax((logits + Gumbel noise) / temperature)
 
-    The decoder reads exp(z), flat. Maddison, Mnih and Teh (2017), appendix C.2; Jang,
+    The decoder reads exp(z), flat. Maddison, Mnih and Teh (2017), appendix C; Jang,
     Gu and Poole (2017) have the same variables outside log space.
 
     Args:
@@ -123,7 +123,7 @@ class ConcreteLatent(_Tempered):
     posterior_text = "D Concrete variables of K classes, in log space"
     prior_text = "Concrete with equal probabilities, in log space"
     decoder_reads = "exp(z), flat (D K numbers)"
-    paper = "Maddison, Mnih and Teh (2017), appendix C.2; Jang, Gu and Poole (2017)"
+    paper = "Maddison, Mnih and Teh (2017), appendix C; Jang, Gu and Poole (2017)"
 
     def __init__(
         self,

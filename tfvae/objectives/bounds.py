@@ -22,7 +22,7 @@ class Elbo(Objective):
         analytic_kl: Take KL(q(z|x) || p(z)) in closed form, where TFP has one,
             instead of the mean of the sampled rates. The expectation is the same.
         free_bits: Nats. The rate of each latent variable, a mean over the batch,
-            counts for at least this much in the loss (Kingma et al., 2016, eq. 15),
+            counts for at least this much in the loss (Kingma et al., 2016),
             which bounds the elbo from below.
     """
 
@@ -80,7 +80,7 @@ class Iwae(Objective):
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
 class Renyi(Objective):
-    """The variational Renyi bound (Li and Turner, 2016, eq. 7).
+    """The variational Renyi bound (Li and Turner, 2016).
 
     log mean_s w_s^(1 - alpha) / (1 - alpha): `iwae` at alpha = 0, `elbo` at 1, and a
     lower bound for every alpha >= 0; below 0 it is no bound.

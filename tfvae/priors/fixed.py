@@ -35,7 +35,7 @@ def standard_logistic(latent_size: int, dtype: str = "float32") -> tfd.Distribut
 def tempered_logistic(latent_size: int, temperature: tf.Tensor) -> tfd.Distribution:
     """Logistic(0, 1 / temperature): the logit of a fair BinConcrete.
 
-    Maddison, Mnih and Teh (2017), appendix C.3.
+    Maddison, Mnih and Teh (2017), appendix C.
 
     Args:
         latent_size: D.
@@ -64,7 +64,7 @@ def uniform_concrete(
 ) -> tfd.Distribution:
     """The logarithm of a relaxed one-hot variable with equal probabilities, [D, K].
 
-    Maddison, Mnih and Teh (2017), appendix C.2.
+    Maddison, Mnih and Teh (2017), appendix C.
 
     Args:
         latent_size: D.

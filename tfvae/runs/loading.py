@@ -25,7 +25,6 @@ from tfvae.types import InputError
 BINARIZATION_SEED = 0
 
 
-
 class Run(NamedTuple):
     """A run read back from its folder."""
 
