@@ -92,7 +92,10 @@ CASES = {
         ["prior_temperature", 0.0],
     ),
     **{
-        f"kl_weight {w}": (lambda w=w: compiled(kl_weight=w), ["kl_weight", w])
+        f"kl_weight {getattr(w, '__name__', w)}": (
+            lambda w=w: compiled(kl_weight=w),
+            ["kl_weight", w],
+        )
         for w in (-0.1, float("nan"), True, "1", lambda step: 1.0)
     },
     "temperature of a normal": (
