@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from tfvae.estimators import (
     Estimate,
@@ -32,8 +31,6 @@ from tfvae.priors import Prior
 from tfvae.require import require_int
 from tfvae.seeds import as_seed, derive_seed
 from tfvae.types import InputError, Seed
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
