@@ -239,6 +239,10 @@ class GivenDraws:
         noise = np.random.default_rng(0).normal(size=size)
         return mean + spread * noise.reshape([num_samples, *mean.shape])
 
+    def experimental_sample_and_log_prob(self, num_samples: int, seed) -> tuple:
+        z = self.sample(num_samples, seed)
+        return z, self.log_prob(z)
+
 
 @dataclasses.dataclass(frozen=True)
 class PathwiseOfGivenDraws(Pathwise):

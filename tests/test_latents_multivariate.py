@@ -24,17 +24,9 @@ def family() -> MultivariateNormalLatent:
 def lower(raw: np.ndarray) -> np.ndarray:
     """TFP's order, spelt out for three variables: [[4, 0, 0], [6, 5, 0], [3, 2, 1]]."""
     first, second, third, fourth, fifth, sixth = raw
-
-    def scale(value: float) -> float:
-        return np.logaddexp(0, value) + MIN_SCALE
-
-    return np.array(
-        [
-            [scale(fourth), 0, 0],
-            [sixth, scale(fifth), 0],
-            [third, second, scale(first)],
-        ]
-    )
+    scales = np.logaddexp(0, [fourth, fifth, first]) + MIN_SCALE
+    below = np.array([[0, 0, 0], [sixth, 0, 0], [third, second, 0]])
+    return np.diag(scales) @ (np.eye(3) + 10 * np.tanh(below / 10))
 
 
 def moments() -> list[tuple[np.ndarray, np.ndarray]]:
@@ -111,3 +103,35 @@ def test_extreme_scales_are_finite_in_float32(raw):
         rate = tfd.kl_divergence(posterior, MultivariateNormalLatent(SIZE).prior())
     assert np.all(np.isfinite(density)) and np.all(np.isfinite(rate))
     assert np.all(np.isfinite(tape.gradient([density, rate], params)))
+
+
+@pytest.mark.parametrize("below", [1.0, -2.0, 1e4])
+def test_a_draw_keeps_the_density_of_its_noise(below):
+    # z rounds the noise of a later variable away (its scale is 1e-5, and its z of the
+    # order of the first ones' 1e6): what is found from z again has no digit left.
+    head = MultivariateNormalLatent(SIZE).posterior_head()
+    raw = np.diag([1e6, 1e6, -1e4]) + np.tril(np.full([SIZE, SIZE], below), -1)
+    params = np.concatenate([np.ones(SIZE), tfp.math.fill_triangular_inverse(raw)])
+    posterior = head(tf.constant(params[np.newaxis], tf.float32))
+    z, found = posterior.experimental_sample_and_log_prob(100, seed=(1, 2))
+    noise = tfd.MultivariateNormalDiag(tf.zeros([1, SIZE])).sample(100, seed=(1, 2))
+    scale = head(tf.constant(params[np.newaxis])).scale
+    np.testing.assert_allclose(z, 1 + scale.matvec(noise), rtol=1e-5, atol=1e-5)
+    wanted = stats.norm().logpdf(noise).sum(-1) - scale.log_abs_determinant()
+    # float32 sums of numbers of up to 20.
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [2, 30, 50, 200])
+def test_the_largest_inverse_is_finite_in_float32(size):
+    head = MultivariateNormalLatent(size).posterior_head()
+    raw = np.tril(np.full([size, size], -1e4))  # the diagonal too: scales of 1e-5
+    raw = tfp.math.fill_triangular_inverse(raw).numpy()
+    params = tf.constant(np.concatenate([np.zeros(size), raw])[np.newaxis], tf.float32)
+    z = tf.ones([1, size])
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        scale = head(params).scale
+        solved = scale.solvevec(z)
+    assert np.all(np.isfinite(solved))
+    assert np.all(np.isfinite(tape.gradient(solved, z)))

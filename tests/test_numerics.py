@@ -32,9 +32,10 @@ D = 3
 # -- models whose encoder says something extreme ---------------------------------------
 
 
-def triangle(diagonal: float) -> np.ndarray:
-    """The parameters of a triangular matrix with this diagonal and zeros below."""
-    return tfp.math.fill_triangular_inverse(diagonal * np.eye(D)).numpy()
+def triangle(diagonal: float, below: float = 0.0) -> np.ndarray:
+    """The parameters of a triangular matrix with these raw elements."""
+    matrix = diagonal * np.eye(D) + np.tril(np.full([D, D], below), -1)
+    return tfp.math.fill_triangular_inverse(matrix).numpy()
 
 
 def encoder_outputs(latent: str) -> dict[str, np.ndarray]:
@@ -50,7 +51,17 @@ def encoder_outputs(latent: str) -> dict[str, np.ndarray]:
         }
     raw = triangle if latent == "multivariate_normal" else lambda r: np.full(D, r)
     locs = np.array([1e4, -1e4, 0.0])
-    return {
+    dependent = {}
+    if latent == "multivariate_normal":
+        dependent = {
+            f"scale {scale}, {below} beside it": np.concatenate(
+                [locs, triangle(raw, below)]
+            )
+            for (scale, raw), below in itertools.product(
+                [(1e-5, -1e4), (1e6, 1e6)], [1.0, -1e4, 1e4]
+            )
+        }
+    return dependent | {
         "scale 1e-5": np.concatenate([0 * locs, raw(-1e4)]),
         "scale 1e-5 far away": np.concatenate([locs, raw(-1e4)]),
         "scale 1e6": np.concatenate([0 * locs, raw(1e6)]),

@@ -59,7 +59,8 @@ def numpy_log_prob(name: str, params: np.ndarray, z: np.ndarray) -> np.ndarray:
     loc, raw = params[:2], params[2:]
     scale = np.logaddexp(0, raw) + 1e-5
     if name == "multivariate_normal":  # TFP's order: [[third, 0], [second, first]]
-        lower = np.array([[scale[2], 0], [raw[1], scale[0]]])
+        below = 10 * np.tanh(raw[1] / 10)
+        lower = np.array([[scale[2], 0], [scale[0] * below, scale[0]]])
         return stats.multivariate_normal(loc, lower @ lower.T).logpdf(z)
     kind = {"normal": stats.norm, "logistic": stats.logistic}[name]
     return kind(loc, scale).logpdf(z).sum(-1)

@@ -43,8 +43,24 @@ class Problem(NamedTuple):
         """Draws z_s ~ q(z|x), [S, B, ...]."""
         return self.posterior.sample(self.num_samples, seed=self.seed)
 
-    def weigh(self, z: tf.Tensor) -> LogWeightTerms:
+    def draw_with_density(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Draws z_s ~ q(z|x) and returns it with log q(z_s|x), [S, B].
+
+        A posterior made from noise takes log q from the noise: finding the noise of a z
+        again costs more, and digits where scales are small.
+        """
+        return self.posterior.experimental_sample_and_log_prob(
+            self.num_samples, seed=self.seed
+        )
+
+    def weigh(
+        self, z: tf.Tensor, log_posterior: tf.Tensor | None = None
+    ) -> LogWeightTerms:
         """Returns the terms of the log-weights of samples z [S, B, ...].
+
+        Args:
+            z: [S, B, ...].
+            log_posterior: [S, B] log q(z_s|x), if it is known.
 
         Raises:
             InputError: The objective wants a rate that the distributions have not.
@@ -57,14 +73,14 @@ class Problem(NamedTuple):
         return LogWeightTerms(
             self.log_likelihood(z),
             self.prior.log_prob(z),
-            self.posterior.log_prob(z),
+            self.posterior.log_prob(z) if log_posterior is None else log_posterior,
             analytic,
             floored,
         )
 
     def draw_and_weigh(self) -> LogWeightTerms:
         """Returns the terms of the log-weights of fresh samples."""
-        return self.weigh(self.draw())
+        return self.weigh(*self.draw_with_density())
 
 
 class Estimate(NamedTuple):

@@ -53,7 +53,7 @@ class Pathwise(Estimator):
 
     def estimate(self, problem: Problem) -> Estimate:
         """See `Estimator.estimate`."""
-        return _through_z(problem, problem.posterior)
+        return _through_z(problem)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -124,24 +124,36 @@ class Dreg(Estimator):
         return _apart(problem, problem.stopped_posterior(), coefficients)
 
 
-def _through_z(problem: Problem, density: tfd.Distribution) -> Estimate:
+def _through_z(problem: Problem, density: tfd.Distribution | None = None) -> Estimate:
     objective = problem.objective
-    if objective.encoder_objective is objective:
-        given = problem._replace(posterior=density)
-        return surrogate_of(given, given.weigh(problem.draw()))
-    return _apart(problem, density, objective.encoder_objective.coefficients)
+    if objective.encoder_objective is not objective:
+        return _apart(problem, density, objective.encoder_objective.coefficients)
+    z, log_posterior = _draw(problem, density)
+    return surrogate_of(problem, problem.weigh(z, log_posterior))
+
+
+def _draw(
+    problem: Problem, density: tfd.Distribution | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns z [S, B, ...] and its log-density [S, B], in q or else in `density`."""
+    if density is None:
+        return problem.draw_with_density()
+    z = problem.draw()
+    return z, density.log_prob(z)
 
 
 def _apart(
-    problem: Problem, density: tfd.Distribution, encoder_coefficients: Coefficients
+    problem: Problem,
+    density: tfd.Distribution | None,
+    encoder_coefficients: Coefficients,
 ) -> Estimate:
-    """Returns the surrogate for any b_s; `density` is what log q is taken of."""
+    """Returns the surrogate for any b_s; `density` as in `_draw`."""
     kl_weight = problem.kl_weight
     scale = _LateScale()
-    z = problem.draw()  # [S, B, ...]
+    z, log_posterior = _draw(problem, density)
     back = scale.on_the_way_back(z)
     terms = LogWeightTerms(
-        problem.log_likelihood(back), problem.prior.log_prob(back), density.log_prob(z)
+        problem.log_likelihood(back), problem.prior.log_prob(back), log_posterior
     )
     log_weights = terms.loss_log_weights(kl_weight)  # [S, B]
     decoder = tf.stop_gradient(problem.objective.coefficients(log_weights))  # a_s

@@ -142,6 +142,13 @@ class CouplingFlow(tfd.Distribution):
     def _sample_n(self, n: int, seed: tf.Tensor | None = None) -> tf.Tensor:
         return self.forward(self.base.sample(n, seed=seed))[0]
 
+    def _sample_and_log_prob(
+        self, sample_shape: tf.Tensor, seed: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        u = self.base.sample(sample_shape, seed=seed)
+        z, log_det = self.forward(u)
+        return z, self.base.log_prob(u) - log_det
+
     def _batch_shape(self) -> tf.TensorShape:
         return self.base.batch_shape
 

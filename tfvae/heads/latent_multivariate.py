@@ -13,13 +13,24 @@ from tfvae.types import InputError
 
 tfd = tfp.distributions
 
+# The largest element below the diagonal beside a diagonal of 1, and the largest element
+# of the inverse that such elements may lead to: with a scale of 1e-5 beside it, within
+# float32.
+MAX_BELOW = 10.0
+MAX_INVERSE = 1e30
+
 
 @keras.saving.register_keras_serializable(package="tfvae")
 class MultivariateNormalHead(DistributionHead):
     """Normal(loc, L L^T) with L lower triangular, both from the network.
 
-    After the D locations come the D (D + 1) / 2 elements of L, in the order of
-    `tfp.math.fill_triangular`; the diagonal is softplus(raw) + 1e-5.
+        L = diag(s) (I + N),    s = softplus(raw) + 1e-5,    N = c tanh(raw / c)
+
+    N lies below the diagonal. After the D locations come the D (D + 1) / 2 raw numbers
+    of s and N, in the order of `tfp.math.fill_triangular`. N is relative to s, so that
+    a small scale makes a small row, and bounded by c = 10 (for D > 29, by the
+    (1e30)^(1 / (D - 1)) - 1 that keeps the inverse of L within float32: 3.1 for D =
+    50).
 
     Raises:
         InputError: `event_shape` has not one axis.
@@ -39,15 +50,23 @@ class MultivariateNormalHead(DistributionHead):
         (size,) = self.event_shape
         return (size + size * (size + 1) // 2,)
 
+    @property
+    def bound(self) -> float:
+        """c, the bound of N."""
+        size = self.event_shape[0]
+        return min(MAX_BELOW, MAX_INVERSE ** (1 / max(size - 1, 1)) - 1)
+
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """(loc, raw L) [..., *params_shape] -> MultivariateNormal, batch [...]."""
-        loc, raw = tf.split(params, [self.event_shape[0], -1], axis=-1)
-        lower = tfp.math.fill_triangular(raw)  # [..., D, D]
+        size = self.event_shape[0]
+        loc, raw = tf.split(params, [size, -1], axis=-1)
+        raw = tfp.math.fill_triangular(raw)  # [..., D, D]
         # A mask, and not set_diag, whose gradient XLA cannot compile for batches of
         # unknown size.
-        eye = tf.eye(self.event_shape[0], dtype=params.dtype)
-        diagonal = tf.nn.softplus(tf.reduce_sum(lower * eye, axis=-1)) + MIN_SCALE
-        scale = lower * (1.0 - eye) + diagonal[..., tf.newaxis] * eye  # [..., D, D]
+        eye = tf.eye(size, dtype=params.dtype)
+        s = tf.nn.softplus(tf.reduce_sum(raw * eye, axis=-1)) + MIN_SCALE  # [..., D]
+        below = self.bound * tf.tanh(raw * (1.0 - eye) / self.bound)
+        scale = s[..., tf.newaxis] * (eye + below)  # [..., D, D]
         return tfd.MultivariateNormalTriL(loc, scale)
 
     def call(self, params: tf.Tensor) -> tfd.Distribution:
