@@ -105,6 +105,10 @@ class Config:
     """Samples of z per image, S."""
     estimator: EstimatorName = "pathwise"
     """How the gradient gets to the parameters."""
+    backward_samples: int | None = None
+    """Samples of z per image in the backward pass, up to num_samples; None: all."""
+    sample_chunk: int | None = None
+    """Samples of z per image at a time, for large num_samples; None: all at once."""
     analytic_kl: bool = False
     """Objective elbo: take the KL divergence in closed form."""
     free_bits: float = 0.0

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.heads.base import DistributionHead, clipped_logit
+from tfvae.heads.fused import IndependentBernoulli
 
 tfd = tfp.distributions
 
@@ -51,6 +52,10 @@ class BernoulliHead(DistributionHead):
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Logits [..., *event_shape] -> Bernoulli."""
         return tfd.Bernoulli(logits=params, dtype=self.compute_dtype)
+
+    def call(self, params: tf.Tensor) -> tfd.Distribution:
+        """Returns the distribution for parameters [..., *params_shape]."""
+        return IndependentBernoulli(self.distribution(params), len(self.event_shape))
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """The logit of the mean, clipped to [0.001, 0.999] (Burda et al., 2016)."""

@@ -1,0 +1,78 @@
+"""Independent variables whose log-probability is one sum, in few kernels.
+
+A multi-sample bound spends most of its time outside of matrix products here: with 50
+samples of 100 images of 784 pixels, each pass over the logits takes a millisecond, and
+the textbook's formula with its automatic gradient takes a dozen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfd = tfp.distributions
+
+# Numbers from 1/2 to 1 whose product is still far above what float32 rounds to 0.
+_MOST_FACTORS = 64
+
+
+class IndependentBernoulli(tfd.Independent):
+    """`tfd.Independent` of a `tfd.Bernoulli`, with a fast `log_prob`."""
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        logits = self.distribution.logits_parameter()
+        x = tf.convert_to_tensor(x, logits.dtype)
+        axes = int(tf.get_static_value(self.reinterpreted_batch_ndims))
+        if x.shape.rank is None or not axes <= x.shape.rank <= logits.shape.rank:
+            return super()._log_prob(x)
+        event = logits.shape[-axes:] if axes else logits.shape[:0]
+        if not event.is_fully_defined() or x.shape[x.shape.rank - axes :] != event:
+            return super()._log_prob(x)
+        size = [math.prod(event)]
+        flat = [
+            tf.reshape(values, tf.concat([tf.shape(values)[:-axes], size], axis=0))
+            for values in (x, logits)
+        ]
+        return bernoulli_log_prob(*flat)
+
+
+@tf.custom_gradient
+def bernoulli_log_prob(
+    x: tf.Tensor, logits: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
+    """Returns sum_p x_p logits_p - log(1 + exp(logits_p)), [...], in nats.
+
+    With s = sigmoid(logits), log(1 + exp(l)) = max(l, 0) - log(max(s, 1 - s)); the
+    logarithms are taken of products of up to 64 pixels, which are at least 2^-64. The
+    gradient with respect to the logits is x - s. (Any text on logistic regression.)
+
+    Args:
+        x: [..., P] In [0, 1]; its leading axes broadcast to those of the logits.
+        logits: [..., P] With P known.
+    """
+    s = tf.sigmoid(logits)
+    pixels = logits.shape[-1]
+    factors = max(n for n in range(1, _MOST_FACTORS + 1) if pixels % n == 0)
+    groups = tf.concat([tf.shape(logits)[:-1], [pixels // factors, factors]], axis=0)
+    likelier = tf.reshape(tf.maximum(s, 1.0 - s), groups)
+    logarithms = tf.math.log(tf.reduce_prod(likelier, axis=-1))  # [..., P / factors]
+    value = tf.reduce_sum(x * logits - tf.nn.relu(logits), axis=-1)
+    value += tf.reduce_sum(logarithms, axis=-1)
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        each = upstream[..., tf.newaxis]  # [..., 1]
+        return _summed_to(each * logits, x), _summed_to((x - s) * each, logits)
+
+    return value, gradient
+
+
+def _summed_to(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Returns the sum over the axes along which `like` was broadcast."""
+    if values.shape == like.shape and like.shape.is_fully_defined():
+        return values
+    shape = tf.shape(like)
+    axes, _ = tf.raw_ops.BroadcastGradientArgs(s0=shape, s1=tf.shape(values))
+    return tf.reshape(tf.reduce_sum(values, axes), shape)
