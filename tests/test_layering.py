@@ -14,13 +14,14 @@ LAYERS = {
     for level, names in {
         -1: "types version",  # import nothing of the package, so layer 0 may use them
         0: "lookup seeds startup require files",
-        1: "objectives heads priors networks metrics data config schedules",
+        1: "objectives heads priors networks metrics data config schedules optimizers",
         2: "latents estimators",
         3: "models",
         4: "building evaluation callbacks pictures export runs",
         5: "training recipes reports studies tables",
-        6: "cli",
-        7: "__main__",
+        6: "benchmark",
+        7: "cli",
+        8: "__main__",
     }.items()
     for name in names.split()
 }
@@ -118,7 +119,7 @@ def test_every_file_keeps_to_the_layers():
         ("latents", "from tfvae import estimators", "layer 2"),
         ("seeds", "from tfvae.lookup import lookup", "layer 0"),
         ("heads", "def f():\n    from tfvae.models import VAE", "layer 3"),
-        ("heads", "if TYPE_CHECKING:\n    import tfvae.cli", "layer 6"),
+        ("heads", "if TYPE_CHECKING:\n    import tfvae.cli", "layer 7"),
         ("cli", "from tfvae import VAE", "name the module itself"),
         ("cli", "import tfvae", "name the module itself"),
         ("heads", "from . import priors", "relatively"),

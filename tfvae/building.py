@@ -14,10 +14,12 @@ from tfvae.latents import LATENTS, Hierarchy, Latent
 from tfvae.models import VAE, ConditionalDistribution
 from tfvae.networks import NETWORKS, mlp
 from tfvae.objectives import OBJECTIVES, Objective
+from tfvae.optimizers import get_optimizer
 from tfvae.priors import PRIORS, Prior
 from tfvae.schedules import Cyclical, Exponential, Schedule
 
 _IWAE_STAGES = 8
+_STEPS_PER_EXECUTION = 10  # with one sample an image, a third faster than 1
 _MIXTURE_COMPONENTS = 10
 _VAMP_COMPONENTS = 100
 _UPPER_HIDDEN_SIZES = (100, 100)
@@ -80,7 +82,7 @@ def compile_vae(vae: VAE, config: Config, steps_per_epoch: int) -> None:
         config: The configuration.
         steps_per_epoch: In which the learning-rate schedules count.
     """
-    optimizer = keras.optimizers.get(
+    optimizer = get_optimizer(
         {
             "class_name": config.optimizer,
             "config": {"learning_rate": _learning_rate(config, steps_per_epoch)},
@@ -91,6 +93,8 @@ def compile_vae(vae: VAE, config: Config, steps_per_epoch: int) -> None:
         _objective(config),
         config.num_samples,
         config.estimator,
+        backward_samples=config.backward_samples,
+        sample_chunk=config.sample_chunk,
         kl_weight=_kl_weight(config),
         temperature=_annealed(config, "temperature"),
         prior_temperature=_annealed(config, "prior_temperature"),
@@ -105,7 +109,7 @@ def steps_per_execution(config: Config, steps_per_epoch: int) -> int:
 
     Keras runs whole executions, so that any other would make epochs longer.
     """
-    wanted = min(config.steps_per_execution, steps_per_epoch)
+    wanted = min(config.steps_per_execution or _STEPS_PER_EXECUTION, steps_per_epoch)
     return next(n for n in range(wanted, 0, -1) if steps_per_epoch % n == 0)
 
 

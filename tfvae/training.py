@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import tfvae.data
 from tfvae.building import build_vae, compile_vae, steps_per_execution
@@ -37,6 +39,22 @@ from tfvae.types import InputError
 _LOOKED_AT = 1000  # images whose values are compared with the likelihood's support
 
 
+class FitParts(NamedTuple):
+    """What `fit` is given in every run.
+
+    Attributes:
+        batches: The training batches, without end.
+        steps_per_epoch: How many of them show every image once.
+        validation: The held-out batches; None if there are none.
+        callbacks: What happens between epochs.
+    """
+
+    batches: tf.data.Dataset
+    steps_per_epoch: int
+    validation: tf.data.Dataset | None
+    callbacks: list[keras.callbacks.Callback]
+
+
 def notes(config: Config, steps: int) -> list[str]:
     """Returns what a reader of the run's numbers must know, a line each.
 
@@ -50,7 +68,7 @@ def notes(config: Config, steps: int) -> list[str]:
     elif config.kl_warmup_steps:
         lines.append("loss is no bound before kl_weight reaches 1")
     used = steps_per_execution(config, steps // config.epochs)
-    if used != config.steps_per_execution:
+    if config.steps_per_execution not in (None, used):
         lines.append(
             f"steps_per_execution is {used}, the largest up to "
             f"{config.steps_per_execution} that divides an epoch's "
@@ -89,10 +107,7 @@ def train(
     record = RunRecord(config, data.provenance, versions())
     if folder.config.exists():
         _check_same_data(record, folder)
-    images, _ = data.train.first(_LOOKED_AT)
-    vae = build_vae(config, data.image_shape, data.train.mean_image(), images)
-    _check_support(vae, config, images)
-    compile_vae(vae, config, steps_per_epoch)
+    vae = make_model(config, data)
     done = _restore(vae, folder, steps_per_epoch)
     folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
@@ -110,14 +125,35 @@ def train(
     return Run(folder, record, vae)
 
 
-def _fit(
-    vae: VAE,
-    config: Config,
-    data: tfvae.data.ImageData,
-    folder: RunFolder,
-    done: int,
-    progress_bar: bool | None,
-) -> None:
+def make_model(config: Config, data: tfvae.data.ImageData) -> VAE:
+    """Returns the model of a run as it begins, compiled.
+
+    Args:
+        config: The configuration.
+        data: Of `load_data`.
+
+    Raises:
+        InputError: The parts do not go together, or not with the data.
+    """
+    steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)
+    images, _ = data.train.first(_LOOKED_AT)
+    vae = build_vae(config, data.image_shape, data.train.mean_image(), images)
+    _check_support(vae, config, images)
+    compile_vae(vae, config, steps_per_epoch)
+    return vae
+
+
+def fit_parts(
+    config: Config, data: tfvae.data.ImageData, folder: RunFolder, done: int = 0
+) -> FitParts:
+    """Returns what `fit` is given in every run, whatever is shown of it.
+
+    Args:
+        config: The configuration.
+        data: Of `load_data`.
+        folder: Where the callbacks write; it exists.
+        done: Epochs that the folder's run has behind it.
+    """
     steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)
     batches = tfvae.data.training_batches(
         data.train,
@@ -131,21 +167,34 @@ def _fit(
         config, data.validation, min(config.batch_size, len(data.validation))
     )
     rows = [row for row in read_history(folder.history) if row["epoch"] <= done]
-    bar = is_terminal(sys.stdout) if progress_bar is None else progress_bar
     callbacks = [
         StopIfNotFinite(),
         HistoryFile(folder.history, folder.metrics, rows),
         keras.callbacks.TensorBoard(folder.logs, write_graph=False),
         Checkpoint(folder.model),
     ]
+    return FitParts(batches, steps_per_epoch, validation, callbacks)
+
+
+def _fit(
+    vae: VAE,
+    config: Config,
+    data: tfvae.data.ImageData,
+    folder: RunFolder,
+    done: int,
+    progress_bar: bool | None,
+) -> None:
+    parts = fit_parts(config, data, folder, done)
+    bar = is_terminal(sys.stdout) if progress_bar is None else progress_bar
+    line = [] if bar else [EpochLine(config.epochs)]
     vae.fit(
-        batches,
+        parts.batches,
         epochs=config.epochs,
         initial_epoch=done,
-        steps_per_epoch=steps_per_epoch,
-        validation_data=validation,
+        steps_per_epoch=parts.steps_per_epoch,
+        validation_data=parts.validation,
         verbose=1 if bar else 0,
-        callbacks=callbacks if bar else [EpochLine(config.epochs), *callbacks],
+        callbacks=[*line, *parts.callbacks],
     )
 
 

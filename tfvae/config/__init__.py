@@ -144,8 +144,8 @@ class Config:
     """XLA; auto: on a GPU."""
     dtype_policy: DtypePolicy = "float32"
     """Of the networks; distributions are always computed in float32."""
-    steps_per_execution: int = 1
-    """Training steps in one call of TensorFlow."""
+    steps_per_execution: int | None = None
+    """Training steps in one call of TensorFlow; None: what divides an epoch, to 10."""
 
     def __post_init__(self) -> None:
         """Checks every value, then what they say together."""

@@ -25,6 +25,8 @@ _SMALLEST = 1e-6  # of what is divided by, in float32
 _AT_LEAST = {
     "latent_size": 1,
     "num_samples": 1,
+    "backward_samples": 1,
+    "sample_chunk": 1,
     "epochs": 1,
     "batch_size": 1,
     "steps_per_execution": 1,
@@ -114,6 +116,7 @@ def check_together(config: Config) -> None:
     _check_hierarchy(config)
     _check_rate(config)
     _check_estimator(config)
+    _check_two_passes(config)
 
 
 def _check_belonging(config: Config) -> None:
@@ -273,3 +276,40 @@ def _check_estimator(config: Config) -> None:
                 "estimator 'reinforce' leaves one sample out, and the others are no "
                 "whole groups; choose 'vimco'"
             )
+
+
+def _check_two_passes(config: Config) -> None:
+    for field in ("backward_samples", "sample_chunk"):
+        value = getattr(config, field)
+        if value is None:
+            continue
+        if value > config.num_samples:
+            raise InputError(
+                f"{field} {value} is more than num_samples {config.num_samples}; give "
+                "fewer, or leave it out"
+            )
+        for owner, values in (
+            ("estimator", REPARAMETERISED_ESTIMATORS),
+            ("analytic_kl", (False,)),
+            ("free_bits", (0.0,)),
+        ):
+            if getattr(config, owner) not in values:
+                raise InputError(
+                    f"{field} {value} is not defined for {owner} "
+                    f"{getattr(config, owner)!r}; set {owner} "
+                    f"{' or '.join(map(repr, values))}, or leave {field} out"
+                )
+    if config.backward_samples is None:
+        return
+    if config.objective == "elbo":
+        raise InputError(
+            "backward_samples has no use with objective 'elbo', for which every sample "
+            f"counts as much; set num_samples {config.backward_samples} instead"
+        )
+    simple = config.latent in INDEPENDENT_LATENTS and not config.upper_latent_sizes
+    if config.sample_chunk is not None and not simple:
+        raise InputError(
+            "backward_samples with sample_chunk needs one layer of latent 'normal', "
+            f"'logistic' or 'bin_concrete', not {config.latent!r}; leave sample_chunk "
+            "out"
+        )

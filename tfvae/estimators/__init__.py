@@ -9,9 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tfvae.estimators.base import Estimate, Estimator, Problem, analytic_rate
+from tfvae.estimators.base import (
+    DRAWN_AT_ONCE,
+    Chunk,
+    Estimate,
+    Estimator,
+    Problem,
+    analytic_rate,
+)
 from tfvae.estimators.discrete import Disarm, Reinforce, StraightThrough, Vimco
 from tfvae.estimators.reparameterised import Dreg, Pathwise, Stl
+from tfvae.estimators.resampling import optimal_resampling
+from tfvae.estimators.two_passes import Chunked, Survivors, TwoPasses, in_two_passes
 from tfvae.lookup import resolve
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
@@ -35,7 +44,10 @@ def get_estimator(estimator: str | Estimator) -> Estimator:
 
 
 __all__ = [
+    "DRAWN_AT_ONCE",
     "ESTIMATORS",
+    "Chunk",
+    "Chunked",
     "Disarm",
     "Dreg",
     "Estimate",
@@ -45,7 +57,11 @@ __all__ = [
     "Reinforce",
     "Stl",
     "StraightThrough",
+    "Survivors",
+    "TwoPasses",
     "Vimco",
     "analytic_rate",
     "get_estimator",
+    "in_two_passes",
+    "optimal_resampling",
 ]

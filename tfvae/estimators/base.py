@@ -16,6 +16,25 @@ from tfvae.types import InputError
 tfd = tfp.distributions
 
 
+# Samples are drawn from their seed in blocks of so many, so that a part of them can be
+# drawn alone.
+DRAWN_AT_ONCE = 64
+
+
+class Chunk(NamedTuple):
+    """Samples index * size to index * size + kept of those that are drawn.
+
+    Attributes:
+        size: Samples in a chunk.
+        index: Of the chunk.
+        kept: How many of its samples there are: fewer in the last chunk.
+    """
+
+    size: int
+    index: int | tf.Tensor
+    kept: int
+
+
 class Problem(NamedTuple):
     """One batch, as an estimator sees it.
 
@@ -28,6 +47,8 @@ class Problem(NamedTuple):
         num_samples: S.
         kl_weight: The factor of the rate in the loss, 1 for a bound.
         seed: [2] Of the draws.
+        posterior_params: [B, ...] What the posterior is made of, where it is known.
+        remade: Makes the same problem of other `posterior_params`.
     """
 
     objective: Objective
@@ -38,20 +59,50 @@ class Problem(NamedTuple):
     num_samples: int
     kl_weight: float | tf.Tensor
     seed: tf.Tensor
+    posterior_params: tf.Tensor | None = None
+    remade: Callable[[tf.Tensor], Problem] | None = None
 
-    def draw(self) -> tf.Tensor:
-        """Draws z_s ~ q(z|x), [S, B, ...]."""
-        return self.posterior.sample(self.num_samples, seed=self.seed)
+    def of_params(self, params: tf.Tensor) -> Problem:
+        """Returns the same problem of other `posterior_params`."""
+        return self.remade(params)._replace(
+            objective=self.objective,
+            num_samples=self.num_samples,
+            kl_weight=self.kl_weight,
+            seed=self.seed,
+        )
 
-    def draw_with_density(self) -> tuple[tf.Tensor, tf.Tensor]:
+    def draw(self, chunk: Chunk | None = None) -> tf.Tensor:
+        """Draws z_s ~ q(z|x), [S, B, ...], or a chunk of these samples."""
+        return self._drawn(self.posterior.sample, chunk)
+
+    def draw_with_density(
+        self, chunk: Chunk | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Draws z_s ~ q(z|x) and returns it with log q(z_s|x), [S, B].
 
         A posterior made from noise takes log q from the noise: finding the noise of a z
         again costs more, and digits where scales are small.
         """
-        return self.posterior.experimental_sample_and_log_prob(
-            self.num_samples, seed=self.seed
-        )
+        return self._drawn(self.posterior.experimental_sample_and_log_prob, chunk)
+
+    def _drawn(self, sample: Callable, chunk: Chunk | None):
+        """Returns what `sample(n, seed=...)` gives, its samples a function of seed, S.
+
+        Block b has the seed fold_in(seed, b); a single block has the seed itself.
+        """
+        if self.num_samples <= DRAWN_AT_ONCE:
+            drawn = sample(self.num_samples, seed=self.seed)
+            return drawn if chunk is None else _part(drawn, chunk, 0)
+        chunk = chunk or Chunk(self.num_samples, 0, self.num_samples)
+        start = chunk.index * chunk.size
+        first = start // DRAWN_AT_ONCE
+        seeds = [
+            tf.random.fold_in(self.seed, first + number)
+            for number in range(_most_blocks(chunk.size))
+        ]
+        blocks = [sample(DRAWN_AT_ONCE, seed=seed) for seed in seeds]
+        drawn = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *blocks)
+        return _part(drawn, chunk, first * DRAWN_AT_ONCE)
 
     def weigh(
         self, z: tf.Tensor, log_posterior: tf.Tensor | None = None
@@ -78,9 +129,31 @@ class Problem(NamedTuple):
             floored,
         )
 
-    def draw_and_weigh(self) -> LogWeightTerms:
-        """Returns the terms of the log-weights of fresh samples."""
-        return self.weigh(*self.draw_with_density())
+    def draw_and_weigh(self, chunk: Chunk | None = None) -> LogWeightTerms:
+        """Returns the terms of the log-weights of fresh samples, or of a chunk."""
+        return self.weigh(*self.draw_with_density(chunk))
+
+
+def _part(drawn, chunk: Chunk, first: int | tf.Tensor):
+    """Returns the chunk of tensors [n, ...] whose first sample is number `first`."""
+    start = chunk.index * chunk.size - first
+
+    def part(values: tf.Tensor) -> tf.Tensor:
+        rest = tf.shape(values)[1:]
+        begin = tf.concat([[start], tf.zeros_like(rest)], axis=0)
+        cut = tf.slice(values, begin, tf.concat([[chunk.kept], rest], axis=0))
+        return tf.ensure_shape(cut, [chunk.kept, *values.shape[1:]])
+
+    return tf.nest.map_structure(part, drawn)
+
+
+def _most_blocks(size: int) -> int:
+    """Returns how many blocks a chunk of this size may have a part in."""
+    if size % DRAWN_AT_ONCE == 0:
+        return size // DRAWN_AT_ONCE
+    if DRAWN_AT_ONCE % size == 0:
+        return 1
+    return -(-size // DRAWN_AT_ONCE) + 1
 
 
 class Estimate(NamedTuple):

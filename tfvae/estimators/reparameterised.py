@@ -19,6 +19,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.estimators.base import (
+    Chunk,
     Estimate,
     Estimator,
     Problem,
@@ -29,8 +30,6 @@ from tfvae.objectives import Elbo, LogWeightTerms, Objective
 
 tfd = tfp.distributions
 
-Coefficients = Callable[[tf.Tensor], tf.Tensor]
-
 # The least |a_s| by which b_s is divided. A group of `piwae` whose weights are nothing
 # beside another's has a_s = 0 in float32, and b_s of order 1: with a_s = 0 no gradient
 # would come back to be scaled. The decoder cannot tell 1e-18 from 0 beside sum_s a_s =
@@ -38,12 +37,64 @@ Coefficients = Callable[[tf.Tensor], tf.Tensor]
 _LEAST = 1e-18
 
 
-@keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
-class Pathwise(Estimator):
-    """The gradient through the samples (Kingma and Welling, 2014)."""
+class Reparameterised(Estimator):
+    """What the estimators through z share."""
 
     needs = "reparameterised"
+
+    def density(self, problem: Problem) -> tfd.Distribution:
+        """Returns the q whose log-density is differentiated."""
+        return problem.posterior
+
+    def encoder_coefficients(
+        self, problem: Problem, log_weights: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns b_s [S, B] for log-weights [S, B]."""
+        return problem.objective.encoder_objective.coefficients(log_weights)
+
+    def differ(self, objective: Objective) -> bool:
+        """Whether b_s are other numbers than a_s."""
+        return objective.encoder_objective is not objective
+
+    def estimate(self, problem: Problem) -> Estimate:
+        """See `Estimator.estimate`."""
+        z, log_posterior = self.draw(problem)
+        if not self.differ(problem.objective):
+            return surrogate_of(problem, problem.weigh(z, log_posterior))
+        scale = _LateScale()
+        terms = problem.weigh(scale.on_the_way_back(z), log_posterior)
+        a, b = self.coefficients(problem, terms)
+        scale.factor = b / a
+        return Estimate(terms, surrogate_given(problem, terms, a, b))
+
+    def draw(
+        self, problem: Problem, chunk: Chunk | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Draws z [S, B, ...] and returns it with log q(z|x) [S, B]; or a chunk."""
+        density = self.density(problem)
+        if density is problem.posterior:
+            return problem.draw_with_density(chunk)
+        z = problem.draw(chunk)
+        return z, density.log_prob(z)
+
+    def coefficients(
+        self, problem: Problem, terms: LogWeightTerms
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns a_s and b_s, constants [S, B]; no a_s is 0 where b_s may not be."""
+        log_weights = tf.stop_gradient(terms.loss_log_weights(problem.kl_weight))
+        a = problem.objective.coefficients(log_weights)
+        if not self.differ(problem.objective):
+            return a, a
+        b = self.encoder_coefficients(problem, log_weights)
+        return tf.where(tf.abs(a) < _LEAST, tf.cast(_LEAST, a.dtype), a), b
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class Pathwise(Reparameterised):
+    """The gradient through the samples (Kingma and Welling, 2014)."""
+
     method = "through z, and through q's parameters in log q"
     paper = "Kingma and Welling (2014)"
 
@@ -51,14 +102,10 @@ class Pathwise(Estimator):
         """Always."""
         return True
 
-    def estimate(self, problem: Problem) -> Estimate:
-        """See `Estimator.estimate`."""
-        return _through_z(problem)
-
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
-class Stl(Estimator):
+class Stl(Reparameterised):
     """Sticking the landing: q's parameters are stopped in log q (Roeder et al., 2017).
 
     What is left out has the expectation zero for the elbo alone; for the others the
@@ -66,7 +113,6 @@ class Stl(Estimator):
     gradient is exactly zero.
     """
 
-    needs = "reparameterised"
     method = "through z alone"
     paper = "Roeder, Wu and Duvenaud (2017)"
 
@@ -81,14 +127,14 @@ class Stl(Estimator):
         super().check(objective, posterior, num_samples)
         refuse_rates(self, objective)
 
-    def estimate(self, problem: Problem) -> Estimate:
-        """See `Estimator.estimate`."""
-        return _through_z(problem, problem.stopped_posterior())
+    def density(self, problem: Problem) -> tfd.Distribution:
+        """Returns q with its parameters stopped."""
+        return problem.stopped_posterior()
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
-class Dreg(Estimator):
+class Dreg(Reparameterised):
     """Doubly reparameterised gradients (Tucker et al., 2019), for every objective.
 
     The part of the gradient that goes through q's parameters in log q is turned into
@@ -98,7 +144,6 @@ class Dreg(Estimator):
     softmax^2 for `iwae` and 1 / S (that is `stl`) for `elbo`.
     """
 
-    needs = "reparameterised"
     method = "through z alone, with a_s - d a_s / d log w_s"
     paper = "Tucker, Lawson, Gu and Maddison (2019)"
 
@@ -113,56 +158,33 @@ class Dreg(Estimator):
         super().check(objective, posterior, num_samples)
         refuse_rates(self, objective)
 
-    def estimate(self, problem: Problem) -> Estimate:
-        """See `Estimator.estimate`."""
+    def density(self, problem: Problem) -> tfd.Distribution:
+        """Returns q with its parameters stopped."""
+        return problem.stopped_posterior()
+
+    def encoder_coefficients(
+        self, problem: Problem, log_weights: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns a_s - kl_weight d a_s / d log w_s, [S, B]."""
         encoder = problem.objective.encoder_objective
+        score = problem.kl_weight * encoder.diagonal(log_weights)
+        return encoder.coefficients(log_weights) - score
 
-        def coefficients(log_weights: tf.Tensor) -> tf.Tensor:
-            score = problem.kl_weight * encoder.diagonal(log_weights)
-            return encoder.coefficients(log_weights) - score
-
-        return _apart(problem, problem.stopped_posterior(), coefficients)
-
-
-def _through_z(problem: Problem, density: tfd.Distribution | None = None) -> Estimate:
-    objective = problem.objective
-    if objective.encoder_objective is not objective:
-        return _apart(problem, density, objective.encoder_objective.coefficients)
-    z, log_posterior = _draw(problem, density)
-    return surrogate_of(problem, problem.weigh(z, log_posterior))
+    def differ(self, objective: Objective) -> bool:
+        """Whether any a_s depends on its log w_s."""
+        return not isinstance(objective, Elbo)
 
 
-def _draw(
-    problem: Problem, density: tfd.Distribution | None
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns z [S, B, ...] and its log-density [S, B], in q or else in `density`."""
-    if density is None:
-        return problem.draw_with_density()
-    z = problem.draw()
-    return z, density.log_prob(z)
+def surrogate_given(
+    problem: Problem, terms: LogWeightTerms, a: tf.Tensor, b: tf.Tensor
+) -> tf.Tensor:
+    """Returns sum_s a_s log p(x, z_s) - b_s log q(z_s|x), [B], for constant a and b.
 
-
-def _apart(
-    problem: Problem,
-    density: tfd.Distribution | None,
-    encoder_coefficients: Coefficients,
-) -> Estimate:
-    """Returns the surrogate for any b_s; `density` as in `_draw`."""
-    kl_weight = problem.kl_weight
-    scale = _LateScale()
-    z, log_posterior = _draw(problem, density)
-    back = scale.on_the_way_back(z)
-    terms = LogWeightTerms(
-        problem.log_likelihood(back), problem.prior.log_prob(back), log_posterior
-    )
-    log_weights = terms.loss_log_weights(kl_weight)  # [S, B]
-    decoder = tf.stop_gradient(problem.objective.coefficients(log_weights))  # a_s
-    encoder = tf.stop_gradient(encoder_coefficients(log_weights))  # b_s
-    decoder = tf.where(tf.abs(decoder) < _LEAST, tf.cast(_LEAST, z.dtype), decoder)
-    scale.factor = encoder / decoder
-    log_joint = terms.log_likelihood + kl_weight * terms.log_prior
-    surrogate = decoder * log_joint - encoder * kl_weight * terms.log_posterior
-    return Estimate(terms, tf.reduce_sum(surrogate, axis=0))
+    The gradient of z in the first part must be scaled by b / a on its way back.
+    """
+    log_joint = terms.log_likelihood + problem.kl_weight * terms.log_prior
+    log_posterior = problem.kl_weight * terms.log_posterior
+    return tf.reduce_sum(a * log_joint - b * log_posterior, axis=0)
 
 
 class _LateScale:
@@ -183,3 +205,10 @@ class _LateScale:
             return tf.identity(z), gradient
 
         return identity(z)
+
+
+def scaled_on_the_way_back(z: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Returns z [S, B, ...], whose gradient is multiplied by `factor` [S, B]."""
+    scale = _LateScale()
+    scale.factor = factor
+    return scale.on_the_way_back(z)

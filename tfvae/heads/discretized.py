@@ -87,7 +87,8 @@ class CategoricalLevels(LevelsDistribution):
         return {"logits": tfp.util.ParameterProperties(event_ndims=1)}
 
     def _index_log_prob(self, k: tf.Tensor) -> tf.Tensor:
-        return tfd.Categorical(self.logits).log_prob(tf.cast(k, tf.int32))
+        # On a GPU, TensorFlow multiplies and reshapes an int32 on the host.
+        return tfd.Categorical(self.logits).log_prob(tf.cast(k, tf.int64))
 
     def _values(self) -> tf.Tensor:
         return tf.range(self.num_levels, dtype=self.dtype) / (self.num_levels - 1)

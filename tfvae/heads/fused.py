@@ -45,26 +45,29 @@ def bernoulli_log_prob(
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
     """Returns sum_p x_p logits_p - log(1 + exp(logits_p)), [...], in nats.
 
-    With s = sigmoid(logits), log(1 + exp(l)) = max(l, 0) - log(max(s, 1 - s)); the
-    logarithms are taken of products of up to 64 pixels, which are at least 2^-64. The
-    gradient with respect to the logits is x - s. (Any text on logistic regression.)
+        log(1 + exp(l)) = max(l, 0) - log sigmoid(|l|)
+
+    The logarithms are taken of products of up to 64 pixels, which are at least 2^-64.
+    What x and max(l, 0) say is subtracted pixel by pixel, so that sure pixels leave no
+    rounding behind. The gradient with respect to the logits is x - sigmoid(logits).
 
     Args:
         x: [..., P] In [0, 1]; its leading axes broadcast to those of the logits.
         logits: [..., P] With P known.
     """
-    s = tf.sigmoid(logits)
     pixels = logits.shape[-1]
     factors = max(n for n in range(1, _MOST_FACTORS + 1) if pixels % n == 0)
     groups = tf.concat([tf.shape(logits)[:-1], [pixels // factors, factors]], axis=0)
-    likelier = tf.reshape(tf.maximum(s, 1.0 - s), groups)
-    logarithms = tf.math.log(tf.reduce_prod(likelier, axis=-1))  # [..., P / factors]
-    value = tf.reduce_sum(x * logits - tf.nn.relu(logits), axis=-1)
-    value += tf.reduce_sum(logarithms, axis=-1)
+    size = tf.abs(logits)
+    likelier = tf.reduce_prod(tf.reshape(tf.sigmoid(size), groups), axis=-1)
+    # x l - max(l, 0) = ((2 x - 1) l - |l|) / 2
+    linear = tf.reduce_sum((2.0 * x - 1.0) * logits - size, axis=-1)
+    value = 0.5 * linear + tf.reduce_sum(tf.math.log(likelier), axis=-1)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         each = upstream[..., tf.newaxis]  # [..., 1]
-        return _summed_to(each * logits, x), _summed_to((x - s) * each, logits)
+        residual = x - tf.sigmoid(logits)
+        return _summed_to(each * logits, x), _summed_to(residual * each, logits)
 
     return value, gradient
 

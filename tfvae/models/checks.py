@@ -63,6 +63,23 @@ def grey_values(head: DistributionHead) -> InputError:
     )
 
 
+def check_second_pass(*models: keras.Layer) -> None:
+    """Refuses layers that do something else each time they are called in training.
+
+    The second pass of `backward_samples` and `sample_chunk` must see what the first
+    one saw.
+    """
+    for layer in (layer for model in models for layer in model._flatten_layers()):
+        draws = hasattr(layer, "seed_generator")
+        counts = isinstance(layer, keras.layers.BatchNormalization)
+        if draws or counts or getattr(layer, "activity_regularizer", None):
+            raise InputError(
+                f"layer {layer.name!r} ({type(layer).__name__}) of the decoder does "
+                "something else in a second pass; leave backward_samples and "
+                "sample_chunk out, or take the layer out"
+            )
+
+
 def check_steps(x: object, steps_per_epoch: int | None, per_execution: int) -> None:
     """Refuses a training whose epochs would not end, or be longer than they should."""
     if isinstance(x, tf.data.Dataset) and not steps_per_epoch:

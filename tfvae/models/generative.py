@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.estimators import Problem
+from tfvae.estimators import Chunk, Problem
 from tfvae.latents import Hierarchy, Latent
 from tfvae.models.checks import check_parts
 from tfvae.models.conditional import ConditionalDistribution, with_parts
@@ -137,7 +137,7 @@ class LatentVariableModel(keras.Model):
         return Samples(z, likelihood.mean(), draw)
 
     def log_weight_terms(
-        self, x: tf.Tensor, num_samples: int, seed: Seed
+        self, x: tf.Tensor, num_samples: int, seed: Seed, chunk: Chunk | None = None
     ) -> LogWeightTerms:
         """Draws z_s ~ q(z|x) and returns the terms of log w_s, each [S, B], in nats.
 
@@ -145,27 +145,34 @@ class LatentVariableModel(keras.Model):
             x: [B, *image_shape].
             num_samples: S.
             seed: Of the draws.
+            chunk: Which of the S samples alone to draw and to weigh; None: all.
         """
         num_samples = require_int("num_samples", num_samples)
         problem = self._problem(self._images(x), num_samples, seed, training=False)
-        return problem.draw_and_weigh()
+        return problem.draw_and_weigh(chunk)
 
     def _problem(
         self, x: tf.Tensor, num_samples: int, seed: Seed, training: bool
     ) -> Problem:
         """Returns what there is to estimate for images x, with the elbo's terms."""
         params = self.encoder.params(x, training=training)
-        head = self.encoder.head
-        return Problem(
-            objective=Elbo(),
-            posterior=head(params),
-            stopped_posterior=lambda: head.stopped(params),
-            prior=self.prior(),
-            log_likelihood=lambda z: self.decode(z, training=training).log_prob(x),
-            num_samples=num_samples,
-            kl_weight=1.0,
-            seed=derive_seed(seed, "posterior"),
-        )
+        head, seed = self.encoder.head, derive_seed(seed, "posterior")
+
+        def made_of(params: tf.Tensor) -> Problem:
+            return Problem(
+                objective=Elbo(),
+                posterior=head(params),
+                stopped_posterior=lambda: head.stopped(params),
+                prior=self.prior(),
+                log_likelihood=lambda z: self.decode(z, training=training).log_prob(x),
+                num_samples=num_samples,
+                kl_weight=1.0,
+                seed=seed,
+                posterior_params=params,
+                remade=made_of,
+            )
+
+        return made_of(params)
 
     def _images(self, x) -> tf.Tensor:
         x = self._check_images(x)

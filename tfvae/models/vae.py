@@ -11,12 +11,15 @@ import tensorflow as tf
 from tfvae.estimators import (
     Estimate,
     Estimator,
+    TwoPasses,
     get_estimator,
+    in_two_passes,
 )
 from tfvae.heads import constant_weight
 from tfvae.latents import Latent
 from tfvae.models.checks import (
     Schedule,
+    check_second_pass,
     check_setting,
     check_steps,
     check_values,
@@ -27,6 +30,7 @@ from tfvae.models.layers import has_float16_layer, loss_scaled, seed_layers
 from tfvae.models.replicas import per_replica, replica_seed
 from tfvae.models.reporting import Report, weighted_mean
 from tfvae.objectives import LogWeightTerms, Objective, get_objective
+from tfvae.optimizers import get_optimizer
 from tfvae.priors import Prior
 from tfvae.require import require_int
 from tfvae.seeds import as_seed, derive_seed
@@ -85,6 +89,8 @@ class VAE(LatentVariableModel):
         num_samples: int = 1,
         estimator: str | Estimator = "pathwise",
         *,
+        backward_samples: int | None = None,
+        sample_chunk: int | None = None,
         kl_weight: float | Schedule = 1.0,
         temperature: float | Schedule | None = None,
         prior_temperature: float | Schedule | None = None,
@@ -105,6 +111,10 @@ class VAE(LatentVariableModel):
             objective: A name in `OBJECTIVES`, or an `Objective`.
             num_samples: S, samples of z per example.
             estimator: A name in `ESTIMATORS`, or an `Estimator`.
+            backward_samples: m, the samples of each example that go through the
+                backward pass, kept by optimal resampling (see `Survivors`); None: all.
+            sample_chunk: Samples at a time, so that memory does not grow with S (see
+                `Chunked`); None: all.
             kl_weight: The factor of the rate in the loss. Only 1 makes a bound.
             temperature: Of a posterior that has one; None leaves it as it is.
             prior_temperature: Of a prior that has one; None leaves it as it is.
@@ -119,6 +129,7 @@ class VAE(LatentVariableModel):
             InputError: A value is out of range, or would have no effect.
         """
         objective, estimator = get_objective(objective), get_estimator(estimator)
+        estimator = in_two_passes(estimator, backward_samples, sample_chunk)
         num_samples = require_int("num_samples", num_samples)
         steps_per_execution = require_int("steps_per_execution", steps_per_execution)
         if not (isinstance(jit_compile, bool) or jit_compile == "auto"):
@@ -142,7 +153,7 @@ class VAE(LatentVariableModel):
             for name, (weight, value) in settings.items()
         }
         self._check_combination(objective, estimator, num_samples)
-        optimizer = keras.optimizers.get(optimizer)
+        optimizer = get_optimizer(optimizer)
         if auto_scale_loss and has_float16_layer(self):
             optimizer = loss_scaled(optimizer)
         super().compile(
@@ -290,6 +301,8 @@ class VAE(LatentVariableModel):
                 "piwae divides by weights that float16 rounds to 0; use dtype "
                 "mixed_bfloat16 or float32 networks, or objective 'miwae'"
             )
+        if isinstance(estimator, TwoPasses):
+            check_second_pass(self.decoder, self.encoder.head, self.latent)
         blank = tf.zeros([1, *self.image_shape], self.compute_dtype)
         problem = self._problem(blank, num_samples, 0, training=False)
         estimator.check(objective, problem.posterior, num_samples)
