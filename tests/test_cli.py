@@ -36,7 +36,7 @@ sys.exit(main(sys.argv[1:]))
         (["recipes", "--help"], 0, "usage"),
         (["recipes", "nonsense"], 2, "digits-binconcrete"),
         (["recipes", "a", "b"], 2, "one name"),
-        (["nonsense"], 2, "train, evaluate, plot, export, recipes"),
+        (["nonsense"], 2, "plot, export, benchmark, recipes"),
         (["--nonsense"], 2, "--nonsense"),
         (["train"], 2, "needs a recipe"),
         (["train", "--help"], 0, "RECIPE"),
@@ -62,6 +62,15 @@ sys.exit(main(sys.argv[1:]))
         (["evaluate", "w", "--num-samples", "many"], 2, "num-samples"),
         (["plot", "--help"], 0, "--seed"),
         (["export", "w"], 2, "path"),
+        (["benchmark", "--help"], 0, "--evaluation-samples"),
+        (["benchmark", "mnist-iwae", "--help"], 0, "--kl-warmup-steps"),
+        (["benchmark", "nonsense"], 2, "unknown recipe 'nonsense'"),
+        (["benchmark", "--nonsense", "1"], 2, "nonsense"),
+        (["benchmark", "--epochs", "0"], 2, "epochs 0"),
+        (["benchmark", "--blocks", "0"], 2, "--blocks"),
+        (["benchmark", "--block-seconds", "nan"], 2, "--block-seconds"),
+        (["benchmark", "--json", "--evaluation-samples", "0"], 2, "-samples) 0"),
+        (["benchmark", "--evaluation-images", "-1"], 2, "--evaluation-images"),
     ],
 )
 def test_help_and_bad_arguments_answer_without_tensorflow(arguments, status, said):
@@ -186,6 +195,8 @@ BAD_RUNS = [
         ["train", "digits-binconcrete", "--workdir", "{new}", "--batch-size", "9999"],
         "batch_size 9999",
     ),
+    (["benchmark", "--batch-size", "9999"], "batch_size 9999"),
+    (["benchmark", "--dataset", "x"], "'x'"),
 ]
 
 

@@ -17,7 +17,7 @@ LAYERS = {
         1: "objectives heads priors networks metrics data config schedules optimizers",
         2: "latents estimators",
         3: "models",
-        4: "building evaluation callbacks pictures export runs",
+        4: "annealed building evaluation callbacks pictures export runs",
         5: "training recipes reports studies tables",
         6: "benchmark",
         7: "cli",

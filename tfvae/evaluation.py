@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfvae.estimators import DRAWN_AT_ONCE, Chunk
 from tfvae.metrics import bits_per_dim
 from tfvae.models import VAE
 from tfvae.require import require_int
@@ -64,8 +65,8 @@ def score_images(
         vae: The model.
         batches: Of images [B, *image_shape].
         num_samples: K.
-        chunk_size: Samples at a time; None: what fits into about 64 MiB a tensor. The
-            draws, not their distribution, depend on it and on the batch size.
+        chunk_size: Samples at a time; None: what fits into about 64 MiB a tensor. It
+            changes nothing but the rounding of sums; the batch size changes the draws.
         seed: Of the draws.
         progress: Called after each batch with the number of images scored so far.
 
@@ -76,16 +77,16 @@ def score_images(
     num_samples = require_int("num_samples", num_samples)
     if chunk_size is not None:
         chunk_size = require_int("chunk_size", chunk_size)
-    add_chunk = _make_add_chunk(vae)
+    add_chunk = _make_add_chunk(vae, num_samples)
     scores, seen = [], 0
     for index, x in enumerate(batches):
         x = tf.convert_to_tensor(x)
-        chunk = chunk_size or _default_chunk_size(x.shape)
+        size = min(chunk_size or _default_chunk_size(x.shape), num_samples)
         sums = _no_samples(int(x.shape[0]))
-        for number, start in enumerate(range(0, num_samples, chunk)):
-            size = min(chunk, num_samples - start)
-            chunk_seed = derive_seed(seed, "evaluation", index, number)
-            sums = add_chunk(x, size, chunk_seed, sums)
+        batch_seed = derive_seed(seed, "evaluation", index)
+        for number, start in enumerate(range(0, num_samples, size)):
+            kept = min(size, num_samples - start)
+            sums = add_chunk(x, batch_seed, tf.constant(number), size, kept, sums)
         scores.append(_scores(sums, num_samples))
         seen += int(x.shape[0])
         if progress is not None:
@@ -135,10 +136,18 @@ def summarise(
     return summary
 
 
-def _make_add_chunk(vae: VAE) -> Callable[..., _Sums]:
+def _make_add_chunk(vae: VAE, num_samples: int) -> Callable[..., _Sums]:
     @tf.function(reduce_retracing=True, autograph=False)
-    def add_chunk(x: tf.Tensor, size: int, seed: tf.Tensor, sums: _Sums) -> _Sums:
-        terms = vae.log_weight_terms(x, size, seed)
+    def add_chunk(
+        x: tf.Tensor,
+        seed: tf.Tensor,
+        number: tf.Tensor,
+        size: int,
+        kept: int,
+        sums: _Sums,
+    ) -> _Sums:
+        chunk = Chunk(size, number, kept)
+        terms = vae.log_weight_terms(x, num_samples, seed, chunk)
         log_weights = tf.cast(terms.log_weights(), tf.float64)  # [S, B]
         top = tf.maximum(sums.top, tf.reduce_max(log_weights, axis=0))  # [B]
         kept = tf.exp(sums.top - top)
@@ -175,7 +184,11 @@ def _scores(sums: _Sums, num_samples: int) -> ImageScores:
 
 
 def _default_chunk_size(shape: Any) -> int:
-    return max(1, _CHUNK_ELEMENTS // max(1, math.prod(shape)))
+    """Whole blocks of draws, or a part that divides one: else some are drawn twice."""
+    most = max(1, _CHUNK_ELEMENTS // max(1, math.prod(shape)))
+    if most >= DRAWN_AT_ONCE:
+        return most // DRAWN_AT_ONCE * DRAWN_AT_ONCE
+    return next(n for n in range(most, 0, -1) if DRAWN_AT_ONCE % n == 0)
 
 
 def _standard_error(values: np.ndarray) -> float | None:

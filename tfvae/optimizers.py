@@ -32,7 +32,11 @@ class Adam(keras.optimizers.Adam):
         var = variable.value if isinstance(variable, keras.Variable) else variable
         dtype = var.dtype
         step = tf.cast(self.iterations + 1, dtype)
-        beta_1, beta_2 = tf.cast(self.beta_1, dtype), tf.cast(self.beta_2, dtype)
+        # No tf.cast, which makes a float32 of a Python float first.
+        beta_1, beta_2, epsilon = (
+            tf.constant(value, dtype)
+            for value in (self.beta_1, self.beta_2, self.epsilon)
+        )
         tf.raw_ops.ResourceApplyAdam(
             var=var.handle,
             m=m.handle,
@@ -42,7 +46,7 @@ class Adam(keras.optimizers.Adam):
             lr=tf.cast(learning_rate, dtype),
             beta1=beta_1,
             beta2=beta_2,
-            epsilon=tf.cast(self.epsilon, dtype),
+            epsilon=epsilon,
             grad=tf.cast(gradient, dtype),
         )
 

@@ -125,7 +125,7 @@ class Survivors(TwoPasses):
                 "instead, and leave backward_samples out"
             )
         if self.sample_chunk is not None:
-            _noise_again(posterior, posterior.mean())
+            _location_and_scale(posterior)
 
     def estimate(self, problem: Problem) -> Estimate:
         """See `Estimator.estimate`."""
@@ -203,7 +203,8 @@ class Chunked(TwoPasses):
 
         def of_chunk(chunk: Chunk) -> list[tf.Tensor]:
             start = chunk.index * chunk.size
-            some_a, some_b = (x[start : start + chunk.kept] for x in (a, b))
+            # No a[start : end], of which XLA does not see that its size is known.
+            some_a, some_b = (tf.slice(x, [start, 0], [chunk.kept, -1]) for x in (a, b))
             with tf.GradientTape() as tape:
                 leaf = tf.identity(params)
                 tape.watch(leaf)
@@ -300,20 +301,25 @@ def _kept(values: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
 
 
 def _noise_again(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
-    """Returns z as a function of the posterior's parameters, for the noise it is of.
+    """Returns z as a function of the posterior's parameters, for the noise it is of."""
+    loc, scale = _location_and_scale(posterior)
+    return loc + scale * tf.stop_gradient((z - loc) / scale)
+
+
+def _location_and_scale(posterior: tfd.Distribution) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns them, if these are all that the posterior's variables have.
 
     Raises:
-        InputError: The posterior is no location and scale.
+        InputError: They are not.
     """
     single = getattr(posterior, "distribution", None)
-    if not isinstance(single, (tfd.Normal, tfd.Logistic)):
-        raise InputError(
-            "backward_samples with sample_chunk needs a posterior that is a location "
-            f"and a scale, and {posterior.name} is not; leave sample_chunk out, or use "
-            "latent 'normal', 'logistic' or 'bin_concrete'"
-        )
-    noise = tf.stop_gradient((z - single.loc) / single.scale)
-    return single.loc + single.scale * noise
+    if isinstance(single, (tfd.Normal, tfd.Logistic)):
+        return single.loc, single.scale
+    raise InputError(
+        "backward_samples with sample_chunk needs a posterior that is a location and a "
+        f"scale, and {posterior.name} is not; leave sample_chunk out, or use latent "
+        "'normal', 'logistic' or 'bin_concrete'"
+    )
 
 
 def _added(sums: list[tf.Tensor], more: list[tf.Tensor]) -> list[tf.Tensor]:

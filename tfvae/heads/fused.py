@@ -24,7 +24,7 @@ class IndependentBernoulli(tfd.Independent):
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         logits = self.distribution.logits_parameter()
-        x = tf.convert_to_tensor(x, logits.dtype)
+        x = tf.cast(x, logits.dtype)
         axes = int(tf.get_static_value(self.reinterpreted_batch_ndims))
         if x.shape.rank is None or not axes <= x.shape.rank <= logits.shape.rank:
             return super()._log_prob(x)
