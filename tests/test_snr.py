@@ -10,8 +10,8 @@ import types
 import numpy as np
 import pytest
 
-from tfvae import studies
-from tfvae.studies import (
+from tfvae.studies import signal as studies
+from tfvae.studies.signal import (
     FAST,
     LAWS,
     PARAMETERS,

@@ -211,7 +211,7 @@ def test_over_resamplings_the_mean_is_the_dense_gradient(
 
 def test_without_the_inverse_probabilities_it_would_be_seen(monkeypatch):
     # That the test above can fail.
-    import tfvae.estimators.two_passes as module
+    import tfvae.estimators.survivors as module
 
     def biased(weights, kept, seed):
         numbers, inverse = module_resampling(weights, kept, seed)

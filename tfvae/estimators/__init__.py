@@ -9,18 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tfvae.estimators.base import (
-    DRAWN_AT_ONCE,
-    Chunk,
-    Estimate,
-    Estimator,
-    Problem,
-    analytic_rate,
-)
+from tfvae.estimators.base import Estimate, Estimator, Problem, analytic_rate
+from tfvae.estimators.chunks import Chunked
 from tfvae.estimators.discrete import Disarm, Reinforce, StraightThrough, Vimco
-from tfvae.estimators.reparameterised import Dreg, Pathwise, Stl
+from tfvae.estimators.draws import DRAWN_AT_ONCE, Chunk
+from tfvae.estimators.reparameterised import Dreg, Pathwise, Reparameterised, Stl
 from tfvae.estimators.resampling import optimal_resampling
-from tfvae.estimators.two_passes import Chunked, Survivors, TwoPasses, in_two_passes
+from tfvae.estimators.survivors import Survivors
+from tfvae.estimators.two_passes import TwoPasses
 from tfvae.lookup import resolve
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
@@ -43,6 +39,19 @@ def get_estimator(estimator: str | Estimator) -> Estimator:
     return resolve(ESTIMATORS, estimator, Estimator, "estimator")
 
 
+def in_two_passes(
+    estimator: Estimator, backward_samples: int | None, sample_chunk: int | None
+) -> Estimator:
+    """Returns the estimator, or the one that speeds it up as these numbers say.
+
+    Raises:
+        InputError: It cannot.
+    """
+    if backward_samples is not None:
+        return Survivors(estimator, backward_samples, sample_chunk)
+    return estimator if sample_chunk is None else Chunked(estimator, sample_chunk)
+
+
 __all__ = [
     "DRAWN_AT_ONCE",
     "ESTIMATORS",
@@ -55,6 +64,7 @@ __all__ = [
     "Pathwise",
     "Problem",
     "Reinforce",
+    "Reparameterised",
     "Stl",
     "StraightThrough",
     "Survivors",

@@ -10,29 +10,11 @@ from typing import ClassVar, NamedTuple
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.estimators.draws import Chunk, drawn
 from tfvae.objectives import LogWeightTerms, Objective
 from tfvae.types import InputError
 
 tfd = tfp.distributions
-
-
-# Samples are drawn from their seed in blocks of so many, so that a part of them can be
-# drawn alone.
-DRAWN_AT_ONCE = 64
-
-
-class Chunk(NamedTuple):
-    """Samples index * size to index * size + kept of those that are drawn.
-
-    Attributes:
-        size: Samples in a chunk.
-        index: Of the chunk.
-        kept: How many of its samples there are: fewer in the last chunk.
-    """
-
-    size: int
-    index: int | tf.Tensor
-    kept: int
 
 
 class Problem(NamedTuple):
@@ -73,7 +55,7 @@ class Problem(NamedTuple):
 
     def draw(self, chunk: Chunk | None = None) -> tf.Tensor:
         """Draws z_s ~ q(z|x), [S, B, ...], or a chunk of these samples."""
-        return self._drawn(self.posterior.sample, chunk)
+        return drawn(self.posterior.sample, self.num_samples, self.seed, chunk)
 
     def draw_with_density(
         self, chunk: Chunk | None = None
@@ -83,26 +65,8 @@ class Problem(NamedTuple):
         A posterior made from noise takes log q from the noise: finding the noise of a z
         again costs more, and digits where scales are small.
         """
-        return self._drawn(self.posterior.experimental_sample_and_log_prob, chunk)
-
-    def _drawn(self, sample: Callable, chunk: Chunk | None):
-        """Returns what `sample(n, seed=...)` gives, its samples a function of seed, S.
-
-        Block b has the seed fold_in(seed, b); a single block has the seed itself.
-        """
-        if self.num_samples <= DRAWN_AT_ONCE:
-            drawn = sample(self.num_samples, seed=self.seed)
-            return drawn if chunk is None else _part(drawn, chunk, 0)
-        chunk = chunk or Chunk(self.num_samples, 0, self.num_samples)
-        start = chunk.index * chunk.size
-        first = start // DRAWN_AT_ONCE
-        seeds = [
-            tf.random.fold_in(self.seed, first + number)
-            for number in range(_most_blocks(chunk.size))
-        ]
-        blocks = [sample(DRAWN_AT_ONCE, seed=seed) for seed in seeds]
-        drawn = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *blocks)
-        return _part(drawn, chunk, first * DRAWN_AT_ONCE)
+        sample = self.posterior.experimental_sample_and_log_prob
+        return drawn(sample, self.num_samples, self.seed, chunk)
 
     def weigh(
         self, z: tf.Tensor, log_posterior: tf.Tensor | None = None
@@ -132,28 +96,6 @@ class Problem(NamedTuple):
     def draw_and_weigh(self, chunk: Chunk | None = None) -> LogWeightTerms:
         """Returns the terms of the log-weights of fresh samples, or of a chunk."""
         return self.weigh(*self.draw_with_density(chunk))
-
-
-def _part(drawn, chunk: Chunk, first: int | tf.Tensor):
-    """Returns the chunk of tensors [n, ...] whose first sample is number `first`."""
-    start = chunk.index * chunk.size - first
-
-    def part(values: tf.Tensor) -> tf.Tensor:
-        rest = tf.shape(values)[1:]
-        begin = tf.concat([[start], tf.zeros_like(rest)], axis=0)
-        cut = tf.slice(values, begin, tf.concat([[chunk.kept], rest], axis=0))
-        return tf.ensure_shape(cut, [chunk.kept, *values.shape[1:]])
-
-    return tf.nest.map_structure(part, drawn)
-
-
-def _most_blocks(size: int) -> int:
-    """Returns how many blocks a chunk of this size may have a part in."""
-    if size % DRAWN_AT_ONCE == 0:
-        return size // DRAWN_AT_ONCE
-    if DRAWN_AT_ONCE % size == 0:
-        return 1
-    return -(-size // DRAWN_AT_ONCE) + 1
 
 
 class Estimate(NamedTuple):

@@ -19,13 +19,13 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.estimators.base import (
-    Chunk,
     Estimate,
     Estimator,
     Problem,
     refuse_rates,
     surrogate_of,
 )
+from tfvae.estimators.draws import Chunk
 from tfvae.objectives import Elbo, LogWeightTerms, Objective
 
 tfd = tfp.distributions

@@ -1,0 +1,105 @@
+"""A backward pass for all samples, in bounded memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from tfvae.estimators.base import Estimate, Problem
+from tfvae.estimators.draws import Chunk
+from tfvae.estimators.reparameterised import surrogate_given
+from tfvae.estimators.two_passes import TwoPasses, surrogate_of_kept, weigh_in_chunks
+from tfvae.objectives import LogWeightTerms
+from tfvae.require import require_int
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class Chunked(TwoPasses):
+    """All samples, a chunk at a time: memory does not grow with their number.
+
+    The gradient is that of all samples at once, to rounding, for a third more time.
+
+    Attributes:
+        sample_chunk: Samples at a time.
+    """
+
+    sample_chunk: int
+    method = "as its estimator, chunk by chunk"
+
+    def __post_init__(self) -> None:
+        """Checks the number."""
+        super().__post_init__()
+        require_int("sample_chunk", self.sample_chunk)
+
+    def estimate(self, problem: Problem) -> Estimate:
+        """See `Estimator.estimate`."""
+
+        @tf.custom_gradient
+        def estimated(params: tf.Tensor) -> tuple[tuple, Callable]:
+            given = problem.of_params(params)
+            terms, _ = weigh_in_chunks(given, self.sample_chunk, keep_z=False)
+            a, b = self.estimator.coefficients(problem, terms)  # [S, B]
+            value = surrogate_given(problem, terms, a, b)
+
+            def gradient(upstream: tf.Tensor, *_, variables=()) -> tuple:
+                of_params, *others = self._gradient(
+                    problem, params, list(variables), a, b, upstream
+                )
+                return (of_params, others) if variables else of_params
+
+            return (value, *terms[:3]), gradient
+
+        value, *terms = estimated(problem.posterior_params)
+        return Estimate(LogWeightTerms(*map(tf.stop_gradient, terms)), value)
+
+    def _gradient(
+        self,
+        problem: Problem,
+        params: tf.Tensor,
+        variables: list[tf.Variable],
+        a: tf.Tensor,
+        b: tf.Tensor,
+        upstream: tf.Tensor,
+    ) -> list[tf.Tensor]:
+        """Returns the surrogate's gradient, a sum over chunks."""
+
+        def of_chunk(chunk: Chunk) -> list[tf.Tensor]:
+            start = chunk.index * chunk.size
+            # No a[start : end], of which XLA does not see that its size is known.
+            some_a, some_b = (tf.slice(x, [start, 0], [chunk.kept, -1]) for x in (a, b))
+            with tf.GradientTape() as tape:
+                leaf = tf.identity(params)
+                tape.watch(leaf)
+                given = problem.of_params(leaf)
+                z = given.draw(chunk)
+                value = surrogate_of_kept(self.estimator, given, z, some_a, some_b)
+                total = tf.reduce_sum(upstream * value)
+            slopes = tape.gradient(
+                total, [leaf, *variables], unconnected_gradients="zero"
+            )
+            return [tf.convert_to_tensor(slope) for slope in slopes]
+
+        whole, rest = divmod(problem.num_samples, self.sample_chunk)
+        sums = [tf.zeros_like(params), *(tf.zeros_like(v) for v in variables)]
+        if whole:
+            _, sums = tf.while_loop(
+                lambda index, _: index < whole,
+                lambda index, sums: (
+                    index + 1,
+                    _added(sums, of_chunk(self._chunk(index, self.sample_chunk))),
+                ),
+                (tf.constant(0), sums),
+                parallel_iterations=1,
+            )
+        return _added(sums, of_chunk(self._chunk(whole, rest))) if rest else sums
+
+    def _chunk(self, index: int | tf.Tensor, kept: int) -> Chunk:
+        return Chunk(self.sample_chunk, index, kept)
+
+
+def _added(sums: list[tf.Tensor], more: list[tf.Tensor]) -> list[tf.Tensor]:
+    return [one + other for one, other in zip(sums, more, strict=True)]

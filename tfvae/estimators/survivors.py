@@ -1,0 +1,119 @@
+"""A backward pass for the few samples that count."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.estimators.base import Estimate, Problem
+from tfvae.estimators.resampling import optimal_resampling
+from tfvae.estimators.two_passes import TwoPasses, surrogate_of_kept, weigh_in_chunks
+from tfvae.objectives import Elbo, Objective
+from tfvae.require import require_int
+from tfvae.seeds import derive_seed
+from tfvae.types import InputError
+
+tfd = tfp.distributions
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class Survivors(TwoPasses):
+    """A backward pass for the few samples of each image that count.
+
+    After the forward pass of all samples, `backward_samples` of each image are kept by
+    `optimal_resampling` of their coefficients, and alone go through the decoder again
+    and back. Over the resampling, the mean of the gradient is that of all samples.
+
+    Attributes:
+        backward_samples: m, of 1 or more.
+        sample_chunk: Samples at a time in the forward pass; None: all.
+    """
+
+    backward_samples: int
+    sample_chunk: int | None = None
+    method = "as its estimator, on a few samples kept by optimal resampling"
+    paper = "Fearnhead and Clifford (2003)"
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        super().__post_init__()
+        require_int("backward_samples", self.backward_samples)
+        if self.sample_chunk is not None:
+            require_int("sample_chunk", self.sample_chunk)
+
+    def check(
+        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+    ) -> None:
+        """See `Estimator.check`."""
+        super().check(objective, posterior, num_samples)
+        if self.backward_samples > num_samples:
+            raise InputError(
+                f"backward_samples {self.backward_samples} is more than num_samples "
+                f"{num_samples}; give fewer, or leave it out"
+            )
+        if isinstance(objective, Elbo):
+            raise InputError(
+                "backward_samples has no use with objective 'elbo', for which every "
+                f"sample counts as much; set num_samples {self.backward_samples} "
+                "instead, and leave backward_samples out"
+            )
+        if self.sample_chunk is not None:
+            _location_and_scale(posterior)
+
+    def estimate(self, problem: Problem) -> Estimate:
+        """See `Estimator.estimate`."""
+        return self.estimate_seeded(problem, derive_seed(problem.seed, "survivors"))
+
+    def estimate_seeded(self, problem: Problem, seed: tf.Tensor) -> Estimate:
+        """Returns the estimate for a seed of the resampling alone, [2]."""
+        inner, objective = self.estimator, problem.objective
+        if self.sample_chunk is None:
+            z, log_posterior = problem.draw_with_density()  # [S, B, ...], [S, B]
+            terms = problem.weigh(tf.stop_gradient(z), tf.stop_gradient(log_posterior))
+        else:
+            terms, z = weigh_in_chunks(problem, self.sample_chunk)
+        a, b = inner.coefficients(problem, terms)  # [S, B]
+        log_weights = tf.stop_gradient(terms.loss_log_weights(problem.kl_weight))
+        encoders = objective.encoder_objective.coefficients(log_weights)
+        numbers, inverse = optimal_resampling(
+            0.5 * (objective.coefficients(log_weights) + encoders),
+            self.backward_samples,
+            seed,
+        )  # [m, B]
+        kept, a, b = (_kept(values, numbers) for values in (z, a, b))
+        if self.sample_chunk is not None:
+            kept = _noise_again(problem.posterior, kept)
+        surrogate = surrogate_of_kept(inner, problem, kept, a * inverse, b * inverse)
+        return Estimate(terms, surrogate)
+
+
+def _kept(values: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+    """Returns values[numbers[i, b], b] [m, B, ...] of values [S, B, ...]."""
+    images = tf.broadcast_to(tf.range(tf.shape(numbers)[1]), tf.shape(numbers))
+    return tf.gather_nd(values, tf.stack([numbers, images], axis=-1))
+
+
+def _noise_again(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
+    """Returns z as a function of the posterior's parameters, for the noise it is of."""
+    loc, scale = _location_and_scale(posterior)
+    return loc + scale * tf.stop_gradient((z - loc) / scale)
+
+
+def _location_and_scale(posterior: tfd.Distribution) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns them, if these are all that the posterior's variables have.
+
+    Raises:
+        InputError: They are not.
+    """
+    single = getattr(posterior, "distribution", None)
+    if isinstance(single, (tfd.Normal, tfd.Logistic)):
+        return single.loc, single.scale
+    raise InputError(
+        "backward_samples with sample_chunk needs a posterior that is a location and a "
+        f"scale, and {posterior.name} is not; leave sample_chunk out, or use latent "
+        "'normal', 'logistic' or 'bin_concrete'"
+    )
