@@ -374,3 +374,12 @@ def test_the_mean_weight_of_bernoulli_layers_is_p_of_x():
     weights = np.exp(vae.log_weight_terms(x, 20_000, seed=1).log_weights())  # [S, B]
     assert np.all(np.abs(weights.mean(axis=0) - exact) < 5 * standard_error(weights))
     assert np.all(5 * standard_error(weights) < 0.05 * exact)
+
+
+@pytest.mark.parametrize("latent", ["normal", "bernoulli"])
+def test_a_draw_with_its_density_is_the_draw_and_its_density(latent):
+    vae = small(latent)
+    posterior = vae.encode(binary_images(2, shape=vae.image_shape))
+    z, density = posterior.experimental_sample_and_log_prob(5, seed=(3, 4))
+    np.testing.assert_array_equal(z, posterior.sample(5, seed=(3, 4)))
+    np.testing.assert_allclose(density, posterior.log_prob(z), rtol=1e-9)

@@ -101,6 +101,22 @@ class LayerChain(tfd.Distribution):
             )
         )
 
+    def _sample_and_log_prob(
+        self, sample_shape: tf.Tensor, seed: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        # Not a draw and then its log_prob, which would call every link again.
+        shapes = {self._ordered(range(len(self.sizes)))[0]: sample_shape}
+        log_probs = []
+
+        def draw(k: int, layer: tfd.Distribution) -> tf.Tensor:
+            value, log_prob = layer.experimental_sample_and_log_prob(
+                shapes.get(k, ()), seed=derive_seed(seed, "layer", k)
+            )
+            log_probs.append(log_prob)
+            return value
+
+        return self.walk(draw), tf.add_n(log_probs)
+
     def _mean(self) -> tf.Tensor:
         """Every layer's mean given the means before it: exact for the first alone."""
         return self.walk(lambda _, layer: layer.mean())
