@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.heads import HEADS, DistributionHead
@@ -98,10 +99,19 @@ def compile_vae(vae: VAE, config: Config, steps_per_epoch: int) -> None:
         kl_weight=_kl_weight(config),
         temperature=_annealed(config, "temperature"),
         prior_temperature=_annealed(config, "prior_temperature"),
+        binarize=binarizes_on_device(config),
         seed=config.seed,
         steps_per_execution=steps_per_execution(config, steps_per_epoch),
         jit_compile=config.jit_compile,
     )
+
+
+def binarizes_on_device(config: Config) -> bool:
+    """Whether the training step draws the pixels, and not the pipeline."""
+    if config.device_binarization == "auto":
+        on_gpu = bool(tf.config.list_logical_devices("GPU"))
+        return on_gpu and config.binarization == "dynamic"
+    return config.device_binarization
 
 
 def steps_per_execution(config: Config, steps_per_epoch: int) -> int:

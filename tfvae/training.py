@@ -11,7 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 import tfvae.data
-from tfvae.building import build_vae, compile_vae, steps_per_execution
+from tfvae.building import (
+    binarizes_on_device,
+    build_vae,
+    compile_vae,
+    steps_per_execution,
+)
 from tfvae.callbacks import Checkpoint, EpochLine, HistoryFile, StopIfNotFinite
 from tfvae.config import Config
 from tfvae.files import locked
@@ -162,6 +167,7 @@ def fit_parts(
         seed=config.seed,
         binarization_seed=BINARIZATION_SEED,
         start_step=done * steps_per_epoch,
+        on_device=binarizes_on_device(config),
     )
     validation = data.validation and evaluation_batches(
         config, data.validation, min(config.batch_size, len(data.validation))

@@ -140,6 +140,8 @@ class Config:
     """cosine: to 0; exponential: to 1 %; iwae: Burda et al.'s stages of 3^i epochs."""
     seed: int = 0
     """Of initial weights, order, binarisation and samples."""
+    device_binarization: Literal["auto"] | bool = "auto"
+    """Draw the pixels of binarization dynamic in the step; auto: on a GPU."""
     jit_compile: Literal["auto"] | bool = "auto"
     """XLA; auto: on a GPU."""
     dtype_policy: DtypePolicy = "float32"

@@ -137,6 +137,12 @@ def _check_values(config: Config) -> None:
             "no probability for; choose binarization 'dynamic', another likelihood, or "
             "say grey_targets True to train on them all the same"
         )
+    if config.device_binarization is True and config.binarization != "dynamic":
+        raise InputError(
+            "device_binarization True has no effect with binarization "
+            f"{config.binarization!r}; set device_binarization False, or binarization "
+            "'dynamic'"
+        )
     if config.grey_targets and not (config.likelihood == "bernoulli" and grey):
         raise InputError(
             f"grey_targets True has no effect with likelihood {config.likelihood!r} "

@@ -1,7 +1,12 @@
 """Data sets, and the deterministic pipeline that makes batches of them."""
 
 from tfvae.data.binarization import BINARIZATIONS, Binarization
-from tfvae.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from tfvae.data.pipeline import (
+    drawn_at_step,
+    evaluation_batches,
+    steps_per_epoch,
+    training_batches,
+)
 from tfvae.data.registry import DATASETS, DatasetEntry, load
 from tfvae.data.splits import ArraySplit, ImageData, Split, StreamSplit
 
@@ -14,6 +19,7 @@ __all__ = [
     "ImageData",
     "Split",
     "StreamSplit",
+    "drawn_at_step",
     "evaluation_batches",
     "load",
     "steps_per_epoch",

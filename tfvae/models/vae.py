@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
+from tfvae.data import drawn_at_step
 from tfvae.estimators import (
     Estimate,
     Estimator,
@@ -15,7 +16,7 @@ from tfvae.estimators import (
     get_estimator,
     in_two_passes,
 )
-from tfvae.heads import constant_weight
+from tfvae.heads import BernoulliHead, constant_weight
 from tfvae.latents import Latent
 from tfvae.models.checks import (
     Schedule,
@@ -25,7 +26,7 @@ from tfvae.models.checks import (
     check_values,
 )
 from tfvae.models.conditional import ConditionalDistribution
-from tfvae.models.generative import LatentVariableModel
+from tfvae.models.generative import IMAGE_KEY, LatentVariableModel
 from tfvae.models.layers import has_float16_layer, loss_scaled, seed_layers
 from tfvae.models.replicas import per_replica, replica_seed
 from tfvae.models.reporting import Report, weighted_mean
@@ -76,6 +77,7 @@ class VAE(LatentVariableModel):
     ) -> None:
         super().__init__(encoder, decoder, latent, prior, **kwargs)
         self.kl_weight = constant_weight(self, "kl_weight", 1.0)
+        self.binarize = False
         # Counts calls of train_step, which the optimizer's own count is not when it
         # accumulates gradients or skips a step.
         self.steps = self.add_weight(
@@ -94,6 +96,7 @@ class VAE(LatentVariableModel):
         kl_weight: float | Schedule = 1.0,
         temperature: float | Schedule | None = None,
         prior_temperature: float | Schedule | None = None,
+        binarize: bool = False,
         seed: int = 0,
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
@@ -118,6 +121,9 @@ class VAE(LatentVariableModel):
             kl_weight: The factor of the rate in the loss. Only 1 makes a bound.
             temperature: Of a posterior that has one; None leaves it as it is.
             prior_temperature: Of a prior that has one; None leaves it as it is.
+            binarize: Whether images to train on are grey, uint8 or in [0, 1], and each
+                step draws binary ones from them, as `tfvae.data.drawn_at_step` does.
+                Images to evaluate on are not drawn.
             seed: The root of every draw in training and evaluation. TensorFlow draws
                 other numbers from it with XLA than without.
             run_eagerly: As in Keras.
@@ -164,7 +170,7 @@ class VAE(LatentVariableModel):
         )
         self.optimizer.build(self.trainable_variables)  # so that it can be saved now
         self.objective, self.estimator = objective, estimator
-        self.num_samples, self.seed = num_samples, seed
+        self.num_samples, self.seed, self.binarize = num_samples, seed, binarize
         self.steps.assign(0)
         self._set_schedules(settings)
         reported = list(self._schedules)
@@ -177,6 +183,7 @@ class VAE(LatentVariableModel):
             num_samples=num_samples,
             estimator=estimator,
             **{name: value for name, (_, value) in settings.items()},
+            binarize=binarize,
             seed=seed,
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
@@ -198,7 +205,9 @@ class VAE(LatentVariableModel):
                 likelihood has no probability for (arrays are looked at before, what a
                 data set yields at the end of the first epoch).
         """
-        check_values(x, self.decoder.head)
+        check_values(
+            x, BernoulliHead([1], True) if self.binarize else self.decoder.head
+        )
         validation = kwargs.get("validation_data")
         if isinstance(validation, (tuple, list)) and validation:
             check_values(validation[0], self.decoder.head)
@@ -234,8 +243,8 @@ class VAE(LatentVariableModel):
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """One step of the optimizer on one batch."""
-        x, sample_weight = self._unpack(data)
         step = tf.convert_to_tensor(self.steps)
+        x, sample_weight = self._unpack(data, step if self.binarize else None)
         for weight, schedule in self._schedules.values():
             weight.assign(schedule(step))
         seed = replica_seed(derive_seed(self.seed, "train", step))
@@ -324,9 +333,17 @@ class VAE(LatentVariableModel):
             elif value is not None:
                 weight.assign(value)
 
-    def _unpack(self, data) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Returns (x, sample_weight); the batch is x, (x, y), (x, y, w) or a dict."""
+    def _unpack(
+        self, data, step: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns (x, sample_weight); the batch is x, (x, y), (x, y, w) or a dict.
+
+        With a step, x is drawn from the batch's grey values.
+        """
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if step is not None:
+            x = x[IMAGE_KEY] if isinstance(x, Mapping) and IMAGE_KEY in x else x
+            x = drawn_at_step(tf.convert_to_tensor(x), self.seed, step)
         x = self._images(x)
         if sample_weight is not None:  # [B] or [B, 1]
             sample_weight = tf.cast(sample_weight, self.compute_dtype)
