@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -21,6 +22,62 @@ class Recipe(NamedTuple):
     source: str
     config: Config
 
+
+_BURDA = "Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016"
+_MADDISON = "Maddison, Mnih and Teh, The Concrete Distribution, ICLR 2017"
+_TF1 = (
+    "the TF1 tutorial's code: 784-500-500-20-500-500-784 softplus, grey targets, Adam "
+    "0.001, batch 100, 75 epochs"
+)
+
+_IWAE = Config(
+    dataset="mnist",
+    validation_size=400,
+    latent="normal",
+    latent_size=50,
+    hidden_sizes=(200, 200),
+    activation="tanh",
+    objective="iwae",
+    num_samples=50,
+    epochs=3280,
+    batch_size=20,
+    learning_rate=1e-3,
+    learning_rate_schedule="iwae",
+)
+_MLP500 = Config(
+    dataset="mnist",
+    validation_size=5000,
+    binarization="none",
+    grey_targets=True,
+    latent="normal",
+    latent_size=20,
+    hidden_sizes=(500, 500),
+    activation="softplus",
+    objective="elbo",
+    analytic_kl=True,
+    epochs=75,
+    batch_size=100,
+    learning_rate=1e-3,
+)
+# 10^7 steps of 64 images of 50,000.
+_CONCRETE = Config(
+    dataset="mnist",
+    validation_size=10_000,
+    binarization="fixed",
+    latent="bin_concrete",
+    latent_size=200,
+    temperature=2 / 3,
+    prior_temperature=1 / 2,
+    hidden_sizes=(),
+    activation="tanh",
+    objective="iwae",
+    num_samples=5,
+    epochs=12_800,
+    batch_size=64,
+    learning_rate=3e-4,
+)
+_LAYERS = {"upper_latent_sizes": (200,), "upper_hidden_sizes": ()}
+_NONLINEAR = {"hidden_sizes": (200, 200), "learning_rate": 1e-4}
 
 RECIPES: Mapping[str, Recipe] = {
     "digits-binconcrete": Recipe(
@@ -42,47 +99,77 @@ RECIPES: Mapping[str, Recipe] = {
             steps_per_execution=13,
         ),
     ),
-    "mnist-iwae": Recipe(
-        "the one-layer importance-weighted autoencoder, k = 50, on MNIST",
-        "Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016",
+    "mnist-aevb": Recipe(
+        "the first VAE: one hidden layer, closed-form KL (or --analytic-kl False)",
+        "Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014, with Adam in "
+        "place of Adagrad",
         Config(
             dataset="mnist",
-            validation_size=400,
+            latent="normal",
+            latent_size=20,
+            hidden_sizes=(500,),
+            activation="tanh",
+            objective="elbo",
+            analytic_kl=True,
+            epochs=100,
+            batch_size=100,
+            learning_rate=1e-3,
+        ),
+    ),
+    "mnist-mlp400": Recipe(
+        "the Pyro tutorial's VAE on grey targets",
+        "Pyro's tutorial on variational autoencoders: hidden 400 softplus, 50 latents, "
+        "Adam 0.001, batch 256, 101 epochs",
+        Config(
+            dataset="mnist",
+            validation_size=0,
+            binarization="none",
+            grey_targets=True,
             latent="normal",
             latent_size=50,
-            hidden_sizes=(200, 200),
-            activation="tanh",
-            objective="iwae",
-            num_samples=50,
-            epochs=3280,
-            batch_size=20,
+            hidden_sizes=(400,),
+            activation="softplus",
+            objective="elbo",
+            epochs=101,
+            batch_size=256,
             learning_rate=1e-3,
-            learning_rate_schedule="iwae",
         ),
+    ),
+    "mnist-mlp500-bernoulli": Recipe(
+        "the TF1 tutorial's VAE, cross-entropy with grey targets", _TF1, _MLP500
+    ),
+    "mnist-mlp500-gaussian": Recipe(
+        "the TF1 tutorial's VAE, squared error of a sigmoid mean",
+        _TF1,
+        dataclasses.replace(
+            _MLP500,
+            likelihood="normal_fixed_scale",
+            likelihood_scale=1.0,
+            grey_targets=False,
+        ),
+    ),
+    "mnist-iwae": Recipe(
+        "the one-layer importance-weighted autoencoder, k = 50, on MNIST", _BURDA, _IWAE
     ),
     "mnist-iwae-2l": Recipe(
         "the two-layer importance-weighted autoencoder, k = 50, on MNIST",
-        "Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016",
-        Config(
-            dataset="mnist",
-            validation_size=400,
-            latent="normal",
+        _BURDA,
+        dataclasses.replace(
+            _IWAE,
             latent_size=100,
             upper_latent_sizes=(50,),
             upper_hidden_sizes=(100, 100),
-            hidden_sizes=(200, 200),
-            activation="tanh",
-            objective="iwae",
-            num_samples=50,
-            epochs=3280,
-            batch_size=20,
-            learning_rate=1e-3,
-            learning_rate_schedule="iwae",
         ),
+    ),
+    "mnist-dreg": Recipe(
+        "mnist-iwae with doubly reparameterised gradients",
+        "Tucker, Lawson, Gu and Maddison, Doubly Reparameterized Gradient Estimators, "
+        "ICLR 2019; model and schedule of Burda et al. (2016)",
+        dataclasses.replace(_IWAE, estimator="dreg"),
     ),
     "mnist-binconcrete": Recipe(
         "relaxed Bernoulli latents in logit space, multi-sample bound, on MNIST",
-        "Maddison, Mnih and Teh, The Concrete Distribution, ICLR 2017, appendix C",
+        f"{_MADDISON}, appendix C",
         Config(
             dataset="mnist",
             latent="bin_concrete",
@@ -95,6 +182,28 @@ RECIPES: Mapping[str, Recipe] = {
             num_samples=5,
             epochs=50,
             batch_size=100,
+        ),
+    ),
+    "mnist-concrete-200": Recipe(
+        "200H-784V: one linear layer of 200 relaxed Bernoulli variables",
+        _MADDISON,
+        _CONCRETE,
+    ),
+    "mnist-concrete-200nl": Recipe(
+        "200H~784V: the same with two tanh layers between",
+        _MADDISON,
+        dataclasses.replace(_CONCRETE, **_NONLINEAR),
+    ),
+    "mnist-concrete-200-200": Recipe(
+        "200H-200H-784V: two linear layers of 200 relaxed Bernoulli variables",
+        _MADDISON,
+        dataclasses.replace(_CONCRETE, **_LAYERS),
+    ),
+    "mnist-concrete-200nl-200nl": Recipe(
+        "200H~200H~784V: the same with two tanh layers between",
+        _MADDISON,
+        dataclasses.replace(
+            _CONCRETE, **_LAYERS | _NONLINEAR | {"upper_hidden_sizes": (200, 200)}
         ),
     ),
 }
