@@ -1,0 +1,72 @@
+"""NumPyro peer: SVI with RenyiELBO(alpha=0) (IWAE; Trace_ELBO when k is 1), jitted. Normal latents. Prints one JSON line."""
+
+import jax, jax.numpy as jnp, numpy as np, numpyro, numpyro.distributions as dist, optax
+from numpyro.infer import SVI, RenyiELBO, Trace_ELBO
+from common import arguments, images, report
+
+args = arguments(__doc__)
+
+
+def init(key, sizes):
+    ks = jax.random.split(key, len(sizes) - 1)
+    return [
+        (jax.random.normal(k, (i, o)) * jnp.sqrt(1 / i), jnp.zeros(o))
+        for k, i, o in zip(ks, sizes, sizes[1:])
+    ]
+
+
+def mlp(ps, x):
+    for w, b in ps[:-1]:
+        x = jnp.tanh(x @ w + b)
+    return x @ ps[-1][0] + ps[-1][1]
+
+
+k1, k2, key = jax.random.split(jax.random.PRNGKey(0), 3)
+enc0, dec0 = (
+    init(k1, [784, args.hidden, args.hidden, args.latent * 2]),
+    init(k2, [args.latent, args.hidden, args.hidden, 784]),
+)
+
+
+def model(x):
+    dec = numpyro.param("dec", dec0)
+    with numpyro.plate("data", x.shape[0]):
+        z = numpyro.sample("z", dist.Normal(jnp.zeros(args.latent), 1.0).to_event(1))
+        numpyro.sample("x", dist.Bernoulli(logits=mlp(dec, z)).to_event(1), obs=x)
+
+
+def guide(x):
+    enc = numpyro.param("enc", enc0)
+    with numpyro.plate("data", x.shape[0]):
+        mu, rho = jnp.split(mlp(enc, x), 2, -1)
+        numpyro.sample("z", dist.Normal(mu, jax.nn.softplus(rho) + 1e-5).to_event(1))
+
+
+elbo = Trace_ELBO() if args.k == 1 else RenyiELBO(alpha=0, num_particles=args.k)
+svi = SVI(model, guide, optax.adam(1e-3), elbo)
+data, rng = images(), np.random.default_rng(0)
+state = svi.init(key, jnp.zeros((args.batch, 784)))
+
+
+@jax.jit
+def train(state, x, key):
+    return svi.update(
+        state, (jax.random.uniform(key, x.shape) * 255 < x).astype(jnp.float32)
+    )
+
+
+def batches():
+    while True:
+        perm = rng.permutation(len(data))
+        for i in range(0, len(data) - args.batch + 1, args.batch):
+            yield data[perm[i : i + args.batch]]
+
+
+def step(x):
+    global state, key
+    key, k = jax.random.split(key)
+    state, loss = train(state, x, k)
+    return loss / args.batch
+
+
+report("numpyro", args, step, batches(), float)

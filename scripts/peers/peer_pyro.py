@@ -1,0 +1,57 @@
+"""Pyro peer: SVI with RenyiELBO(alpha=0) (IWAE; Trace_ELBO when k is 1). Normal latents. Prints one JSON line."""
+
+import torch, torch.nn as nn, torch.nn.functional as F, pyro, pyro.distributions as dist
+from pyro.infer import SVI, RenyiELBO, Trace_ELBO
+from common import arguments, images, report
+
+args = arguments(__doc__)
+mlp = lambda i, o: nn.Sequential(
+    nn.Linear(i, args.hidden),
+    nn.Tanh(),
+    nn.Linear(args.hidden, args.hidden),
+    nn.Tanh(),
+    nn.Linear(args.hidden, o),
+)
+enc, dec = mlp(784, args.latent * 2), mlp(args.latent, 784)
+pyro.enable_validation(False)
+
+
+def model(x):
+    pyro.module("dec", dec)
+    with pyro.plate("data", x.shape[-2], dim=-1):
+        z = pyro.sample(
+            "z",
+            dist.Normal(torch.zeros(args.latent), 1.0)
+            .expand([x.shape[-2], args.latent])
+            .to_event(1),
+        )
+        pyro.sample("x", dist.Bernoulli(logits=dec(z)).to_event(1), obs=x)
+
+
+def guide(x):
+    pyro.module("enc", enc)
+    with pyro.plate("data", x.shape[-2], dim=-1):
+        mu, rho = enc(x).chunk(2, -1)
+        pyro.sample("z", dist.Normal(mu, F.softplus(rho) + 1e-5).to_event(1))
+
+
+elbo = (
+    Trace_ELBO()
+    if args.k == 1
+    else RenyiELBO(
+        alpha=0, num_particles=args.k, vectorize_particles=True, max_plate_nesting=1
+    )
+)
+svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), elbo)
+data = torch.from_numpy(images())
+
+
+def batches():
+    while True:
+        for idx in torch.randperm(len(data)).split(args.batch):
+            if len(idx) == args.batch:
+                b = data[idx]
+                yield (torch.rand(b.shape) * 255 < b).float()
+
+
+report("pyro", args, lambda x: svi.step(x) / args.batch, batches(), float)

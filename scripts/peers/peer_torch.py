@@ -1,0 +1,80 @@
+"""PyTorch peer: the same VAE step as tfvae's benchmark, eager or torch.compile.
+
+Usage: peer_torch.py --k 50 --batch 100 --hidden 200 --latent 50 --steps 100 [--compile] [--latents normal|logistic]
+Prints one JSON line: images per second after warm-up.
+"""
+
+import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
+from common import arguments, images, report
+
+args = arguments(__doc__, compile=True)
+torch.manual_seed(0)
+mlp = lambda i, o: nn.Sequential(
+    nn.Linear(i, args.hidden),
+    nn.Tanh(),
+    nn.Linear(args.hidden, args.hidden),
+    nn.Tanh(),
+    nn.Linear(args.hidden, o),
+)
+normal = args.latents == "normal"
+enc, dec = mlp(784, args.latent * (2 if normal else 1)), mlp(args.latent, 784)
+opt = torch.optim.Adam([*enc.parameters(), *dec.parameters()], 1e-3)
+data = torch.from_numpy(images())
+TAU = 0.5
+
+
+def loss_fn(x):
+    h = enc(x)
+    if normal:
+        mu, rho = h.chunk(2, -1)
+        q = torch.distributions.Normal(mu, F.softplus(rho) + 1e-5, validate_args=False)
+        z = q.rsample((args.k,))
+        y, logq, logp = (
+            z,
+            q.log_prob(z).sum(-1),
+            torch.distributions.Normal(0.0, 1.0, validate_args=False)
+            .log_prob(z)
+            .sum(-1),
+        )
+    else:
+        u = torch.rand(args.k, *h.shape).clamp_(1e-6, 1 - 1e-6)
+        z = (h + torch.log(u) - torch.log1p(-u)) / TAU
+        logistic = lambda z, loc: (
+            -(z - loc) * TAU - 2 * F.softplus(-(z - loc) * TAU)
+        ).sum(-1)
+        y, logq, logp = torch.sigmoid(z), logistic(z, h / TAU), logistic(z, 0.0)
+    logits = dec(y)
+    logpx = -F.binary_cross_entropy_with_logits(
+        logits, x.expand_as(logits), reduction="none"
+    ).sum(-1)
+    logw = logpx + logp - logq
+    return -(torch.logsumexp(logw, 0) - np.log(args.k)).mean()
+
+
+if args.compile:
+    loss_fn = torch.compile(loss_fn)
+
+
+def batches():
+    while True:
+        for idx in torch.randperm(len(data)).split(args.batch):
+            if len(idx) == args.batch:
+                b = data[idx]
+                yield (torch.rand(b.shape) * 255 < b).float()
+
+
+def step(x):
+    opt.zero_grad(set_to_none=True)
+    loss = loss_fn(x)
+    loss.backward()
+    opt.step()
+    return loss
+
+
+report(
+    "torch.compile" if args.compile else "torch",
+    args,
+    step,
+    batches(),
+    lambda l: l.item(),
+)
