@@ -82,20 +82,22 @@ def kernel_of(
 ) -> kernel_def_pb2.KernelDef | None:
     """Returns the kernel that a device would run an op with, or None."""
     node = op.node_def
-    types = [(name, _types(node.attr[name])) for name in _constrained(op.type)]
-    return _kernel(op.type, tuple(types), tuple(devices))
+    given = [(name, _values(node.attr[name])) for name in _constrained(op.type)]
+    return _kernel(op.type, tuple(given), tuple(devices))
 
 
 @functools.cache
 def _kernel(
-    name: str, types: tuple[tuple[str, frozenset[int]], ...], devices: tuple[str, ...]
+    name: str, given: tuple[tuple[str, frozenset], ...], devices: tuple[str, ...]
 ) -> kernel_def_pb2.KernelDef | None:
-    given = dict(types)
+    attributes = dict(given)
     for device in devices:
         for kernel in kernels.get_registered_kernels_for_op(name).kernel:
             if kernel.device_type == device and not kernel.label:
-                allowed = {c.name: c.allowed_values for c in kernel.constraint}
-                if all(given[n] <= set(v.list.type) for n, v in allowed.items()):
+                if all(
+                    attributes[c.name] <= _values(c.allowed_values)
+                    for c in kernel.constraint
+                ):
                     return kernel
     return None
 
@@ -107,8 +109,12 @@ def _constrained(name: str) -> tuple[str, ...]:
     return tuple(sorted({c.name for kernel in registered for c in kernel.constraint}))
 
 
-def _types(value: attr_value_pb2.AttrValue) -> frozenset[int]:
-    return frozenset(value.list.type if value.HasField("list") else [value.type])
+def _values(value: attr_value_pb2.AttrValue) -> frozenset:
+    """Returns the types, texts or numbers of an attribute, one or several."""
+    if value.HasField("list"):
+        several = value.list
+        return frozenset([*several.type, *several.s, *several.i, *several.b])
+    return frozenset([getattr(value, value.WhichOneof("value"))])
 
 
 def transfers(graph: tf.Graph) -> list[Transfer]:

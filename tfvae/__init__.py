@@ -10,6 +10,8 @@ from tfvae.types import InputError
 from tfvae.version import __version__
 
 _MODULES = (
+    "annealed",
+    "benchmark",
     "building",
     "callbacks",
     "config",
@@ -23,6 +25,7 @@ _MODULES = (
     "models",
     "networks",
     "objectives",
+    "optimizers",
     "pictures",
     "priors",
     "recipes",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from tfvae.benchmark.settings import Settings
 from tfvae.config import Config
 from tfvae.lookup import lookup
 from tfvae.recipes import RECIPES
@@ -24,6 +26,7 @@ from tfvae.types import InputError
 from tfvae.version import __version__
 
 _TYRO_CONFIG = (tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes)
+_BENCHMARKED = "digits-binconcrete"  # by default: it needs no download
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +76,16 @@ class ExportArguments:
     """The run's folder."""
     path: tyro.conf.Positional[Path]
     """The folder of the model's versions, for example saved_models/digits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkArguments:
+    """Time training and evaluation, and the matrix products in them alone."""
+
+    settings: Annotated[Settings, tyro.conf.arg(name="")]
+    config: tyro.conf.FlagConversionOff[Annotated[Config, tyro.conf.arg(name="")]]
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print one line of JSON, and no table."""
 
 
 def train_command(arguments: Sequence[str]) -> None:
@@ -139,6 +152,30 @@ def export_command(arguments: Sequence[str]) -> None:
     print(export_saved_model(load_run(given.run).vae, given.path))
 
 
+def benchmark_command(arguments: Sequence[str]) -> None:
+    """`tfvae benchmark [RECIPE] [--any-field VALUE ...] [--json]`."""
+    named = bool(arguments) and not arguments[0].startswith("-")
+    name, *rest = arguments if named else (_BENCHMARKED, *arguments)
+    recipe = lookup(RECIPES, name, "recipe")
+    given = _parse(
+        BenchmarkArguments,
+        f"benchmark {name}",
+        rest,
+        flags=True,
+        default=BenchmarkArguments(Settings(), recipe.config),
+        description=(
+            "Time training and evaluation of a recipe, and the matrix products in them "
+            f"alone: tfvae benchmark [RECIPE], by default {_BENCHMARKED}."
+        ),
+    )
+    import_tensorflow()
+    from tfvae.benchmark import benchmark_text, run_benchmark
+
+    progress = _progress if is_terminal(sys.stderr) else None
+    result = run_benchmark(given.config, given.settings, progress)
+    print(json.dumps(result.to_dict()) if given.json else benchmark_text(result))
+
+
 def recipes_command(arguments: Sequence[str]) -> None:
     """`tfvae recipes [NAME]`."""
     if arguments and arguments[0] in ("-h", "--help"):
@@ -161,18 +198,20 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "evaluate": evaluate_command,
     "plot": plot_command,
     "export": export_command,
+    "benchmark": benchmark_command,
     "recipes": recipes_command,
 }
 
 _HELP = """usage: tfvae COMMAND ...
 
-Train, evaluate, draw and export variational autoencoders.
+Train, evaluate, draw, export and time variational autoencoders.
 
 commands:
   train RECIPE --workdir DIR  train a run, or go on with one that was stopped
   evaluate DIR                bounds on log p(x), with their standard errors
   plot DIR                    reconstructions, samples, a traversal, training curves
   export DIR PATH             a SavedModel in the next version folder of PATH
+  benchmark [RECIPE]          images per second, and what part of the limit that is
   recipes [NAME]              list the recipes, or show one's settings
 
 Each command explains itself with --help; --version prints the version."""
@@ -220,10 +259,17 @@ def _in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {first:.300}"
 
 
-def _parse(kind: type, command: str, arguments: Sequence[str], **kwargs) -> Any:
-    return tyro.cli(
-        kind, prog=f"tfvae {command}", args=arguments, config=_TYRO_CONFIG, **kwargs
-    )
+def _parse(
+    kind: type, command: str, arguments: Sequence[str], flags: bool = False, **kwargs
+) -> Any:
+    """Reads arguments; `flags`: those without a value too."""
+    config = _TYRO_CONFIG[1:] if flags else _TYRO_CONFIG
+    prog = f"tfvae {command}"
+    return tyro.cli(kind, prog=prog, args=arguments, config=config, **kwargs)
+
+
+def _progress(text: str) -> None:
+    print(f"benchmark: {text}", file=sys.stderr, flush=True)
 
 
 def _print_recipes() -> None:

@@ -81,7 +81,7 @@ def score_images(
     scores, seen = [], 0
     for index, x in enumerate(batches):
         x = tf.convert_to_tensor(x)
-        size = min(chunk_size or _default_chunk_size(x.shape), num_samples)
+        size = min(chunk_size or default_chunk_size(x.shape), num_samples)
         sums = _no_samples(int(x.shape[0]))
         batch_seed = derive_seed(seed, "evaluation", index)
         for number, start in enumerate(range(0, num_samples, size)):
@@ -183,7 +183,7 @@ def _scores(sums: _Sums, num_samples: int) -> ImageScores:
     )
 
 
-def _default_chunk_size(shape: Any) -> int:
+def default_chunk_size(shape: Any) -> int:
     """Whole blocks of draws, or a part that divides one: else some are drawn twice."""
     most = max(1, _CHUNK_ELEMENTS // max(1, math.prod(shape)))
     if most >= DRAWN_AT_ONCE:

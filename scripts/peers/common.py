@@ -1,6 +1,12 @@
 """What the peers share: the data, the arguments, and how a step is timed."""
 
-import argparse, gzip, json, os, pathlib, time
+import argparse
+import gzip
+import json
+import os
+import pathlib
+import time
+
 import numpy as np
 
 DATA = pathlib.Path(os.environ.get("MNIST_DIR", "mnist"))

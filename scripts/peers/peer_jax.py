@@ -1,6 +1,9 @@
 """JAX peer (jit, optax): the same VAE step. Prints one JSON line."""
 
-import jax, jax.numpy as jnp, numpy as np, optax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 from common import arguments, images, report
 
 args = arguments(__doc__)
@@ -11,7 +14,7 @@ def init(key, sizes):
     ks = jax.random.split(key, len(sizes) - 1)
     return [
         (jax.random.normal(k, (i, o)) * jnp.sqrt(1 / i), jnp.zeros(o))
-        for k, i, o in zip(ks, sizes, sizes[1:])
+        for k, i, o in zip(ks, sizes, sizes[1:], strict=False)
     ]
 
 

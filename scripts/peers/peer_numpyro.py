@@ -1,8 +1,13 @@
 """NumPyro peer: SVI with RenyiELBO(alpha=0) (IWAE; Trace_ELBO when k is 1), jitted. Normal latents. Prints one JSON line."""
 
-import jax, jax.numpy as jnp, numpy as np, numpyro, numpyro.distributions as dist, optax
-from numpyro.infer import SVI, RenyiELBO, Trace_ELBO
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import optax
 from common import arguments, images, report
+from numpyro.infer import SVI, RenyiELBO, Trace_ELBO
 
 args = arguments(__doc__)
 
@@ -11,7 +16,7 @@ def init(key, sizes):
     ks = jax.random.split(key, len(sizes) - 1)
     return [
         (jax.random.normal(k, (i, o)) * jnp.sqrt(1 / i), jnp.zeros(o))
-        for k, i, o in zip(ks, sizes, sizes[1:])
+        for k, i, o in zip(ks, sizes, sizes[1:], strict=False)
     ]
 
 

@@ -1,8 +1,12 @@
 """Pyro peer: SVI with RenyiELBO(alpha=0) (IWAE; Trace_ELBO when k is 1). Normal latents. Prints one JSON line."""
 
-import torch, torch.nn as nn, torch.nn.functional as F, pyro, pyro.distributions as dist
-from pyro.infer import SVI, RenyiELBO, Trace_ELBO
+import pyro
+import pyro.distributions as dist
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
 from common import arguments, images, report
+from pyro.infer import SVI, RenyiELBO, Trace_ELBO
 
 args = arguments(__doc__)
 mlp = lambda i, o: nn.Sequential(

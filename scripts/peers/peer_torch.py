@@ -4,7 +4,10 @@ Usage: peer_torch.py --k 50 --batch 100 --hidden 200 --latent 50 --steps 100 [--
 Prints one JSON line: images per second after warm-up.
 """
 
-import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
 from common import arguments, images, report
 
 args = arguments(__doc__, compile=True)

@@ -32,12 +32,14 @@ def optimal_resampling(
     tail = tf.cumsum(p, axis=-1, reverse=True)  # [B, S], tail_i = sum from i on
     # With the i largest sure, the others have (kept - i) w / tail_i: the first i for
     # which that is at most 1.
+    order = tf.cast(order, tf.int64)
+    size = tf.shape(p, tf.int64)[-1]
     left = tf.range(kept, 0, -1, dtype=p.dtype)  # [kept]
     too_large = left * p[:, :kept] > tail[:, :kept]  # [B, kept]
-    sure = tf.reduce_sum(tf.cast(too_large, tf.int32), axis=-1, keepdims=True)  # [B, 1]
+    sure = tf.reduce_sum(tf.cast(too_large, tf.int64), axis=-1, keepdims=True)  # [B, 1]
     rest = tf.gather(tail, sure, batch_dims=1)  # [B, 1]
     among = tf.cast(kept - sure, p.dtype) / rest  # c
-    place = tf.range(tf.shape(p)[-1])[tf.newaxis]  # [1, S]
+    place = tf.range(size)[tf.newaxis]  # [1, S]
     # Sample i takes a piece of [0, kept] as long as its probability, which ends here.
     after = tf.concat([tail[:, 1:], tf.zeros_like(tail[:, :1])], axis=-1)
     ends = tf.where(
@@ -47,8 +49,8 @@ def optimal_resampling(
     )
     offset = tf.random.stateless_uniform([tf.shape(p)[0], 1], seed, dtype=p.dtype)
     points = tf.range(kept, dtype=p.dtype) + offset  # [B, kept]
-    chosen = tf.searchsorted(ends, points, side="right")
-    chosen = tf.minimum(chosen, tf.shape(p)[-1] - 1)  # [B, kept]
+    chosen = tf.searchsorted(ends, points, side="right", out_type=tf.int64)
+    chosen = tf.minimum(chosen, size - 1)  # [B, kept]
     probability = tf.where(
         chosen < sure,
         tf.ones([], p.dtype),

@@ -93,7 +93,9 @@ class Survivors(TwoPasses):
 
 def _kept(values: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
     """Returns values[numbers[i, b], b] [m, B, ...] of values [S, B, ...]."""
-    images = tf.broadcast_to(tf.range(tf.shape(numbers)[1]), tf.shape(numbers))
+    images = tf.broadcast_to(
+        tf.range(tf.shape(numbers, tf.int64)[1]), tf.shape(numbers)
+    )
     return tf.gather_nd(values, tf.stack([numbers, images], axis=-1))
 
 

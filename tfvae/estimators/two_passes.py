@@ -104,13 +104,21 @@ def weigh_in_chunks(
 
     parts = []
     if whole:
-        dtype = problem.posterior.dtype
-        stacked = tf.map_fn(
-            lambda index: of_chunk(index, size),
-            tf.range(whole),
-            fn_output_signature=(dtype,) * (4 if keep_z else 3),
+        # No tf.map_fn, whose numbers of chunks would come back from a GPU.
+        dtype, count = problem.posterior.dtype, 4 if keep_z else 3
+        _, arrays = tf.while_loop(
+            lambda index, _: index < whole,
+            lambda index, arrays: (
+                index + 1,
+                [
+                    array.write(index, values)
+                    for array, values in zip(arrays, of_chunk(index, size), strict=True)
+                ],
+            ),
+            (tf.constant(0), [tf.TensorArray(dtype, whole) for _ in range(count)]),
             parallel_iterations=1,
-        )  # [whole, size, B, ...]
+        )
+        stacked = [array.stack() for array in arrays]  # [whole, size, B, ...]
         parts.append([_unstacked(values) for values in stacked])
     if rest:
         parts.append(of_chunk(whole, rest))

@@ -1,0 +1,35 @@
+"""What computes here, and how much of its memory was used."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import tensorflow as tf
+
+
+def device_name() -> str:
+    """Returns the name of the first GPU, else that of the CPU and its usable cores."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return f"GPU: {details.get('device_name', gpus[0].name)}"
+    cores = len(os.sched_getaffinity(0))
+    return f"CPU: {_cpu_name()}, {cores} core{'s' if cores > 1 else ''}"
+
+
+def gpu_peak_mib() -> float | None:
+    """Returns TensorFlow's peak on the first GPU so far; None without one."""
+    if not tf.config.list_physical_devices("GPU"):
+        return None
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
+    return names[0].strip() if names else platform.machine()

@@ -1,0 +1,230 @@
+"""Trains and scores for some seconds, by the clock."""
+
+from __future__ import annotations
+
+import datetime
+import resource
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+import tfvae.data
+from tfvae.benchmark.device import device_name, gpu_peak_mib
+from tfvae.benchmark.products import Runner, Work, evaluation_work, training_work
+from tfvae.benchmark.result import Benchmark, Rate, Speed
+from tfvae.benchmark.settings import Settings
+from tfvae.benchmark.timing import (
+    Blocks,
+    Plan,
+    WarmUp,
+    images_in,
+    plan_blocks,
+    synchronised_time,
+)
+from tfvae.config import Config
+from tfvae.evaluation import default_chunk_size, score_images
+from tfvae.models import VAE
+from tfvae.runs import RunFolder, evaluation_batches, load_data, versions
+from tfvae.training import FitParts, fit_parts, make_model
+
+_EVALUATION_BATCH = 100  # as in `tfvae evaluate`
+_EVALUATION_SECONDS = 4.0
+_MANY_EPOCHS = 1_000_000_000  # a callback ends the training
+
+
+def run_benchmark(
+    config: Config,
+    settings: Settings | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Benchmark:
+    """Times training and evaluation of a configuration, and their matrix products.
+
+    Data, model, batches and callbacks are those of `tfvae.training.train`, which writes
+    to a folder that is gone at the end.
+
+    Args:
+        config: What to train; of its epochs nothing but schedules is used.
+        settings: How to time; None: the defaults.
+        progress: Is given a word on what is being done.
+
+    Raises:
+        InputError: Configuration or data are bad, or the training diverges.
+    """
+    settings = settings or Settings()
+    say = progress or (lambda text: None)
+    say("loading")
+    data = load_data(config)
+    vae = make_model(config, data)
+    with tempfile.TemporaryDirectory(prefix="tfvae-benchmark-") as folder:
+        parts = fit_parts(config, data, RunFolder(Path(folder)))
+        say("warming up")
+        warm_up = _warm_up(vae, parts, settings)
+        memory, gpu_memory = _peak_mib(), gpu_peak_mib()
+        plan = plan_blocks(
+            settings.block_seconds,
+            warm_up.step_seconds,
+            parts.steps_per_epoch,
+            vae.steps_per_execution,
+        )
+        say(f"training, {settings.blocks} blocks of {plan.steps * plan.epochs} steps")
+        training, loss = _training(vae, config, parts, plan, settings, len(data.train))
+    say(f"evaluation, K = {settings.evaluation_samples}")
+    evaluation, first_batch = _evaluation(vae, config, data.test, settings)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return Benchmark(
+        config=config,
+        settings=settings,
+        training=training,
+        evaluation=evaluation,
+        steps_per_block=plan.steps * plan.epochs,
+        steps_per_execution=vae.steps_per_execution,
+        first_step_s=warm_up.first_step,
+        first_batch_s=first_batch,
+        loss=loss,
+        training_peak_memory_mib=memory,
+        peak_memory_mib=_peak_mib(),
+        gpu_peak_memory_mib=gpu_memory,
+        device=device_name(),
+        date=now.isoformat(" ", "seconds"),
+        versions=versions(),
+    )
+
+
+def _warm_up(vae: VAE, parts: FitParts, settings: Settings) -> WarmUp:
+    seconds = settings.block_seconds / 2
+    clock = WarmUp(parts.steps_per_epoch, vae.steps_per_execution, seconds)
+    _fit(vae, parts, parts.steps_per_epoch, _MANY_EPOCHS, clock)
+    return clock
+
+
+def _fit(
+    vae: VAE, parts: FitParts, steps: int, epochs: int, clock: keras.callbacks.Callback
+) -> None:
+    vae.fit(
+        parts.batches,
+        epochs=epochs,
+        steps_per_epoch=steps,
+        validation_data=parts.validation,
+        verbose=0,
+        callbacks=[*parts.callbacks, clock],  # last: it times what the others do
+    )
+
+
+def _training(
+    vae: VAE,
+    config: Config,
+    parts: FitParts,
+    plan: Plan,
+    settings: Settings,
+    size: int,
+) -> tuple[Speed, float]:
+    """Times blocks of training and of its products in turn; returns the loss too."""
+    work = training_work(vae, config)
+    limit = _Limit(work, settings.block_seconds)
+    clock = Blocks(plan, limit.time)
+    _fit(vae, parts, plan.steps, 1 + plan.epochs * settings.blocks, clock)
+    ends = [
+        plan.steps * (1 + plan.epochs * block) for block in range(settings.blocks + 1)
+    ]
+    seen = [images_in(end, config.batch_size, size) for end in ends]
+    images = [after - before for before, after in zip(seen, seen[1:], strict=False)]
+    rate = Rate.of(images, clock.seconds)
+    return limit.speed(rate, config.batch_size, sum(images)), clock.loss
+
+
+def _evaluation(
+    vae: VAE, config: Config, split: tfvae.data.Split, settings: Settings
+) -> tuple[Speed, float]:
+    """Times batches of scoring and of its products in turn; the first one apart."""
+    wanted, samples = settings.evaluation_images, settings.evaluation_samples
+    size = min(_EVALUATION_BATCH, len(split), wanted or _EVALUATION_BATCH)
+    whole = len(split) // size * size
+    batches = evaluation_batches(config, split, size, whole).repeat()
+    chunk = default_chunk_size((size, *vae.image_shape))
+    limit = _Limit(evaluation_work(vae, size, samples, chunk), 0.0)
+    timed = _TimedBatches(batches, wanted and -(-wanted // size), limit.time)
+    score_images(vae, timed, samples, chunk, progress=timed.scored)
+    count = len(timed.seconds)
+    rate = Rate.of([size] * count, timed.seconds)
+    return limit.speed(rate, size, size * count), timed.first
+
+
+class _Limit:
+    """Times the products of one batch, as often as takes about `seconds`."""
+
+    def __init__(self, work: Sequence[Work], seconds: float) -> None:
+        self.work, self.runner = work, Runner(work)
+        self.runner.run()  # traces
+        begun = synchronised_time()
+        self.runner.run()
+        self.steps = max(1, round(seconds / (synchronised_time() - begun)))
+        self.seconds: list[float] = []
+
+    def time(self) -> None:
+        """Runs and times one block."""
+        begun = synchronised_time()
+        self.runner.run(self.steps)
+        self.seconds.append(synchronised_time() - begun)
+
+    def speed(self, rate: Rate, batch: int, images: int) -> Speed:
+        """Returns a rate beside this one's, for batches of so many images."""
+        return Speed(
+            rate,
+            Rate.of([batch * self.steps] * len(self.seconds), self.seconds),
+            flops=sum(one.flops for one in self.work) / batch,
+            nominal_flops=sum(one.nominal_flops for one in self.work) / batch,
+            images=images,
+        )
+
+
+class _TimedBatches:
+    """Batches whose scoring is timed, with something else between them.
+
+    Args:
+        batches: Without end.
+        count: How many are timed after the first, which traces; None: as many as take
+            some seconds, two at least.
+        between: Is called before each timed one, outside of the time.
+    """
+
+    def __init__(
+        self,
+        batches: tf.data.Dataset,
+        count: int | None,
+        between: Callable[[], None],
+    ) -> None:
+        self.batches, self.count, self.between = batches, count, between
+        self.first = 0.0
+        self.seconds: list[float] = []
+
+    def __iter__(self) -> Iterator[tf.Tensor]:
+        iterator = iter(self.batches)
+        self._begun = synchronised_time()
+        yield next(iterator)
+        while self._more():
+            self.between()
+            self._begun = synchronised_time()
+            yield next(iterator)
+
+    def scored(self, seen: int) -> None:
+        """Stops the clock of a batch."""
+        seconds = synchronised_time() - self._begun
+        if self.first:
+            self.seconds.append(seconds)
+        else:
+            self.first = seconds
+
+    def _more(self) -> bool:
+        if self.count is not None:
+            return len(self.seconds) < self.count
+        return len(self.seconds) < 2 or sum(self.seconds) < _EVALUATION_SECONDS
+
+
+def _peak_mib() -> float:
+    """The process's largest resident set so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
