@@ -13,13 +13,13 @@ LAYERS = {
     name: level
     for level, names in {
         -1: "types version",  # import nothing of the package, so layer 0 may use them
-        0: "lookup seeds startup require files",
+        0: "lookup seeds startup require files distributions",
         1: "objectives heads priors networks metrics data config schedules optimizers",
         2: "latents estimators",
         3: "models",
         4: "annealed building evaluation callbacks pictures export runs",
-        5: "training recipes reports studies tables",
-        6: "benchmark",
+        5: "training recipes reports studies",
+        6: "benchmark tables",
         7: "cli",
         8: "__main__",
     }.items()

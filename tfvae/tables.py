@@ -12,8 +12,15 @@ from tfvae.heads import HEADS
 from tfvae.latents import LATENTS
 from tfvae.objectives import OBJECTIVES
 from tfvae.priors import PRIORS
+from tfvae.recipes import RECIPES
 
 _MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def recipes() -> str:
+    """What each recipe is, and where its settings come from."""
+    rows = [(name, recipe.summary, recipe.source) for name, recipe in RECIPES.items()]
+    return _table(("recipe", "what", "source"), rows)
 
 
 def objectives() -> str:
@@ -76,6 +83,7 @@ def binarizations() -> str:
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
+    "recipes": recipes,
     "objectives": objectives,
     "estimators": estimators,
     "latents": latents,

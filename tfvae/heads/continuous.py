@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.distributions import IndependentLogistic
 from tfvae.heads.base import (
     MIN_SCALE,
     DistributionHead,
@@ -82,6 +83,10 @@ class LogisticHead(DistributionHead):
         """(loc, raw scale) [..., 2 * last] -> Logistic."""
         loc, raw_scale = self.split(params)
         return tfd.Logistic(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
+
+    def call(self, params: tf.Tensor) -> tfd.Distribution:
+        """Returns the distribution for parameters [..., *params_shape]."""
+        return IndependentLogistic(self.distribution(params), len(self.event_shape))
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """The mean itself, beside a raw scale of 0 (a scale of log 2)."""

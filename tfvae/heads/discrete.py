@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.distributions import IndependentBernoulli
 from tfvae.heads.base import DistributionHead, clipped_logit
-from tfvae.heads.fused import IndependentBernoulli
 
 tfd = tfp.distributions
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.distributions import IndependentLogistic
 from tfvae.heads.base import DistributionHead, constant_weight
 from tfvae.require import require_number
 
@@ -44,6 +45,10 @@ class BinConcreteHead(DistributionHead):
         """Logits [..., *event_shape] -> Logistic."""
         temperature = tf.convert_to_tensor(self.temperature)
         return tfd.Logistic(params / temperature, 1.0 / temperature)
+
+    def call(self, params: tf.Tensor) -> tfd.Distribution:
+        """Returns the distribution for parameters [..., *params_shape]."""
+        return IndependentLogistic(self.distribution(params), len(self.event_shape))
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """The logits whose draws, before the sigmoid, have this mean."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.distributions import IndependentLogistic
+
 tfd = tfp.distributions
 
 
@@ -42,7 +44,7 @@ def tempered_logistic(latent_size: int, temperature: tf.Tensor) -> tfd.Distribut
         temperature: A positive scalar tensor, whose dtype is the distribution's.
     """
     loc = tf.zeros([latent_size], temperature.dtype)
-    return tfd.Independent(tfd.Logistic(loc, 1.0 / temperature), 1)
+    return IndependentLogistic(tfd.Logistic(loc, 1.0 / temperature), 1)
 
 
 def fair_bernoulli(latent_size: int, dtype: str = "float32") -> tfd.Distribution:

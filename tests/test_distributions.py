@@ -1,4 +1,4 @@
-"""The fast sum of Bernoulli log-probabilities is TFP's, in value and gradient."""
+"""The fast sums of log-probabilities are TFP's, in value and gradient."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from scipy import stats
 
+from tfvae.distributions import IndependentLogistic
 from tfvae.heads import BernoulliHead
+from tfvae.latents import LATENTS
 
 tfd = tfp.distributions
 EVENTS = [(1,), (784,), (28, 28, 1), (13, 61, 1), (131,)]  # 131 and 793 = 13 * 61
@@ -157,3 +160,61 @@ def test_to_its_users_it_is_an_independent_bernoulli():
     np.testing.assert_allclose(ours.copy().log_prob(x), ours.log_prob(x))
     integers = tf.cast(x, tf.int32)
     np.testing.assert_array_equal(ours.log_prob(integers), ours.log_prob(x))
+
+
+# -- Logistic --------------------------------------------------------------------------
+
+
+def logistics(loc, scale) -> tuple:
+    """Ours and TFP's."""
+    single = tfd.Logistic(loc, scale)
+    return IndependentLogistic(single, 1), tfd.Independent(single, 1)
+
+
+@pytest.mark.parametrize("size", [1, 50, 67, 128])
+@pytest.mark.parametrize("shared", [False, True])
+def test_logistic_densities_and_gradients_are_tfps(size, shared):
+    rng = np.random.default_rng(0)
+    loc = tf.constant(rng.normal(0, 2, [3, size]))
+    scale = tf.constant(1.7, tf.float64) if shared else tf.exp(0.3 * loc)
+    x = tf.constant(rng.normal(0, 5, [4, 3, size]))
+    found = []
+    for which in (0, 1):
+        with tf.GradientTape() as tape:
+            tape.watch([loc, scale, x])
+            value = logistics(loc, scale)[which].log_prob(x)
+            total = tf.reduce_sum(tf.sin(value))
+        found.append([value, *tape.gradient(total, [loc, scale, x])])
+    for ours, theirs in zip(*found, strict=True):
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("x", [0.0, 30.0, -200.0, 1e30])
+def test_logistic_tails_are_finite_and_linear(x):
+    ours, _ = logistics(tf.zeros([50]), tf.ones([50]))
+    x = tf.fill([50], x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = ours.log_prob(x)
+    wanted = stats.logistic.logpdf(x.numpy().astype("float64")).sum()
+    np.testing.assert_allclose(value, wanted, rtol=1e-6)
+    assert np.all(np.abs(tape.gradient(value, x)) <= 1)
+
+
+def test_to_its_users_it_is_an_independent_logistic():
+    ours, theirs = logistics(tf.ones([4, 3]), 2.0)
+    assert isinstance(ours, tfd.Independent)
+    np.testing.assert_array_equal(
+        ours.sample(5, seed=(1, 2)), theirs.sample(5, seed=(1, 2))
+    )
+    np.testing.assert_array_equal(ours.stddev(), theirs.stddev())
+    np.testing.assert_allclose(ours[1:3].log_prob(0.5), ours.log_prob(0.5)[1:3])
+
+
+@pytest.mark.parametrize("latent", ["logistic", "bin_concrete"])
+def test_logistic_families_have_it(latent):
+    family = LATENTS[latent](3)
+    assert isinstance(family.prior(), IndependentLogistic)
+    head = family.posterior_head()
+    assert isinstance(head(tf.zeros([2, *head.params_shape])), IndependentLogistic)
