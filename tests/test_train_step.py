@@ -327,3 +327,11 @@ def test_several_steps_in_one_execution_train_as_single_steps_do():
         trained.append(values_of(vae))
     for one, other in zip(*trained, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_categorical_draws_train_from_a_data_set_of_unknown_batch_size(samples):
+    x = tf.data.Dataset.from_tensor_slices(binary_images(20)).batch(10)
+    vae = tiny_vae("categorical")
+    vae.compile("adam", "iwae", samples, "reinforce")
+    assert np.isfinite(vae.fit(x, verbose=0).history["loss"][0])

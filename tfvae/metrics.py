@@ -3,20 +3,57 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from check_shapes import check_shapes
+
+# Of the variance over images of a latent variable's mean (Burda et al., 2016).
+ACTIVE_VARIANCE = 0.01
+
+
+class Mean(NamedTuple):
+    """A mean over examples.
+
+    Attributes:
+        mean: The mean.
+        standard_error: Of the mean; None for one example, which says nothing of the
+            spread.
+    """
+
+    mean: float
+    standard_error: float | None
+
+
+def mean_with_error(values: np.ndarray) -> Mean:
+    """Returns the mean of independent values [N] with its standard error."""
+    error = None
+    if len(values) > 1:
+        error = float(np.std(values, ddof=1) / math.sqrt(len(values)))
+    return Mean(float(np.mean(values)), error)
+
+
+def paired_difference(first: np.ndarray, second: np.ndarray) -> Mean:
+    """Returns the mean of first - second, two scores [N] of the same examples.
+
+    What makes an example easy or hard for both cancels, so that the standard error is
+    that of the differences, and not of two independent means.
+    """
+    return mean_with_error(np.subtract(first, second))
 
 
 @check_shapes("log_weights: [S, B]", "return: [B]")
 def effective_sample_size(log_weights: tf.Tensor) -> tf.Tensor:
     """Returns (sum_s w_s)^2 / sum_s w_s^2 of each example, between 1 and S.
 
-    Kong (1992); computed from the normalised weights, so that log-weights of any
-    size are safe.
+    Kong (1992); computed from weights relative to the largest, so that log-weights of
+    any size are safe.
     """
-    weights = tf.nn.softmax(log_weights, axis=0)  # [S, B]
-    return 1.0 / tf.reduce_sum(tf.square(weights), axis=0)
+    largest = tf.reduce_max(log_weights, axis=0)  # [B]
+    weights = tf.exp(log_weights - largest)  # [S, B]
+    squares = tf.reduce_sum(tf.square(weights), axis=0)
+    return tf.square(tf.reduce_sum(weights, axis=0)) / squares
 
 
 def bits_per_dim(nats: float, image_shape: tuple[int, ...]) -> float:
@@ -30,11 +67,14 @@ def bits_per_dim(nats: float, image_shape: tuple[int, ...]) -> float:
 
 
 @check_shapes("posterior_means: [N, D]", "return: []")
-def active_units(posterior_means: tf.Tensor, threshold: float = 0.01) -> tf.Tensor:
+def active_units(
+    posterior_means: tf.Tensor, threshold: float = ACTIVE_VARIANCE
+) -> tf.Tensor:
     """Returns how many latent variables depend on x: Var_x(E_q[z_d|x]) > 0.01.
 
     Burda et al. (2016), section 5.2. For a hierarchy, `tfvae.latents.layer_means` gives
-    the means of each layer.
+    the means of each layer; `tfvae.evaluation.posterior_summary` does it for a data set
+    in bounded memory.
 
     Args:
         posterior_means: E_q[z|x] of N examples.

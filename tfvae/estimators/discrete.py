@@ -207,6 +207,8 @@ Signal = Callable[[Objective, tf.Tensor], tf.Tensor]
 def _estimate(problem: Problem, signal: Signal) -> Estimate:
     terms = problem.weigh(tf.stop_gradient(problem.draw()))
     log_weights = terms.loss_log_weights(problem.kl_weight)
+    # TFP's one-hot log_prob forgets the number of samples if that of images is unknown.
+    log_weights = tf.ensure_shape(log_weights, [problem.num_samples, None])
     signals = signal(problem.objective, log_weights)
     return Estimate(terms, _surrogate(problem, terms, signals))
 

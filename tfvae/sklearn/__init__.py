@@ -1,0 +1,19 @@
+"""A variational autoencoder over tables of numbers, as a scikit-learn estimator.
+
+What the TF1 tutorial's class offers, and what it is called here:
+
+    there            here
+    partial_fit(X)   partial_fit(X)
+    transform(X)     transform(X)
+    generate(Z)      inverse_transform(Z); generate() with no Z: sample(1)
+    reconstruct(X)   inverse_transform(transform(X))
+    loss             history_["loss"]
+    encoder_loss     history_["rate"]
+    decoder_loss     history_["distortion"]
+"""
+
+from __future__ import annotations
+
+from tfvae.sklearn.estimator import VAETransformer
+
+__all__ = ["VAETransformer"]

@@ -1,0 +1,98 @@
+"""Rows of a table on their way through a model."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.models import VAE
+from tfvae.objectives import Iwae
+from tfvae.seeds import derive_seed
+from tfvae.types import InputError
+
+_ROWS = 4096  # at a time, where rows do not depend on each other
+
+
+def training_batches(
+    X: np.ndarray, batch_size: int, seed: int, first_pass: int
+) -> tf.data.Dataset:
+    """Returns shuffled batches [B, n_features] without end, each row once a pass.
+
+    The order of a pass is a function of the seed and the number of the pass; Keras
+    would shuffle an array by TensorFlow's global generator.
+
+    Args:
+        X: [n, n_features].
+        batch_size: B, at most n; the last batch of a pass may be smaller.
+        seed: The root seed.
+        first_pass: The number of the first pass.
+    """
+    steps = -(-len(X) // batch_size)
+    with tf.device("CPU:0"):
+        rows = tf.constant(X)
+
+    def batch(step: tf.Tensor) -> tf.Tensor:
+        start = step % steps * batch_size
+        places = tf.range(start, tf.minimum(start + batch_size, len(X)))  # [B]
+        order = derive_seed(seed, "order", first_pass + step // steps)
+        chosen = tf.random.experimental.index_shuffle(places, order, len(X) - 1)  # [B]
+        return tf.gather(rows, chosen)
+
+    options = tf.data.Options()
+    options.deterministic = True
+    batches = tf.data.Dataset.counter().map(batch, tf.data.AUTOTUNE)
+    return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def check_finite(epoch: int, logs: Mapping[str, float]) -> None:
+    """Ends a training whose loss is not finite.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not math.isfinite(logs["loss"]):
+        raise InputError(
+            f"the loss is not finite in epoch {epoch + 1}; standardise X (a Pipeline "
+            "with StandardScaler), or choose a smaller learning_rate"
+        )
+
+
+def by_rows(function: Callable[[tf.Tensor], tf.Tensor], rows: np.ndarray) -> np.ndarray:
+    """Applies a function of [B, ...] in bounded memory; returns float32 [n, size]."""
+    parts = [
+        function(tf.constant(rows[start : start + _ROWS])).numpy()
+        for start in range(0, len(rows), _ROWS)
+    ]
+    return np.concatenate(parts).reshape(len(rows), -1).astype(np.float32)
+
+
+def row_scorer(vae: VAE) -> Callable[[np.ndarray, int], np.ndarray]:
+    """Returns a function of X [n, n_features] and K to L_K of its rows, float64 [n].
+
+    Rows go through the model one by one, each with draws that are a function of its
+    values and the model's seed, so that neither draws nor rounding depend on the other
+    rows.
+    """
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def scores(X: tf.Tensor, keys: tf.Tensor, num_samples: int) -> tf.Tensor:
+        def score(row_and_key: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            row, key = row_and_key
+            seed = derive_seed(vae.seed, "score_samples", key)
+            terms = vae.log_weight_terms(row[tf.newaxis], num_samples, seed)
+            log_weights = tf.cast(terms.log_weights(), tf.float64)  # [K, 1]
+            return Iwae().value(log_weights)[0]
+
+        return tf.map_fn(score, (X, keys), fn_output_signature=tf.float64)
+
+    def score_rows(X: np.ndarray, num_samples: int) -> np.ndarray:
+        # Adding 0 makes -0 the 0 that it equals.
+        keys = [zlib.crc32((row + 0).tobytes()) >> 1 for row in X]
+        keys = tf.constant(keys, tf.int32)  # [n]
+        return scores(tf.constant(X), keys, num_samples).numpy()
+
+    return score_rows

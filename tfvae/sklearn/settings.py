@@ -1,0 +1,50 @@
+"""From an estimator's arguments to a configuration and a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from tfvae.config import Config
+
+RandomState = int | np.random.RandomState | None
+
+# No fields of a configuration, which has a `seed` in place of `random_state`.
+OWN = ("score_num_samples", "random_state")
+
+
+def as_seed(random_state: RandomState) -> int:
+    """Returns a 31-bit seed: of an int always the same, else the generator's next."""
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def as_config(params: Mapping[str, object], seed: int) -> Config:
+    """Returns the arguments as a configuration, which checks them.
+
+    Args:
+        params: The arguments of `VAETransformer` by name.
+        seed: Of the model.
+
+    Raises:
+        InputError: A value is not usable.
+    """
+    fields = {name: _plain(value) for name, value in params.items() if name not in OWN}
+    return Config(
+        **fields,
+        # X is never drawn from: of zeros and ones, a threshold changes nothing.
+        binarization="threshold" if fields["likelihood"] == "bernoulli" else "none",
+        # What divides the steps of every pass of `partial_fit`.
+        steps_per_execution=1,
+        seed=seed,
+    )
+
+
+def _plain(value: object) -> object:
+    """Returns Python's numbers and tuples for NumPy's, and lists, of a search."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return tuple(_plain(item) for item in value)
+    return value
