@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvae.metrics import bits_per_dim, effective_sample_size
+from tfvae.metrics import (
+    bits_per_dim,
+    effective_sample_size,
+    mean_with_error,
+    paired_difference,
+)
 
 
 def ess(log_weights) -> np.ndarray:
@@ -39,3 +44,27 @@ def test_one_sample_counts_once():
 def test_a_coin_for_every_dimension_is_one_bit_per_dimension(shape):
     nats = np.prod(shape) * np.log(2)
     assert bits_per_dim(nats, shape) == pytest.approx(1, rel=1e-14)
+
+
+def test_the_mean_has_the_textbooks_standard_error():
+    values = np.array([1.0, 2.0, 4.0, 9.0])
+    error = np.sqrt((9 + 4 + 0 + 25) / 3 / 4)
+    assert mean_with_error(values) == (4.0, pytest.approx(error, rel=1e-15))
+
+
+def test_one_example_has_no_standard_error():
+    assert mean_with_error(np.array([3.0])) == (3.0, None)
+
+
+def test_a_paired_difference_knows_nothing_of_what_both_have_in_common():
+    rng = np.random.default_rng(0)
+    common, small = 100 * rng.normal(size=50), rng.normal(size=50)
+    found = paired_difference(common + small, common)
+    assert found.mean == pytest.approx(small.mean(), abs=1e-12)
+    error = small.std(ddof=1) / np.sqrt(50)
+    assert found.standard_error == pytest.approx(error, rel=1e-10)
+
+
+def test_a_constant_difference_is_sure():
+    values = np.arange(8.0)
+    assert paired_difference(values + 2, values) == (2.0, 0.0)

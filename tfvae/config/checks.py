@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tfvae.config.estimators import check_estimator, check_two_passes
 from tfvae.config.names import (
     ANALYTIC_LATENTS,
-    DISCRETE_LATENTS,
     GROUPED_OBJECTIVES,
     INDEPENDENT_LATENTS,
     LAYERED_LATENTS,
     LEVEL_LIKELIHOODS,
     RELAXED_LATENTS,
-    REPARAMETERISED_ESTIMATORS,
     SAMPLED_RATE_ESTIMATORS,
 )
 from tfvae.types import InputError
@@ -115,8 +114,8 @@ def check_together(config: Config) -> None:
     _check_schedules(config)
     _check_hierarchy(config)
     _check_rate(config)
-    _check_estimator(config)
-    _check_two_passes(config)
+    check_estimator(config)
+    check_two_passes(config)
 
 
 def _check_belonging(config: Config) -> None:
@@ -237,85 +236,4 @@ def _check_rate(config: Config) -> None:
             f"free_bits {config.free_bits} needs independent latent variables, and "
             f"latent {config.latent!r} with prior {config.prior!r} has none; set "
             "free_bits 0, or change them"
-        )
-
-
-def _check_estimator(config: Config) -> None:
-    discrete = config.latent in DISCRETE_LATENTS
-    through = config.estimator in REPARAMETERISED_ESTIMATORS
-    if discrete == through:
-        wanted = "reinforce', 'vimco" if discrete else "pathwise', 'stl', 'dreg"
-        raise InputError(
-            f"estimator {config.estimator!r} is not defined for latent "
-            f"{config.latent!r}; choose one of '{wanted}'"
-        )
-    if config.estimator == "disarm" and config.latent != "bernoulli":
-        raise InputError(
-            f"estimator 'disarm' is for latent 'bernoulli', not {config.latent!r}; "
-            "choose 'reinforce' or 'vimco'"
-        )
-    if config.estimator == "vimco" and config.num_samples < 2:
-        raise InputError(
-            f"estimator 'vimco' needs num_samples 2 or more, not {config.num_samples}; "
-            "change it, or choose 'reinforce'"
-        )
-    if config.objective not in GROUPED_OBJECTIVES:
-        return
-    if config.num_samples % (config.num_groups or 2):
-        raise InputError(
-            f"num_samples {config.num_samples} is not a multiple of num_groups "
-            f"{config.num_groups or 2}; change one of them"
-        )
-    if config.objective == "piwae" and config.dtype_policy == "mixed_float16":
-        raise InputError(
-            "objective 'piwae' divides by weights that dtype_policy 'mixed_float16' "
-            "rounds to 0; choose 'mixed_bfloat16' or objective 'miwae'"
-        )
-    if discrete and config.objective == "piwae":
-        raise InputError(
-            "objective 'piwae' has two objectives, which no estimator for discrete "
-            "latent variables has a use for; choose 'iwae' or 'miwae'"
-        )
-    if config.estimator == "reinforce" and config.num_samples > 1:
-        if (config.num_samples - 1) % (config.num_groups or 2):
-            raise InputError(
-                "estimator 'reinforce' leaves one sample out, and the others are no "
-                "whole groups; choose 'vimco'"
-            )
-
-
-def _check_two_passes(config: Config) -> None:
-    for field in ("backward_samples", "sample_chunk"):
-        value = getattr(config, field)
-        if value is None:
-            continue
-        if value > config.num_samples:
-            raise InputError(
-                f"{field} {value} is more than num_samples {config.num_samples}; give "
-                "fewer, or leave it out"
-            )
-        for owner, values in (
-            ("estimator", REPARAMETERISED_ESTIMATORS),
-            ("analytic_kl", (False,)),
-            ("free_bits", (0.0,)),
-        ):
-            if getattr(config, owner) not in values:
-                raise InputError(
-                    f"{field} {value} is not defined for {owner} "
-                    f"{getattr(config, owner)!r}; set {owner} "
-                    f"{' or '.join(map(repr, values))}, or leave {field} out"
-                )
-    if config.backward_samples is None:
-        return
-    if config.objective == "elbo":
-        raise InputError(
-            "backward_samples has no use with objective 'elbo', for which every sample "
-            f"counts as much; set num_samples {config.backward_samples} instead"
-        )
-    simple = config.latent in INDEPENDENT_LATENTS and not config.upper_latent_sizes
-    if config.sample_chunk is not None and not simple:
-        raise InputError(
-            "backward_samples with sample_chunk needs one layer of latent 'normal', "
-            f"'logistic' or 'bin_concrete', not {config.latent!r}; leave sample_chunk "
-            "out"
         )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import keras
 import tensorflow as tf
 
-from tfvae.data import drawn_at_step
 from tfvae.estimators import (
-    Estimate,
     Estimator,
     TwoPasses,
     get_estimator,
@@ -26,20 +23,19 @@ from tfvae.models.checks import (
     check_values,
 )
 from tfvae.models.conditional import ConditionalDistribution
-from tfvae.models.generative import IMAGE_KEY, LatentVariableModel
-from tfvae.models.layers import has_float16_layer, loss_scaled, seed_layers
-from tfvae.models.replicas import per_replica, replica_seed
-from tfvae.models.reporting import Report, weighted_mean
-from tfvae.objectives import LogWeightTerms, Objective, get_objective
+from tfvae.models.layers import has_float16_layer, loss_scaled
+from tfvae.models.reporting import Report
+from tfvae.models.steps import SteppingModel
+from tfvae.objectives import Objective, get_objective
 from tfvae.optimizers import get_optimizer
 from tfvae.priors import Prior
 from tfvae.require import require_int
-from tfvae.seeds import as_seed, derive_seed
-from tfvae.types import InputError, Seed
+from tfvae.seeds import as_seed
+from tfvae.types import InputError
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
-class VAE(LatentVariableModel):
+class VAE(SteppingModel):
     """A variational autoencoder.
 
     Its parts say what the model is; `compile` says how it is trained, so that a model
@@ -77,9 +73,6 @@ class VAE(LatentVariableModel):
     ) -> None:
         super().__init__(encoder, decoder, latent, prior, **kwargs)
         self.kl_weight = constant_weight(self, "kl_weight", 1.0)
-        self.binarize = False
-        # Counts calls of train_step, which the optimizer's own count is not when it
-        # accumulates gradients or skips a step.
         self.steps = self.add_weight(
             name="steps", shape=(), dtype="int64", initializer="zeros", trainable=False
         )
@@ -191,11 +184,6 @@ class VAE(LatentVariableModel):
             auto_scale_loss=auto_scale_loss,
         )
 
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """The trackers of what `fit` and `evaluate` report."""
-        return self._report.metrics if self.compiled else []
-
     def fit(self, x=None, y=None, *args, **kwargs) -> keras.callbacks.History:
         """Keras' `fit`, which see; of `y` nothing is used.
 
@@ -230,75 +218,6 @@ class VAE(LatentVariableModel):
             y = x
         return super().evaluate(x, y, *args, **kwargs)
 
-    def get_metrics_result(self) -> dict[str, tf.Tensor]:
-        """Returns what is reported.
-
-        Raises:
-            InputError: In eager mode, as at the end of an epoch: images held values
-                that the likelihood has no probability for.
-        """
-        if tf.executing_eagerly():
-            self._report.check_values(self.decoder.head)
-        return self._report.result()
-
-    def train_step(self, data) -> dict[str, tf.Tensor]:
-        """One step of the optimizer on one batch."""
-        step = tf.convert_to_tensor(self.steps)
-        x, sample_weight = self._unpack(data, step if self.binarize else None)
-        for weight, schedule in self._schedules.values():
-            weight.assign(schedule(step))
-        seed = replica_seed(derive_seed(self.seed, "train", step))
-        seed_layers(self, seed)
-        with tf.GradientTape() as tape:
-            estimate = self._estimate(x, seed, training=True)
-            surrogate = -weighted_mean(estimate.surrogate, sample_weight)
-            penalty = self._penalty(surrogate.dtype)
-            loss = self.optimizer.scale_loss(per_replica(surrogate + penalty))
-        variables = self.trainable_variables
-        if variables:
-            gradients = tape.gradient(loss, variables)
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        else:
-            warnings.warn("the model has no trainable weights", stacklevel=2)
-        self.steps.assign_add(1)
-        kl_weight = tf.convert_to_tensor(self.kl_weight)
-        self._report.see(x, self.decoder.head)
-        return self._reported(estimate.terms, kl_weight, penalty, sample_weight)
-
-    def test_step(self, data) -> dict[str, tf.Tensor]:
-        """Scores one batch, with kl_weight 1."""
-        x, sample_weight = self._unpack(data)
-        # The number of examples seen so far, which Keras sets to 0 when it begins, is
-        # what makes the draws of two batches differ and those of two runs agree.
-        seed = derive_seed(self.seed, "test", self._report.examples_seen)
-        seed = replica_seed(seed)
-        terms = self._estimate(x, seed, training=False).terms
-        one = tf.ones([], terms.rate.dtype)
-        self._report.see(x, self.decoder.head)
-        return self._reported(terms, one, self._penalty(one.dtype), sample_weight)
-
-    def _reported(
-        self,
-        terms: LogWeightTerms,
-        kl_weight: tf.Tensor,
-        penalty: tf.Tensor,
-        sample_weight: tf.Tensor | None,
-    ) -> dict[str, tf.Tensor]:
-        current = {name: weight for name, (weight, _) in self._schedules.items()}
-        settings = {**current, "kl_weight": kl_weight}
-        self._report.update(
-            self.objective, terms, kl_weight, penalty, sample_weight, settings
-        )
-        return self.get_metrics_result()
-
-    def _estimate(self, x: tf.Tensor, seed: Seed, training: bool) -> Estimate:
-        problem = self._problem(x, self.num_samples, seed, training)
-        return self.estimator.estimate(
-            problem._replace(
-                objective=self.objective, kl_weight=tf.convert_to_tensor(self.kl_weight)
-            )
-        )
-
     def _check_combination(
         self, objective: Objective, estimator: Estimator, num_samples: int
     ) -> None:
@@ -318,12 +237,6 @@ class VAE(LatentVariableModel):
         if objective.analytic_kl or objective.free_bits:
             problem._replace(objective=objective, num_samples=1).draw_and_weigh()
 
-    def _penalty(self, dtype: tf.DType) -> tf.Tensor:
-        """The layers' regularisation losses."""
-        return tf.add_n(
-            [tf.zeros([], dtype), *(tf.cast(p, dtype) for p in self.losses)]
-        )
-
     def _set_schedules(self, settings: Mapping[str, tuple]) -> None:
         self._schedules = {}
         for name, (weight, value) in settings.items():
@@ -332,23 +245,6 @@ class VAE(LatentVariableModel):
                 weight.assign(value(0))
             elif value is not None:
                 weight.assign(value)
-
-    def _unpack(
-        self, data, step: tf.Tensor | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Returns (x, sample_weight); the batch is x, (x, y), (x, y, w) or a dict.
-
-        With a step, x is drawn from the batch's grey values.
-        """
-        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if step is not None:
-            x = x[IMAGE_KEY] if isinstance(x, Mapping) and IMAGE_KEY in x else x
-            x = drawn_at_step(tf.convert_to_tensor(x), self.seed, step)
-        x = self._images(x)
-        if sample_weight is not None:  # [B] or [B, 1]
-            sample_weight = tf.cast(sample_weight, self.compute_dtype)
-            sample_weight = tf.reshape(sample_weight, tf.shape(x)[:1])
-        return x, sample_weight
 
     def get_compile_config(self) -> dict:
         """Returns the arguments of `compile`, as Keras saves them."""

@@ -1,7 +1,8 @@
-"""How good a model is: bounds on log p(x) over a data set, in bounded memory."""
+"""Bounds on log p(x) over a data set, in bounded memory."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.estimators import DRAWN_AT_ONCE, Chunk
-from tfvae.metrics import bits_per_dim
+from tfvae.metrics import bits_per_dim, mean_with_error
 from tfvae.models import VAE
 from tfvae.require import require_int
 from tfvae.seeds import derive_seed
@@ -77,7 +78,13 @@ def score_images(
     num_samples = require_int("num_samples", num_samples)
     if chunk_size is not None:
         chunk_size = require_int("chunk_size", chunk_size)
-    add_chunk = _make_add_chunk(vae, num_samples)
+    # Not a function defined here: TensorFlow would take those of several models for
+    # one that is traced again and again, and warn.
+    add_chunk = tf.function(
+        functools.partial(_add_chunk, vae, num_samples),
+        reduce_retracing=True,
+        autograph=False,
+    )
     scores, seen = [], 0
     for index, x in enumerate(batches):
         x = tf.convert_to_tensor(x)
@@ -122,45 +129,60 @@ def summarise(
         (higher is better), while their bits count the negative (lower is better). One
         image has no standard error: None.
     """
-    summary: dict[str, dict[str, float | None]] = {}
-    for name, values in scores._asdict().items():
-        mean = float(np.mean(values))
-        error = _standard_error(values)
-        summary[name] = {"mean": mean, "standard_error": error}
-        if name != "ess":
-            sign = -1.0 if name in ("log_likelihood", "elbo") else 1.0
-            summary[name]["bits_per_dim"] = bits_per_dim(sign * mean, image_shape)
-            summary[name]["bits_per_dim_standard_error"] = (
-                None if error is None else bits_per_dim(error, image_shape)
-            )
-    return summary
+    return {
+        name: summarise_nats(values, image_shape, name in ("log_likelihood", "elbo"))
+        if name != "ess"
+        else mean_with_error(values)._asdict()
+        for name, values in scores._asdict().items()
+    }
 
 
-def _make_add_chunk(vae: VAE, num_samples: int) -> Callable[..., _Sums]:
-    @tf.function(reduce_retracing=True, autograph=False)
-    def add_chunk(
-        x: tf.Tensor,
-        seed: tf.Tensor,
-        number: tf.Tensor,
-        size: int,
-        kept: int,
-        sums: _Sums,
-    ) -> _Sums:
-        chunk = Chunk(size, number, kept)
-        terms = vae.log_weight_terms(x, num_samples, seed, chunk)
-        log_weights = tf.cast(terms.log_weights(), tf.float64)  # [S, B]
-        top = tf.maximum(sums.top, tf.reduce_max(log_weights, axis=0))  # [B]
-        kept = tf.exp(sums.top - top)
-        weights = tf.exp(log_weights - top)
-        return _Sums(
-            top,
-            kept * sums.weights + tf.reduce_sum(weights, axis=0),
-            kept**2 * sums.squared_weights + tf.reduce_sum(weights**2, axis=0),
-            sums.log_likelihood + _sum64(terms.log_likelihood),
-            sums.rate + _sum64(terms.rate),
-        )
+def summarise_nats(
+    values: np.ndarray, image_shape: tuple[int, ...], higher_is_better: bool = True
+) -> dict[str, float | None]:
+    """Returns mean and standard error over the images, in nats and bits per dimension.
 
-    return add_chunk
+    Args:
+        values: [N] In nats.
+        image_shape: (H, W, C).
+        higher_is_better: Whether they are log-likelihoods, whose bits count the
+            negative.
+    """
+    mean, error = mean_with_error(values)
+    sign = -1.0 if higher_is_better else 1.0
+    return {
+        "mean": mean,
+        "standard_error": error,
+        "bits_per_dim": bits_per_dim(sign * mean, image_shape),
+        "bits_per_dim_standard_error": (
+            None if error is None else bits_per_dim(error, image_shape)
+        ),
+    }
+
+
+def _add_chunk(
+    vae: VAE,
+    num_samples: int,
+    x: tf.Tensor,
+    seed: tf.Tensor,
+    number: tf.Tensor,
+    size: int,
+    kept: int,
+    sums: _Sums,
+) -> _Sums:
+    chunk = Chunk(size, number, kept)
+    terms = vae.log_weight_terms(x, num_samples, seed, chunk)
+    log_weights = tf.cast(terms.log_weights(), tf.float64)  # [S, B]
+    top = tf.maximum(sums.top, tf.reduce_max(log_weights, axis=0))  # [B]
+    kept = tf.exp(sums.top - top)
+    weights = tf.exp(log_weights - top)
+    return _Sums(
+        top,
+        kept * sums.weights + tf.reduce_sum(weights, axis=0),
+        kept**2 * sums.squared_weights + tf.reduce_sum(weights**2, axis=0),
+        sums.log_likelihood + _sum64(terms.log_likelihood),
+        sums.rate + _sum64(terms.rate),
+    )
 
 
 def _sum64(values: tf.Tensor) -> tf.Tensor:
@@ -189,10 +211,3 @@ def default_chunk_size(shape: Any) -> int:
     if most >= DRAWN_AT_ONCE:
         return most // DRAWN_AT_ONCE * DRAWN_AT_ONCE
     return next(n for n in range(most, 0, -1) if DRAWN_AT_ONCE % n == 0)
-
-
-def _standard_error(values: np.ndarray) -> float | None:
-    """Of the mean; None for a single image, which says nothing of its spread."""
-    if len(values) < 2:
-        return None
-    return float(np.std(values, ddof=1) / math.sqrt(len(values)))

@@ -1,0 +1,247 @@
+"""What the latent variables of a model do over a data set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.evaluation.aggregate import MAX_ELEMENTS, Aggregate, AggregateTerms
+from tfvae.heads.latent_hierarchy import LayerChain
+from tfvae.metrics import ACTIVE_VARIANCE
+from tfvae.models import VAE
+from tfvae.require import require_int
+from tfvae.seeds import derive_seed
+from tfvae.types import InputError, Seed
+
+tfd = tfp.distributions
+
+
+class LayerSummary(NamedTuple):
+    """What one layer of D latent variables does.
+
+    Attributes:
+        variable_rates: [D] The rate of each variable, a mean over the images, in nats:
+            KL(q(z_d|x) || p(z_d)); in a hierarchy log q(z_kd|z_(k-1)) - log
+            p(z_kd|z_(k+1)). None where variables depend on each other under q or p.
+        rate_errors: [D] Their standard errors; None where they are, or for one image.
+        rates_sampled: Whether they are means over draws, and not closed forms.
+        mean_variances: [D] Var_x(E_q[z_d|x]); of one-hots that of the class with the
+            largest. None for one image.
+        means_sampled: Whether E_q[z|x] is a mean over draws. What its noise adds to the
+            variance is estimated and subtracted.
+        active_units: How many `mean_variances` are above 0.01; None for one image.
+    """
+
+    variable_rates: np.ndarray | None
+    rate_errors: np.ndarray | None
+    rates_sampled: bool
+    mean_variances: np.ndarray | None
+    means_sampled: bool
+    active_units: int | None
+
+
+class PosteriorSummary(NamedTuple):
+    """What the latent variables of a model do.
+
+    Attributes:
+        num_images: N.
+        num_samples: S, draws an image, where something is sampled.
+        layers: One, or those of a hierarchy, nearest x first.
+        aggregate: Of the first M images.
+    """
+
+    num_images: int
+    num_samples: int
+    layers: tuple[LayerSummary, ...]
+    aggregate: AggregateTerms
+
+
+def posterior_summary(
+    vae: VAE,
+    batches: Iterable[tf.Tensor],
+    num_samples: int = 100,
+    num_aggregate: int = 1000,
+    seed: Seed = 0,
+    progress: Callable[[int], None] | None = None,
+) -> PosteriorSummary:
+    """Returns rates and activity of the variables, and what z tells of x, in one pass.
+
+    Active units are those of Burda et al. (2016), section 5.2. Mutual information and
+    divergence are those of Hoffman and Johnson (2016), see `AggregateTerms`.
+
+    Args:
+        vae: The model.
+        batches: Of images [B, *image_shape].
+        num_samples: S, draws of z an image, where there is no closed form.
+        num_aggregate: M, the first images of which the aggregate posterior is made. It
+            takes M^2 D time and, the posteriors being kept, M D memory.
+        seed: Of the draws.
+        progress: Called after each batch with the number of images seen so far.
+
+    Raises:
+        InputError: A number is out of range, or there are no images.
+    """
+    num_samples = require_int("num_samples", num_samples, least=2)
+    num_aggregate = require_int("num_aggregate", num_aggregate)
+    prior = vae.prior()
+    aggregate, layers, seen = Aggregate(prior), [], 0
+    rows = max(1, MAX_ELEMENTS // (num_samples * math.prod(vae.latent.event_shape)))
+    for index, batch in enumerate(batches):
+        batch = tf.convert_to_tensor(batch)
+        for start in range(0, int(batch.shape[0]), rows):
+            x = batch[start : start + rows]
+            posterior = vae.encode(x)
+            z = posterior.sample(
+                num_samples, seed=derive_seed(seed, "summary", index, start)
+            )  # [S, B, ...]
+            layers = layers or [_Layer() for _ in _layers(posterior, z)]
+            _add(layers, posterior, prior, z)
+            wanted = min(num_aggregate - len(aggregate), int(x.shape[0]))
+            if wanted:
+                kept = posterior if wanted == len(x) else vae.encode(x[:wanted])
+                aggregate.add(kept, z[0, :wanted])
+        seen += int(batch.shape[0])
+        if progress is not None:
+            progress(seen)
+    if not seen:
+        raise InputError("there are no images to summarise; give at least one batch")
+    summaries = tuple(layer.summary() for layer in layers)
+    return PosteriorSummary(seen, num_samples, summaries, aggregate.terms())
+
+
+class _Moments:
+    """Running mean and variance over images, float64 [...]."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self._squares = 0, 0.0, 0.0
+
+    def add(self, values: tf.Tensor) -> None:
+        """Takes in values [B, ...]: Chan, Golub and LeVeque (1979)."""
+        values = values.numpy().astype("float64")
+        count, mean = len(values), values.mean(axis=0)
+        total, step = self.count + count, mean - self.mean
+        self._squares = (
+            self._squares
+            + np.square(values - mean).sum(axis=0)
+            + np.square(step) * self.count * count / total
+        )
+        self.mean = self.mean + step * count / total
+        self.count = total
+
+    @property
+    def variance(self) -> np.ndarray:
+        """[...] Divided by N, as `tfvae.metrics.active_units` has it."""
+        return self._squares / self.count
+
+    @property
+    def error(self) -> np.ndarray | None:
+        """[...] The standard error of the mean."""
+        if self.count < 2:
+            return None
+        return np.sqrt(self._squares / (self.count - 1) / self.count)
+
+
+class _Layer:
+    """What is known of one layer so far.
+
+    Attributes:
+        rates: Of [B, D]; it stays empty where variables depend on each other.
+        means: Of [B, D], or [B, D, K] for one-hots.
+        noise: Of the variance of each mean that is made of draws, [B, D].
+    """
+
+    def __init__(self) -> None:
+        self.rates, self.means, self.noise = _Moments(), _Moments(), _Moments()
+        self.rates_sampled = self.means_sampled = False
+
+    def add_rates(self, q: tfd.Distribution, p: tfd.Distribution, z: tf.Tensor) -> None:
+        """Takes in rates [B, D], if they are defined."""
+        q, p = _variables(q), _variables(p)
+        if q is not None and p is not None:
+            rates = q.log_prob(z) - p.log_prob(z)  # [S, B, D]
+            self.rates_sampled = True
+            self.rates.add(tf.reduce_mean(rates, axis=0))
+
+    def add_closed_rates(self, q: tfd.Distribution, p: tfd.Distribution) -> bool:
+        """Takes in KL(q_d || p_d), [B, D]; returns False where there is no formula."""
+        q, p = _variables(q), _variables(p)
+        try:
+            rates = None if q is None or p is None else tfd.kl_divergence(q, p)
+        except NotImplementedError:
+            return False
+        if rates is not None:
+            self.rates.add(rates)
+        return True
+
+    def add_means(self, means: tf.Tensor) -> None:
+        """Takes in E_q[z|x], [B, D]."""
+        self.means.add(means)
+
+    def add_sampled_means(self, means: tf.Tensor) -> None:
+        """Takes in S draws, [S, B, D], whose expectation is E_q[z|x]."""
+        count = means.shape[0]
+        self.means_sampled = True
+        self.means.add(tf.reduce_mean(means, axis=0))
+        self.noise.add(tf.math.reduce_variance(means, axis=0) / (count - 1))
+
+    def summary(self) -> LayerSummary:
+        """Returns what was found."""
+        has_rates, several = self.rates.count > 0, self.means.count > 1
+        variances = None
+        if several:
+            variances = self.means.variance - self.noise.mean
+            if variances.ndim > 1:
+                variances = variances.max(axis=tuple(range(1, variances.ndim)))
+        return LayerSummary(
+            variable_rates=self.rates.mean if has_rates else None,
+            rate_errors=self.rates.error if has_rates else None,
+            rates_sampled=self.rates_sampled,
+            mean_variances=variances,
+            means_sampled=self.means_sampled,
+            active_units=int(np.sum(variances > ACTIVE_VARIANCE)) if several else None,
+        )
+
+
+def _add(
+    layers: list[_Layer],
+    posterior: tfd.Distribution,
+    prior: tfd.Distribution,
+    z: tf.Tensor,
+) -> None:
+    """Takes in posteriors, batch [B], with draws z [S, B, ...]."""
+    if not isinstance(posterior, LayerChain):
+        (layer,) = layers
+        if not layer.add_closed_rates(posterior, prior):
+            layer.add_rates(posterior, prior, z)
+        try:
+            layer.add_means(posterior.mean())
+        except NotImplementedError:
+            layer.add_sampled_means(z)
+        return
+    chain = zip(layers, posterior.layers(z), prior.layers(z), strict=True)
+    for number, (layer, (q, value), (p, _)) in enumerate(chain):
+        layer.add_rates(q, p, value)
+        if number:  # layer 1's distribution alone is not one for every draw below it
+            layer.add_sampled_means(q.mean())
+        else:
+            layer.add_means(q.mean())
+
+
+def _layers(posterior: tfd.Distribution, z: tf.Tensor) -> tuple:
+    return posterior.sizes if isinstance(posterior, LayerChain) else (z,)
+
+
+def _variables(distribution: tfd.Distribution) -> tfd.Distribution | None:
+    """Returns the independent variables one by one, batch [..., D]; None: they are not.
+
+    A one-hot is one variable.
+    """
+    if not isinstance(distribution, tfd.Independent):
+        return None
+    axes = tf.get_static_value(distribution.reinterpreted_batch_ndims)
+    return distribution.distribution if axes == 1 else None
