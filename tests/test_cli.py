@@ -11,6 +11,8 @@ import pytest
 
 from tfvae import cli
 from tfvae.config import Config
+from tfvae.html_report.markup import with_error
+from tfvae.pictures import KINDS
 from tfvae.recipes import RECIPES
 
 SMALL = "--epochs 2 --latent-size 3 --hidden-sizes 8 --batch-size 400".split()
@@ -36,7 +38,7 @@ sys.exit(main(sys.argv[1:]))
         (["recipes", "--help"], 0, "usage"),
         (["recipes", "nonsense"], 2, "digits-binconcrete"),
         (["recipes", "a", "b"], 2, "one name"),
-        (["nonsense"], 2, "plot, export, benchmark, recipes"),
+        (["nonsense"], 2, "plot, report, export, benchmark, recipes"),
         (["--nonsense"], 2, "--nonsense"),
         (["train"], 2, "needs a recipe"),
         (["train", "--help"], 0, "RECIPE"),
@@ -60,7 +62,22 @@ sys.exit(main(sys.argv[1:]))
         (["evaluate"], 2, "run"),
         (["evaluate", "w", "--split", "dev"], 2, "validation"),
         (["evaluate", "w", "--num-samples", "many"], 2, "num-samples"),
-        (["plot", "--help"], 0, "--seed"),
+        (["evaluate", "--help"], 0, "--bdmc-images"),
+        (["evaluate", "w", "--num-samples", "0"], 2, "(--num-samples) 0"),
+        (["evaluate", "w", "--chunk-size", "-1"], 2, "(--chunk-size) -1"),
+        (["evaluate", "w", "--batch-size", "0"], 2, "(--batch-size) 0"),
+        (["evaluate", "w", "--limit", "0"], 2, "(--limit) 0"),
+        (["evaluate", "w", "--seed", "-1"], 2, "(--seed) -1"),
+        (["evaluate", "w", "--binarization", "grey"], 2, "threshold"),
+        (["evaluate", "w", "--ais-chains", "4"], 2, "without ais"),
+        (["evaluate", "w", "--ais", "--ais-steps", "0"], 2, "(--ais-steps) 0"),
+        (["compare", "--help"], 0, "--num-samples"),
+        (["compare", "w"], 2, "another"),
+        (["compare", "v", "w", "--limit", "0"], 2, "(--limit) 0"),
+        (["plot", "--help"], 0, "importance_weights"),
+        (["plot", "w", "nonsense"], 2, "(KIND) 'nonsense'; choose one of reconstr"),
+        (["report"], 2, "run"),
+        (["report", "--help"], 0, "--seed"),
         (["export", "w"], 2, "path"),
         (["benchmark", "--help"], 0, "--evaluation-samples"),
         (["benchmark", "mnist-iwae", "--help"], 0, "--kl-warmup-steps"),
@@ -124,7 +141,28 @@ def test_evaluate_names_everything_needed_to_repeat_it(run, capsys):
     assert results["elbo"]["mean"] < results["log_likelihood"]["mean"]
     assert f"{results['log_likelihood']['mean']:.2f}" in output
     assert cli.main(["evaluate", str(run), "--num-samples", "20", "--seed", "4"]) == 0
-    assert json.loads((run / "evaluation.json").read_text()) == written
+    again = json.loads((run / "evaluation.json").read_text())
+    assert again.pop("date") >= written.pop("date")
+    assert again == written
+
+
+def test_evaluate_anneals_where_it_is_asked_to(run, capsys):
+    annealing = "--ais --ais-chains 2 --ais-steps 2 --ais-leapfrogs 1 --bdmc-images 0"
+    how = ["--limit", "3", "--num-samples", "2", *annealing.split()]
+    assert cli.main(["evaluate", str(run), *how]) == 0
+    output = capsys.readouterr().out
+    assert "2 chains from the prior, 2 steps" in output and "BDMC" not in output
+
+
+def test_compare_gives_the_difference_of_two_runs(run, capsys):
+    how = ["--limit", "30", "--num-samples", "3", "--seed", "2"]
+    before = sorted(run.rglob("*"))
+    assert cli.main(["compare", str(run), str(run), *how]) == 0
+    output = capsys.readouterr().out
+    for words in ("30 test", "K = 3", "seed 2", "discrete twin - discrete twin"):
+        assert words in output
+    assert "0.000 +- 0.000" in output
+    assert sorted(run.rglob("*")) == before
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
@@ -134,14 +172,63 @@ def test_evaluate_scores_the_split_and_number_asked_for(run, split, capsys):
     assert f"30 {split} images" in capsys.readouterr().out
 
 
-def test_plot_draws_four_pictures(run, capsys):
+def test_plot_draws_every_picture_of_the_run(run, capsys):
     assert cli.main(["plot", str(run)]) == 0
-    paths = capsys.readouterr().out.split()
-    names = ["reconstructions", "samples", "traversal", "training_curves"]
-    assert paths == [str(run / "pictures" / f"{name}.png") for name in names]
+    output = capsys.readouterr()
+    assert output.err == ""
+    paths = output.out.splitlines()
+    assert paths == [str(run / "pictures" / f"{name}.png") for name in KINDS]
     for path in paths:
         with open(path, "rb") as file:
             assert file.read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def one_hot_run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "one_hot"
+    how = "--latent categorical --temperature None --prior-temperature None"
+    how += " --objective elbo --estimator reinforce --num-samples 2"
+    arguments = ["train", "digits-binconcrete", "--workdir", str(path), *SMALL]
+    assert cli.main([*arguments, *how.split()]) == 0
+    return path
+
+
+def test_plot_says_in_a_line_what_is_not_defined(one_hot_run, capsys):
+    capsys.readouterr()
+    assert cli.main(["plot", str(one_hot_run)]) == 0
+    output = capsys.readouterr()
+    skipped = [line.split(":")[0] for line in output.err.splitlines()]
+    assert skipped == [
+        "no prior_traversal",
+        "no posterior_traversal",
+        "no interpolations",
+    ]
+    assert len(output.out.splitlines()) == len(KINDS) - 3
+    assert cli.main(["plot", str(one_hot_run), "interpolations"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tfvae: interpolations are not defined for Categorical")
+
+
+def test_plot_draws_the_picture_asked_for(one_hot_run, capsys):
+    for path in (one_hot_run / "pictures").glob("*"):
+        path.unlink()
+    assert cli.main(["plot", str(one_hot_run), "rates", "--seed", "3"]) == 0
+    path = one_hot_run / "pictures" / "rates.png"
+    assert capsys.readouterr().out.splitlines()[-1] == str(path)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_report_prints_the_page_that_it_wrote(run, capsys):
+    assert cli.main(["evaluate", str(run), "--num-samples", "2", "--limit", "9"]) == 0
+    capsys.readouterr()
+    assert cli.main(["report", str(run)]) == 0
+    page = run / "report.html"
+    assert capsys.readouterr().out == f"{page}\n"
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    elbo = evaluation["results"]["elbo"]
+    written = page.read_text(encoding="utf-8")
+    assert with_error(elbo["mean"], elbo["standard_error"]) in written
+    assert written.count("<img") == len(KINDS)
 
 
 def test_export_prints_the_version_that_it_wrote(run, tmp_path, capsys):
@@ -173,13 +260,15 @@ BAD_RUNS = [
     (["evaluate", "{missing}"], "not a folder"),
     (["evaluate", "{foreign}"], "no run"),
     (["plot", "{foreign}"], "no run"),
+    (["plot", "{run}", "--seed", "-1"], "seed -1"),
+    (["report", "{foreign}"], "no run"),
+    (["report", "{unfinished}"], "no model yet"),
     (["export", "{foreign}", "{missing}"], "no run"),
     (["evaluate", "{unfinished}"], "no model yet"),
     (["evaluate", "{damaged}"], "model.keras"),
-    (["evaluate", "{run}", "--num-samples", "0"], "num_samples 0"),
-    (["evaluate", "{run}", "--chunk-size", "-1"], "chunk_size -1"),
-    (["evaluate", "{run}", "--batch-size", "0"], "batch_size 0"),
-    (["evaluate", "{run}", "--limit", "0"], "limit 0"),
+    (["evaluate", "{run}", "--binarization", "none"], "'none'"),
+    (["compare", "{run}", "{missing}"], "not a folder"),
+    (["compare", "{foreign}", "{run}"], "no run"),
     (["export", "{run}", "{foreign}"], "thesis.tex"),
     (["train", "digits-binconcrete", "--workdir", "{foreign}"], "no run"),
     (["train", "digits-binconcrete", "--workdir", "{run}"], "holds another run"),

@@ -18,8 +18,8 @@ LAYERS = {
         2: "latents estimators",
         3: "models",
         4: "annealed building evaluation callbacks pictures export runs",
-        5: "training recipes reports studies",
-        6: "benchmark tables",
+        5: "training recipes reports sklearn studies",
+        6: "benchmark html_report tables",
         7: "cli",
         8: "__main__",
     }.items()

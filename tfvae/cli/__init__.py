@@ -13,13 +13,22 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
 from tfvae.benchmark.settings import Settings
-from tfvae.config import Config
+from tfvae.cli.arguments import (
+    BenchmarkArguments,
+    CompareArguments,
+    EvaluateArguments,
+    ExportArguments,
+    PlotArguments,
+    ReportArguments,
+    TrainArguments,
+)
 from tfvae.lookup import lookup
+from tfvae.pictures import KINDS
 from tfvae.recipes import RECIPES
 from tfvae.startup import import_tensorflow, is_terminal
 from tfvae.types import InputError
@@ -27,65 +36,6 @@ from tfvae.version import __version__
 
 _TYRO_CONFIG = (tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes)
 _BENCHMARKED = "digits-binconcrete"  # by default: it needs no download
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainArguments:
-    """Train a run in its folder, or go on with one that was stopped."""
-
-    workdir: Path
-    """The run's folder: new, empty, or of the same settings."""
-    config: Annotated[Config, tyro.conf.arg(name="")]
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluateArguments:
-    """Score a run's model: bounds on log p(x), with their standard errors."""
-
-    run: tyro.conf.Positional[Path]
-    """The run's folder."""
-    num_samples: int = 1000
-    """K, the samples of z per image."""
-    split: Literal["test", "validation", "train"] = "test"
-    """Which images."""
-    limit: int | None = None
-    """Only the first so many images."""
-    seed: int = 0
-    """Of the samples."""
-    batch_size: int = 100
-    """Images at a time."""
-    chunk_size: int | None = None
-    """Samples at a time; None: what fits into about 64 MiB a tensor."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PlotArguments:
-    """Draw a run's pictures: reconstructions, samples, a traversal, training curves."""
-
-    run: tyro.conf.Positional[Path]
-    """The run's folder."""
-    seed: int = 0
-    """Of the samples."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ExportArguments:
-    """Write a run's model as the next version of a SavedModel."""
-
-    run: tyro.conf.Positional[Path]
-    """The run's folder."""
-    path: tyro.conf.Positional[Path]
-    """The folder of the model's versions, for example saved_models/digits."""
-
-
-@dataclasses.dataclass(frozen=True)
-class BenchmarkArguments:
-    """Time training and evaluation, and the matrix products in them alone."""
-
-    settings: Annotated[Settings, tyro.conf.arg(name="")]
-    config: tyro.conf.FlagConversionOff[Annotated[Config, tyro.conf.arg(name="")]]
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Print one line of JSON, and no table."""
 
 
 def train_command(arguments: Sequence[str]) -> None:
@@ -114,32 +64,59 @@ def train_command(arguments: Sequence[str]) -> None:
 
 
 def evaluate_command(arguments: Sequence[str]) -> None:
-    """`tfvae evaluate DIR [--num-samples K]`."""
-    given = _parse(EvaluateArguments, "evaluate", arguments)
+    """`tfvae evaluate DIR [--num-samples K] [--ais]`."""
+    given = _parse(EvaluateArguments, "evaluate", arguments, flags=True)
     import_tensorflow()
     from tfvae.reports import evaluate_run, evaluation_text
 
     evaluation = evaluate_run(
         given.run,
-        num_samples=given.num_samples,
-        split=given.split,
-        limit=given.limit,
-        seed=given.seed,
-        batch_size=given.batch_size,
-        chunk_size=given.chunk_size,
+        given.annealing,
         progress_bar=is_terminal(sys.stdout),
+        **dataclasses.asdict(given.scoring),
     )
     print(evaluation_text(evaluation))
 
 
+def compare_command(arguments: Sequence[str]) -> None:
+    """`tfvae compare DIR1 DIR2 [--num-samples K]`."""
+    given = _parse(CompareArguments, "compare", arguments)
+    import_tensorflow()
+    from tfvae.reports import compare_runs, comparison_text
+
+    comparison = compare_runs(
+        given.first,
+        given.second,
+        progress_bar=is_terminal(sys.stdout),
+        **dataclasses.asdict(given.scoring),
+    )
+    print(comparison_text(comparison))
+
+
 def plot_command(arguments: Sequence[str]) -> None:
-    """`tfvae plot DIR`."""
-    given = _parse(PlotArguments, "plot", arguments)
+    """`tfvae plot DIR [KIND]`."""
+    kinds = "\n".join(f"  {name:20} {text}" for name, text in KINDS.items())
+    description = f"{PlotArguments.__doc__}\n\nKIND is one of:\n\n{kinds}"
+    given = _parse(PlotArguments, "plot", arguments, description=description)
+    if given.kind is not None:
+        lookup(KINDS, given.kind, "picture (KIND)")
     import_tensorflow()
     from tfvae.reports import plot_run
 
-    for path in plot_run(given.run, given.seed):
+    plots = plot_run(given.run, given.kind, given.seed)
+    for path in plots.paths:
         print(path)
+    for name, reason in plots.skipped.items():
+        print(f"no {name}: {reason}", file=sys.stderr)
+
+
+def report_command(arguments: Sequence[str]) -> None:
+    """`tfvae report DIR`."""
+    given = _parse(ReportArguments, "report", arguments)
+    import_tensorflow()
+    from tfvae.html_report import report_run
+
+    print(report_run(given.run, given.seed))
 
 
 def export_command(arguments: Sequence[str]) -> None:
@@ -196,7 +173,9 @@ def recipes_command(arguments: Sequence[str]) -> None:
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "train": train_command,
     "evaluate": evaluate_command,
+    "compare": compare_command,
     "plot": plot_command,
+    "report": report_command,
     "export": export_command,
     "benchmark": benchmark_command,
     "recipes": recipes_command,
@@ -204,12 +183,14 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
 
 _HELP = """usage: tfvae COMMAND ...
 
-Train, evaluate, draw, export and time variational autoencoders.
+Train, evaluate, compare, draw, export and time variational autoencoders.
 
 commands:
   train RECIPE --workdir DIR  train a run, or go on with one that was stopped
   evaluate DIR                bounds on log p(x), with their standard errors
-  plot DIR                    reconstructions, samples, a traversal, training curves
+  compare DIR1 DIR2           the difference of two runs on the same images
+  plot DIR [KIND]             reconstructions, samples, traversals, rates, curves, ...
+  report DIR                  one HTML page with settings, numbers and pictures
   export DIR PATH             a SavedModel in the next version folder of PATH
   benchmark [RECIPE]          images per second, and what part of the limit that is
   recipes [NAME]              list the recipes, or show one's settings

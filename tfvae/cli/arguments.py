@@ -1,0 +1,89 @@
+"""What each command takes: typed dataclasses that tyro reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from tfvae.benchmark.settings import Settings
+from tfvae.config import Config
+from tfvae.evaluation.settings import Annealing, Scoring
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainArguments:
+    """Train a run in its folder, or go on with one that was stopped."""
+
+    workdir: Path
+    """The run's folder: new, empty, or of the same settings."""
+    config: Annotated[Config, tyro.conf.arg(name="")]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateArguments:
+    """Score a run's model: bounds on log p(x), and what its latent variables do."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    scoring: Annotated[Scoring, tyro.conf.arg(name="")]
+    annealing: tyro.conf.FlagCreatePairsOff[
+        Annotated[Annealing, tyro.conf.arg(name="")]
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareArguments:
+    """Score two runs on the same images: the difference, and its paired error."""
+
+    first: tyro.conf.Positional[Path]
+    """A run's folder."""
+    second: tyro.conf.Positional[Path]
+    """Another's."""
+    scoring: Annotated[Scoring, tyro.conf.arg(name="")]
+
+
+@dataclasses.dataclass(frozen=True)
+class PlotArguments:
+    """Draw a run's pictures, as PNG files in its folder."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    kind: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="KIND")] = (
+        None
+    )
+    """One picture; None: all that are defined for the run."""
+    seed: int = 0
+    """Of all draws."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportArguments:
+    """Write a run's report: one HTML page with settings, numbers and pictures."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    seed: int = 0
+    """Of all draws."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportArguments:
+    """Write a run's model as the next version of a SavedModel."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    path: tyro.conf.Positional[Path]
+    """The folder of the model's versions, for example saved_models/digits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkArguments:
+    """Time training and evaluation, and the matrix products in them alone."""
+
+    settings: Annotated[Settings, tyro.conf.arg(name="")]
+    config: tyro.conf.FlagConversionOff[Annotated[Config, tyro.conf.arg(name="")]]
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print one line of JSON, and no table."""

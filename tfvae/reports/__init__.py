@@ -1,0 +1,16 @@
+"""What is done with trained runs: score one, compare two, draw one."""
+
+from __future__ import annotations
+
+from tfvae.reports.comparing import compare_runs, comparison_text
+from tfvae.reports.evaluating import evaluate_run
+from tfvae.reports.plotting import plot_run
+from tfvae.reports.text import evaluation_text
+
+__all__ = [
+    "compare_runs",
+    "comparison_text",
+    "evaluate_run",
+    "evaluation_text",
+    "plot_run",
+]

@@ -1,0 +1,215 @@
+"""Comparing two runs, image by image."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tfvae.config import Config
+from tfvae.config.names import CONTINUOUS_LIKELIHOODS
+from tfvae.evaluation import ImageScores, Scoring
+from tfvae.metrics import mean_with_error, paired_difference
+from tfvae.reports.images import (
+    Images,
+    images_of,
+    meaning_of,
+    models_of,
+    progress_of,
+    scored,
+)
+from tfvae.reports.text import binarization_text, with_error
+from tfvae.runs import BINARIZATION_SEED, Run, load_run
+from tfvae.types import InputError
+
+_COMPARED = ("log_likelihood", "elbo")
+# What can make two runs' images differ, for the message.
+_ABOUT_IMAGES = (
+    "dataset",
+    "image_size",
+    "validation_size",
+    "data_dir",
+    "manual_dir",
+    "binarization",
+)
+_NO_DRAWS = ("threshold", "none")
+
+
+def compare_runs(
+    first: str | os.PathLike,
+    second: str | os.PathLike,
+    progress_bar: bool = False,
+    **scoring: Any,
+) -> dict[str, Any]:
+    """Scores two runs on the same images, with the same seeds.
+
+    A relaxed run has two models, and both are compared: with their likes, or each with
+    the other run's one model.
+
+    Args:
+        first: A run's folder.
+        second: Another's.
+        progress_bar: Show bars.
+        **scoring: The fields of `tfvae.evaluation.Scoring`, all optional.
+
+    Returns:
+        What was scored, each model's means, and for each pair of models first - second
+        with its standard error, paired over the images.
+
+    Raises:
+        InputError: There is no such run or split, a value is out of range, or the runs
+            have other images or likelihoods that cannot be compared.
+    """
+    how = Scoring(**scoring)
+    runs = {"first": load_run(first), "second": load_run(second)}
+    images = {name: images_of(run, how) for name, run in runs.items()}
+    _check_comparable(*runs.values(), *images.values())
+    scores, found = {}, {}
+    for side, run in runs.items():
+        scores[side] = {}
+        for name, vae in models_of(run).items():
+            title = f"{run.folder.path}, {name}"
+            bar = progress_of(images[side].size, title, progress_bar)
+            scores[side][name] = scored(vae, images[side], how, bar)
+        found[side] = _found(run, images[side], scores[side])
+    return {
+        "split": how.split,
+        "num_images": images["first"].size,
+        "limit": how.limit,
+        "binarization": images["first"].config.binarization,
+        "binarization_seed": BINARIZATION_SEED,
+        "num_samples": how.num_samples,
+        "seed": how.seed,
+        "batch_size": images["first"].batch_size,
+        **found,
+        "differences": _differences(scores["first"], scores["second"]),
+    }
+
+
+def comparison_text(comparison: Mapping[str, Any]) -> str:
+    """Returns what `compare_runs` found as a table for people."""
+    count = comparison["num_samples"]
+    sides = [comparison["first"], comparison["second"]]
+    lines = [
+        f"{sides[0]['dataset']}, {comparison['num_images']} {comparison['split']} "
+        f"images, {binarization_text(comparison)}, K = {count}, seed "
+        f"{comparison['seed']}, batches of {comparison['batch_size']}",
+        "",
+        f"{'nats':32} {f'L_{count}':>20} {'elbo':>20}",
+    ]
+    for number, side in enumerate(sides, start=1):
+        lines.append(f"{number}: {side['run']}, after {side['step']} training steps")
+        for name, model in side["models"].items():
+            lines.append(_row(f"   {name}", model))
+    lines += ["", "1 - 2, paired over the images"]
+    for difference in comparison["differences"]:
+        lines.append(
+            _row(f"   {difference['first']} - {difference['second']}", difference)
+        )
+    bounds = {m["bounds"] for side in sides for m in side["models"].values()}
+    lines += ["", "mean over images +- its standard error; lower bounds on"]
+    return "\n".join([*lines, *(f"   {bound}" for bound in sorted(bounds))])
+
+
+def _row(label: str, found: Mapping[str, Any]) -> str:
+    columns = [f"{with_error(found[name], 3):>20}" for name in _COMPARED]
+    return " ".join([f"{label:32}", *columns])
+
+
+def _found(
+    run: Run, images: Images, scores: Mapping[str, ImageScores]
+) -> dict[str, Any]:
+    models = {
+        name: {
+            "bounds": meaning_of(name, images.config),
+            **{
+                score: mean_with_error(getattr(values, score))._asdict()
+                for score in _COMPARED
+            },
+        }
+        for name, values in scores.items()
+    }
+    return {
+        "run": str(run.folder.path),
+        "dataset": images.config.dataset,
+        "step": int(run.vae.steps),
+        "models": models,
+    }
+
+
+def _differences(
+    first: Mapping[str, ImageScores], second: Mapping[str, ImageScores]
+) -> list[dict[str, Any]]:
+    """Returns first - second of like models, or of every model of one with the other's.
+
+    The models of a relaxed run come in the same order as those of another.
+    """
+    alike = len(first) == len(second)
+    pairs = zip(first, second, strict=True) if alike else None
+    return [
+        {
+            "first": one,
+            "second": other,
+            **{
+                score: paired_difference(
+                    getattr(first[one], score), getattr(second[other], score)
+                )._asdict()
+                for score in _COMPARED
+            },
+        }
+        for one, other in pairs or itertools.product(first, second)
+    ]
+
+
+def _check_comparable(first: Run, second: Run, images: Images, others: Images) -> None:
+    """Refuses runs whose numbers are of different things, and says which.
+
+    Raises:
+        InputError: They are.
+    """
+    names = f"{str(first.folder.path)!r} and {str(second.folder.path)!r}"
+    drawn = [i.config.binarization for i in (images, others)]
+    # In evaluation dynamic and fixed are the same draw.
+    if len({name if name in _NO_DRAWS else "drawn" for name in drawn}) > 1:
+        raise InputError(
+            f"{names} cannot be compared: binarization is {drawn[0]!r} and "
+            f"{drawn[1]!r}; score both on the same images, with --binarization"
+        )
+    kinds = [_kind(i.config) for i in (images, others)]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            f"{names} cannot be compared: likelihood "
+            f"{images.config.likelihood!r} gives {kinds[0]} and "
+            f"{others.config.likelihood!r} {kinds[1]}; compare runs of one kind"
+        )
+    if not _same_images(images, others):
+        changed = first.record.config.differences(second.record.config)
+        about = [
+            f"{name} is {changed[name][0]!r} and {changed[name][1]!r}"
+            for name in _ABOUT_IMAGES
+            if name in changed
+        ]
+        raise InputError(
+            f"{names} cannot be compared, for their images differ: "
+            f"{', '.join(about) or 'the data has changed'}; compare runs on the same "
+            "images"
+        )
+
+
+def _kind(config: Config) -> str:
+    """Returns what a likelihood gives, in words."""
+    if config.grey_targets:
+        return "an expected log-likelihood (grey targets)"
+    if config.likelihood in CONTINUOUS_LIKELIHOODS:
+        return "a density"
+    return "a probability"
+
+
+def _same_images(images: Images, others: Images) -> bool:
+    if images.size != others.size:
+        return False
+    pairs = zip(images.batches, others.batches, strict=True)
+    return all(np.array_equal(one, other) for one, other in pairs)

@@ -1,0 +1,237 @@
+"""Scoring a run."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.annealed import Bdmc, ais_log_likelihood, bdmc
+from tfvae.evaluation import (
+    Annealing,
+    ImageScores,
+    PosteriorSummary,
+    Scoring,
+    posterior_summary,
+    summarise,
+)
+from tfvae.evaluation.scores import summarise_nats
+from tfvae.files import write_json
+from tfvae.metrics import ACTIVE_VARIANCE, mean_with_error, paired_difference
+from tfvae.models import VAE
+from tfvae.reports.images import (
+    TWIN,
+    Images,
+    chunk_size_of,
+    images_of,
+    meaning_of,
+    models_of,
+    progress_of,
+    scored,
+)
+from tfvae.runs import BINARIZATION_SEED, Run, load_run, versions
+from tfvae.types import InputError
+
+# Draws an image times the root of the number of images. Where a mean is one of draws,
+# the variance of means over images then has an error of 1.4 / _DRAWS times the variance
+# of a draw: for Concrete variables of temperature 1/2, a tenth of the 0.01 above which
+# a variable counts as active.
+_DRAWS = 10_000
+
+
+def evaluate_run(
+    workdir: str | os.PathLike,
+    annealing: Annealing | None = None,
+    progress_bar: bool = False,
+    **scoring: Any,
+) -> dict[str, Any]:
+    """Scores a run's model and writes `evaluation.json`, which it returns.
+
+    A relaxed model's discrete twin is scored too, on the same images, and the gap
+    between them is given. Other splits than the test images have a file of their own,
+    `evaluation_validation.json`.
+
+    Args:
+        workdir: The run's folder.
+        annealing: Whether annealed importance sampling is done too, and how.
+        progress_bar: Show bars.
+        **scoring: The fields of `tfvae.evaluation.Scoring`, all optional.
+
+    Raises:
+        InputError: There is no such run or split, a value is out of range, or what is
+            asked for is not defined.
+    """
+    how, annealing = Scoring(**scoring), annealing or Annealing()
+    run = load_run(workdir)
+    target = _target(run, how.split)
+    images = images_of(run, how)
+    annealed = None
+    if annealing.ais:  # first, for it may refuse the model
+        annealed = _annealed(run, images, how, annealing, progress_bar)
+    scores, sections = {}, {}
+    for name, vae in models_of(run).items():
+        bar = progress_of(images.size, name, progress_bar)
+        scores[name] = scored(vae, images, how, bar)
+        sections[name] = _section(name, vae, images, how, scores[name])
+    evaluation = {**_conditions(run, images, how), **next(iter(sections.values()))}
+    if TWIN in sections:
+        evaluation["discrete_twin"] = sections[TWIN]
+        evaluation["gap"] = _gap(*scores.values())
+    if annealed is not None:
+        found, values = annealed
+        above = paired_difference(values, next(iter(scores.values())).log_likelihood)
+        evaluation["ais"] = {**found, "above_log_likelihood": above._asdict()}
+    evaluation["versions"] = versions()
+    write_json(target, evaluation)
+    return evaluation
+
+
+def _target(run: Run, split: str) -> Path:
+    """Returns the file to write, which can be written."""
+    target = run.folder.evaluation
+    if split != "test":
+        target = target.with_stem(f"evaluation_{split}")
+    if not os.access(run.folder.path, os.W_OK) or target.is_dir():
+        raise InputError(
+            f"{str(target)!r} cannot be written; change its permissions, or copy the "
+            "run"
+        )
+    return target
+
+
+def _conditions(run: Run, images: Images, scoring: Scoring) -> dict[str, Any]:
+    """Returns what is needed to repeat an evaluation."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return {
+        "dataset": images.config.dataset,
+        "split": scoring.split,
+        "limit": scoring.limit,
+        "num_images": images.size,
+        "binarization": images.config.binarization,
+        "binarization_seed": BINARIZATION_SEED,
+        "num_samples": scoring.num_samples,
+        "seed": scoring.seed,
+        "batch_size": images.batch_size,
+        "chunk_size": chunk_size_of(run, images, scoring),
+        "step": int(run.vae.steps),
+        "date": now.isoformat(" ", "seconds"),
+        "device": _device(),
+    }
+
+
+def _section(
+    name: str, vae: VAE, images: Images, scoring: Scoring, scores: ImageScores
+) -> dict[str, Any]:
+    """Returns what was found of one model."""
+    num_samples = max(100, round(_DRAWS / math.sqrt(images.size)))
+    posterior = posterior_summary(vae, images.batches, num_samples, seed=scoring.seed)
+    return {
+        "model": name,
+        "bounds": meaning_of(name, images.config),
+        "results": summarise(scores, vae.image_shape),
+        "posterior": _posterior(posterior),
+    }
+
+
+def _posterior(summary: PosteriorSummary) -> dict[str, Any]:
+    count = len(summary.aggregate.rate)
+    terms = {
+        name: mean_with_error(values)._asdict()
+        for name, values in summary.aggregate._asdict().items()
+    }
+    layers = [
+        {
+            "active_units": layer.active_units,
+            "mean_variances": _list(layer.mean_variances),
+            "means": "sampled" if layer.means_sampled else "closed form",
+            "variable_rates": _list(layer.variable_rates),
+            "variable_rates_standard_error": _list(layer.rate_errors),
+            "rates": _how_rates(layer.variable_rates, layer.rates_sampled),
+        }
+        for layer in summary.layers
+    ]
+    return {
+        "num_images": summary.num_images,
+        "num_samples": summary.num_samples,
+        "active_above": ACTIVE_VARIANCE,
+        "layers": layers,
+        "aggregate": {
+            "method": f"estimated with {count} images, one draw each, q(z) being the "
+            "mean of their posteriors (Hoffman and Johnson, 2016)",
+            "num_images": count,
+            **terms,
+            "mutual_information_at_most": math.log(count),
+        },
+    }
+
+
+def _list(values: np.ndarray | None) -> list[float] | None:
+    return None if values is None else values.tolist()
+
+
+def _how_rates(rates: np.ndarray | None, sampled: bool) -> str:
+    if rates is None:
+        return "not defined: the variables depend on each other under q(z|x) or p(z)"
+    return "sampled" if sampled else "closed form"
+
+
+def _gap(relaxed: ImageScores, twin: ImageScores) -> dict[str, Any]:
+    """Returns relaxed - twin, paired over the images."""
+    return {
+        name: paired_difference(getattr(relaxed, name), getattr(twin, name))._asdict()
+        for name in ("log_likelihood", "elbo")
+    }
+
+
+def _annealed(
+    run: Run, images: Images, scoring: Scoring, annealing: Annealing, bar: bool
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Returns what annealed importance sampling found, and its bounds [N]."""
+    name, shape = next(iter(models_of(run))), run.vae.image_shape
+    how = {
+        "num_chains": annealing.ais_chains,
+        "num_steps": annealing.ais_steps,
+        "num_leapfrog_steps": annealing.ais_leapfrogs,
+        "initial": annealing.ais_initial,
+        "seed": scoring.seed,
+    }
+    progress = progress_of(images.size, f"AIS, {name}", bar)
+    scores = ais_log_likelihood(run.vae, images.batches, **how, progress=progress)
+    found = {
+        "model": name,
+        **how,
+        "log_likelihood": summarise_nats(scores.log_likelihood, shape),
+        "acceptance": mean_with_error(scores.acceptance)._asdict(),
+        "ess": mean_with_error(scores.ess)._asdict(),
+    }
+    size = annealing.bdmc_images
+    if size:
+        progress = progress_of(size, f"BDMC, images made by the {name}", bar)
+        batch_size = min(scoring.batch_size, size)
+        both = bdmc(run.vae, size, **how, batch_size=batch_size, progress=progress)
+        found["bdmc"] = {"num_images": size, **_both_sides(both, shape)}
+    return found, scores.log_likelihood
+
+
+def _both_sides(both: Bdmc, image_shape: tuple[int, ...]) -> dict[str, Any]:
+    return {
+        "lower": summarise_nats(both.lower, image_shape),
+        "upper": summarise_nats(both.upper, image_shape),
+        "gap": paired_difference(both.upper, both.lower)._asdict(),
+        "lower_acceptance": mean_with_error(both.lower_acceptance)._asdict(),
+        "upper_acceptance": mean_with_error(both.upper_acceptance)._asdict(),
+    }
+
+
+def _device() -> str:
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return f"GPU: {details.get('device_name', gpus[0].name)}"
+    return f"CPU: {platform.machine()}, {len(os.sched_getaffinity(0))} cores"

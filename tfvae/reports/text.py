@@ -1,0 +1,127 @@
+"""What was found of a run, as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_SHOWN = 12  # rates of single variables; of more, a few say how they are spread
+
+_DRAWN = ("dynamic", "fixed")
+
+
+def evaluation_text(evaluation: Mapping[str, Any]) -> str:
+    """Returns what `evaluate_run` found as a table for people."""
+    count = evaluation["num_samples"]
+    lines = [
+        f"{evaluation['dataset']}, {evaluation['num_images']} {evaluation['split']} "
+        f"images, {binarization_text(evaluation)}, K = {count}, seed "
+        f"{evaluation['seed']}, after {evaluation['step']} training steps",
+        *_section(evaluation, count),
+    ]
+    if "discrete_twin" in evaluation:
+        lines += ["", *_section(evaluation["discrete_twin"], count)]
+        lines += ["", "relaxed model - discrete twin, on the same images"]
+        lines += [
+            _row(f"L_{count}" if name == "log_likelihood" else name, gap)
+            for name, gap in evaluation["gap"].items()
+        ]
+    if "ais" in evaluation:
+        lines += ["", *_annealed(evaluation["ais"], count)]
+    lines.append("")
+    lines.append("mean over images +- its standard error; ess in samples, of K")
+    return "\n".join(lines)
+
+
+def binarization_text(found: Mapping[str, Any]) -> str:
+    """Returns the binarisation, and which draw it is if it is one."""
+    name = found["binarization"]
+    draw = f" (draw {found['binarization_seed']})" if name in _DRAWN else ""
+    return f"binarization {name}{draw}"
+
+
+def with_error(found: Mapping[str, Any], digits: int = 2) -> str:
+    """Returns "mean +- standard error"."""
+    return _with_error(found["mean"], found["standard_error"], digits)
+
+
+def _section(section: Mapping[str, Any], count: int) -> list[str]:
+    """Returns the lines of one model."""
+    lines = [f"L_{count} and elbo are lower bounds on {section['bounds']}", ""]
+    lines.append(f"{section['model']:20} {'nats':>20} {'bits per dimension':>24}")
+    for name, result in section["results"].items():
+        label = f"L_{count}" if name == "log_likelihood" else name
+        lines.append(_row(label, result))
+    return [*lines, "", *_posterior(section["posterior"])]
+
+
+def _row(label: str, result: Mapping[str, Any]) -> str:
+    bits = ""
+    if "bits_per_dim" in result:
+        error = result["bits_per_dim_standard_error"]
+        bits = _with_error(result["bits_per_dim"], error, 4)
+    return f"{label:20} {with_error(result):>20} {bits:>24}".rstrip()
+
+
+def _posterior(posterior: Mapping[str, Any]) -> list[str]:
+    lines, layers = [], posterior["layers"]
+    for number, layer in enumerate(layers, start=1):
+        which = f" of layer {number}" if len(layers) > 1 else ""
+        sampled = ", sampled" if layer["means"] == "sampled" else ""
+        if layer["active_units"] is None:
+            lines.append(f"active units{which}: not defined for one image")
+        else:
+            lines.append(
+                f"active units{which}: {layer['active_units']} of "
+                f"{len(layer['mean_variances'])} (variance of E_q[z] over images > "
+                f"{posterior['active_above']}{sampled})"
+            )
+        lines.append(f"rate of each variable{which}: {_rates(layer)}")
+    aggregate = posterior["aggregate"]
+    return [
+        *lines,
+        f"mutual information of image and z: "
+        f"{with_error(aggregate['mutual_information'])} nats, estimated with "
+        f"{aggregate['num_images']} images: at most "
+        f"{aggregate['mutual_information_at_most']:.2f}",
+        "KL of the aggregate posterior from the prior: "
+        f"{with_error(aggregate['divergence'])} nats, estimated with the same images",
+    ]
+
+
+def _rates(layer: Mapping[str, Any]) -> str:
+    rates = layer["variable_rates"]
+    if rates is None:
+        return layer["rates"]
+    how = f"nats, {layer['rates']}"
+    if len(rates) <= _SHOWN:
+        return f"{' '.join(f'{rate:.2f}' for rate in rates)} {how}"
+    low, *_, high = ordered = sorted(rates)
+    middle = ordered[len(ordered) // 2]
+    return f"{low:.2f} to {high:.2f}, in the middle {middle:.2f} {how}"
+
+
+def _annealed(ais: Mapping[str, Any], count: int) -> list[str]:
+    lines = [
+        f"annealed importance sampling, {ais['model']}: {ais['num_chains']} chains "
+        f"from the {ais['initial']}, {ais['num_steps']} steps, "
+        f"{ais['num_leapfrog_steps']} leapfrog steps each",
+        _row("AIS", ais["log_likelihood"]),
+        _row(f"AIS - L_{count}", ais["above_log_likelihood"]),
+        f"{'acceptance':20} {with_error(ais['acceptance'], 3):>20}",
+        f"{'ess, of the chains':20} {with_error(ais['ess']):>20}",
+    ]
+    if "bdmc" in ais:
+        both = ais["bdmc"]
+        lines += [
+            f"{both['num_images']} images that the model made, from both sides (BDMC)",
+            _row("lower bound", both["lower"]),
+            _row("upper bound", both["upper"]),
+            _row("upper - lower", both["gap"]),
+        ]
+    return lines
+
+
+def _with_error(mean: float, error: float | None, digits: int) -> str:
+    spread = "?" if error is None else f"{error:.{digits}f}"
+    return f"{mean:.{digits}f} +- {spread}"
