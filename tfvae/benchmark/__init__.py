@@ -6,9 +6,8 @@ is asked for.
 
 from __future__ import annotations
 
-import importlib
-
 from tfvae.benchmark.settings import Settings
+from tfvae.lazy import imported_when_asked
 
 _FROM = {
     "Benchmark": "result",
@@ -20,9 +19,4 @@ _FROM = {
 
 __all__ = ["Settings", *_FROM]
 
-
-def __getattr__(name: str) -> object:
-    if name in _FROM:
-        module = importlib.import_module(f"tfvae.benchmark.{_FROM[name]}")
-        return getattr(module, name)
-    raise AttributeError(f"module 'tfvae.benchmark' has no attribute {name!r}")
+__getattr__ = imported_when_asked(__name__, _FROM)

@@ -6,9 +6,8 @@ is asked for.
 
 from __future__ import annotations
 
-import importlib
-
 from tfvae.evaluation.settings import Annealing, Scoring
+from tfvae.lazy import imported_when_asked
 
 _FROM = {
     "AggregateTerms": "aggregate",
@@ -24,9 +23,4 @@ _FROM = {
 
 __all__ = ["Annealing", "Scoring", *_FROM]
 
-
-def __getattr__(name: str) -> object:
-    if name in _FROM:
-        module = importlib.import_module(f"tfvae.evaluation.{_FROM[name]}")
-        return getattr(module, name)
-    raise AttributeError(f"module 'tfvae.evaluation' has no attribute {name!r}")
+__getattr__ = imported_when_asked(__name__, _FROM)

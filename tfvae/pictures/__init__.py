@@ -6,8 +6,7 @@ without TensorFlow, for the command line; the rest is imported when it is asked 
 
 from __future__ import annotations
 
-import importlib
-
+from tfvae.lazy import imported_when_asked
 from tfvae.pictures.kinds import KINDS
 
 _FROM = {
@@ -31,9 +30,4 @@ _FROM = {
 
 __all__ = ["KINDS", *_FROM]
 
-
-def __getattr__(name: str) -> object:
-    if name in _FROM:
-        module = importlib.import_module(f"tfvae.pictures.{_FROM[name]}")
-        return getattr(module, name)
-    raise AttributeError(f"module 'tfvae.pictures' has no attribute {name!r}")
+__getattr__ = imported_when_asked(__name__, _FROM)
