@@ -15,7 +15,6 @@ import tensorflow_probability as tfp
 from reference import FLOAT64, binary_images, standard_error, tiny_vae
 
 from tfvae.estimators import (
-    DRAWN_AT_ONCE,
     ESTIMATORS,
     Chunk,
     Chunked,
@@ -228,8 +227,8 @@ def test_without_the_inverse_probabilities_it_would_be_seen(monkeypatch):
 # -- draws in chunks -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("samples", [10, DRAWN_AT_ONCE, 150])
-@pytest.mark.parametrize("size", [1, 7, 32, DRAWN_AT_ONCE, 100, 128])
+@pytest.mark.parametrize("samples", [10, 64, 150])
+@pytest.mark.parametrize("size", [1, 7, 32, 64, 100, 128])
 def test_chunks_of_draws_are_the_parts_of_all_draws(samples, size):
     problem = tiny_vae()._problem(tf.cast(X, tf.float32), samples, 3, training=False)
     whole, density = problem.draw_with_density()
@@ -242,6 +241,15 @@ def test_chunks_of_draws_are_the_parts_of_all_draws(samples, size):
             np.testing.assert_array_equal(log_posterior, density[start : start + kept])
     if samples > 2:
         assert len(np.unique(whole[:, 0, 0])) == samples
+
+
+def test_chunks_of_very_many_draws_are_the_parts_of_all_draws():
+    problem = tiny_vae()._problem(tf.cast(X, tf.float32), 20_000, 3, training=False)
+    whole = problem.draw().numpy()
+    for size, index in ((4096, 3), (100, 150), (128, 155)):
+        start = size * index
+        found = problem.draw(Chunk(size, tf.constant(index), size))
+        np.testing.assert_array_equal(found, whole[start : start + size])
 
 
 # -- refusals --------------------------------------------------------------------------

@@ -144,7 +144,7 @@ def _evaluation(
     size = min(_EVALUATION_BATCH, len(split), wanted or _EVALUATION_BATCH)
     whole = len(split) // size * size
     batches = evaluation_batches(config, split, size, whole).repeat()
-    chunk = default_chunk_size((size, *vae.image_shape))
+    chunk = default_chunk_size((size, *vae.image_shape), samples)
     limit = _Limit(evaluation_work(vae, size, samples, chunk), 0.0)
     timed = _TimedBatches(batches, wanted and -(-wanted // size), limit.time)
     score_images(vae, timed, samples, chunk, progress=timed.scored)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from tfvae.estimators.base import Estimate, Estimator, Problem, analytic_rate
 from tfvae.estimators.chunks import Chunked
 from tfvae.estimators.discrete import Disarm, Reinforce, StraightThrough, Vimco
-from tfvae.estimators.draws import DRAWN_AT_ONCE, Chunk
+from tfvae.estimators.draws import Chunk, block_size
 from tfvae.estimators.reparameterised import Dreg, Pathwise, Reparameterised, Stl
 from tfvae.estimators.resampling import optimal_resampling
 from tfvae.estimators.survivors import Survivors
@@ -53,7 +53,6 @@ def in_two_passes(
 
 
 __all__ = [
-    "DRAWN_AT_ONCE",
     "ESTIMATORS",
     "Chunk",
     "Chunked",
@@ -71,6 +70,7 @@ __all__ = [
     "TwoPasses",
     "Vimco",
     "analytic_rate",
+    "block_size",
     "get_estimator",
     "in_two_passes",
     "optimal_resampling",

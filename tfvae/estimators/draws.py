@@ -9,9 +9,8 @@ import tensorflow as tf
 
 Drawn = TypeVar("Drawn")
 
-# Samples are drawn from their seed in blocks of so many, so that a part of them can be
-# drawn alone.
-DRAWN_AT_ONCE = 64
+_LEAST_BLOCK = 64
+_MOST_BLOCKS = 256
 
 
 class Chunk(NamedTuple):
@@ -26,6 +25,16 @@ class Chunk(NamedTuple):
     size: int
     index: int | tf.Tensor
     kept: int
+
+
+def block_size(num_samples: int) -> int:
+    """Returns how many samples of S are drawn from one seed.
+
+    Samples are drawn in blocks, so that a part of them can be drawn alone: of 64, or
+    of a larger power of two if S is above 16,384.
+    """
+    wanted = -(-num_samples // _MOST_BLOCKS)
+    return max(_LEAST_BLOCK, 1 << (wanted - 1).bit_length())
 
 
 def drawn(
@@ -44,17 +53,18 @@ def drawn(
         seed: [2].
         chunk: Which samples alone to draw; None: all.
     """
-    if num_samples <= DRAWN_AT_ONCE:
+    block = block_size(num_samples)
+    if num_samples <= block:
         samples = sample(num_samples, seed=seed)
         return samples if chunk is None else _part(samples, chunk, 0)
     chunk = chunk or Chunk(num_samples, 0, num_samples)
-    first = chunk.index * chunk.size // DRAWN_AT_ONCE
+    first = chunk.index * chunk.size // block
     blocks = [
-        sample(DRAWN_AT_ONCE, seed=tf.random.fold_in(seed, first + number))
-        for number in range(_most_blocks(chunk.size))
+        sample(block, seed=tf.random.fold_in(seed, first + number))
+        for number in range(_most_blocks(chunk.size, block))
     ]
     joined = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *blocks)
-    return _part(joined, chunk, first * DRAWN_AT_ONCE)
+    return _part(joined, chunk, first * block)
 
 
 def _part(values, chunk: Chunk, first: int | tf.Tensor):
@@ -70,10 +80,10 @@ def _part(values, chunk: Chunk, first: int | tf.Tensor):
     return tf.nest.map_structure(part, values)
 
 
-def _most_blocks(size: int) -> int:
+def _most_blocks(size: int, block: int) -> int:
     """Returns how many blocks a chunk of this size may have a part in."""
-    if size % DRAWN_AT_ONCE == 0:
-        return size // DRAWN_AT_ONCE
-    if DRAWN_AT_ONCE % size == 0:
+    if size % block == 0:
+        return size // block
+    if block % size == 0:
         return 1
-    return -(-size // DRAWN_AT_ONCE) + 1
+    return -(-size // block) + 1

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvae.estimators import DRAWN_AT_ONCE, Chunk
+from tfvae.estimators import Chunk, block_size
 from tfvae.metrics import bits_per_dim, mean_with_error
 from tfvae.models import VAE
 from tfvae.require import require_int
@@ -88,7 +88,7 @@ def score_images(
     scores, seen = [], 0
     for index, x in enumerate(batches):
         x = tf.convert_to_tensor(x)
-        size = min(chunk_size or default_chunk_size(x.shape), num_samples)
+        size = min(chunk_size or default_chunk_size(x.shape, num_samples), num_samples)
         sums = _no_samples(int(x.shape[0]))
         batch_seed = derive_seed(seed, "evaluation", index)
         for number, start in enumerate(range(0, num_samples, size)):
@@ -205,9 +205,10 @@ def _scores(sums: _Sums, num_samples: int) -> ImageScores:
     )
 
 
-def default_chunk_size(shape: Any) -> int:
+def default_chunk_size(shape: Any, num_samples: int) -> int:
     """Whole blocks of draws, or a part that divides one: else some are drawn twice."""
     most = max(1, _CHUNK_ELEMENTS // max(1, math.prod(shape)))
-    if most >= DRAWN_AT_ONCE:
-        return most // DRAWN_AT_ONCE * DRAWN_AT_ONCE
-    return next(n for n in range(most, 0, -1) if DRAWN_AT_ONCE % n == 0)
+    block = block_size(num_samples)
+    if most >= block:
+        return most // block * block
+    return next(n for n in range(most, 0, -1) if block % n == 0)

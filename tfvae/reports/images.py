@@ -68,7 +68,10 @@ def meaning_of(name: str, config: Config) -> str:
 def chunk_size_of(run: Run, images: Images, scoring: Scoring) -> int:
     """Returns how many samples are drawn at a time."""
     shape = (images.batch_size, *run.vae.image_shape)
-    return min(scoring.chunk_size or default_chunk_size(shape), scoring.num_samples)
+    return min(
+        scoring.chunk_size or default_chunk_size(shape, scoring.num_samples),
+        scoring.num_samples,
+    )
 
 
 def scored(
