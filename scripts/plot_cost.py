@@ -25,7 +25,7 @@ from tfvae.types import InputError
 
 VALUES = {
     "num_samples": (1, 5, 15, 50, 150, 500),
-    "batch_size": (10, 20, 50, 100, 200, 500),
+    "batch_size": (10, 20, 100, 500),
     "hidden_sizes": (50, 100, 200, 400, 800),
 }
 AXES = {
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(base: Config) -> dict[str, list[tuple[int, Benchmark, Benchmark]]]:
     """Returns (value, dense, with 8 survivors) by what is changed."""
     settings = Settings(
-        blocks=3, block_seconds=1.0, evaluation_samples=1, evaluation_images=100
+        blocks=3, block_seconds=0.7, evaluation_samples=1, evaluation_images=100
     )
     found = {}
     for field, values in VALUES.items():
@@ -102,6 +102,8 @@ def draw(found: dict[str, list[tuple[int, Benchmark, Benchmark]]]) -> Figure:
             times = [1e6 / rate.images_per_s for rate in rates]
             axis.plot(values, times, style, label=label, markersize=4)
         axis.set(xscale="log", yscale="log", xlabel=AXES[field])
+        axis.set_xticks(values, [str(value) for value in values])
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
     first = figure.axes[0]
     first.set_ylabel("microseconds an image")
