@@ -14,6 +14,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from reference import FLOAT64, binary_images, standard_error, tiny_vae
 
+from tfvae.building import build_vae
+from tfvae.config import Config
 from tfvae.estimators import (
     ESTIMATORS,
     Chunk,
@@ -104,6 +106,33 @@ def test_chunks_give_the_dense_gradient_of_each_objective(objective):
 @pytest.mark.parametrize("latent", ["logistic", "bin_concrete", "concrete", "flow"])
 def test_chunks_give_the_dense_gradient_of_each_family(latent):
     assert_dense(latent, Iwae(), 6, "pathwise", sample_chunk=4)
+
+
+@pytest.mark.parametrize("how", [{"backward_samples": 6}, {"sample_chunk": 4}])
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"upper_latent_sizes": (2,)},
+        {"prior": "learned"},
+        {"prior": "mixture", "num_components": 3},
+        {"prior": "vamp", "num_components": 3},
+    ],
+)
+def test_several_layers_and_other_priors_have_the_dense_gradient(made, how):
+    config = Config(latent_size=3, hidden_sizes=(8,), **made)
+    slopes = []
+    for given in ({}, how):
+        vae = build_vae(config, (8, 8, 1), images=binary_images(20))
+        vae.compile("sgd", "iwae", 6, "dreg", **given)
+        with tf.GradientTape() as tape:
+            x = tf.cast(X, tf.float32)
+            surrogate = vae._estimate(x, (1, 2), training=True).surrogate
+        slopes.append(tape.gradient(surrogate, vae.trainable_variables))
+    for ours, theirs in zip(*slopes, strict=True):
+        # float32 sums of a few hundred numbers, in another order.
+        size = np.abs(theirs).max()
+        assert size > 0
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * size)
 
 
 @pytest.mark.parametrize("how", [{"backward_samples": 2}, {"sample_chunk": 3}])
