@@ -310,3 +310,17 @@ def test_bad_input_is_one_line_and_status_2(arguments, said, run, tmp_path, caps
     assert "Traceback" not in output.err
     left = [p for p in sorted(tmp_path.rglob("*")) if paths["empty"] not in p.parents]
     assert left == before
+
+
+@pytest.mark.parametrize(
+    ("command", "resumes"), [("train", True), ("benchmark", False)]
+)
+def test_an_interrupt_promises_to_go_on_only_where_it_is_so(
+    command, resumes, monkeypatch, capsys
+):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, command, interrupted)
+    assert cli.main([command]) == 130
+    assert ("goes on" in capsys.readouterr().err) == resumes

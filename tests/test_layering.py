@@ -13,7 +13,7 @@ LAYERS = {
     name: level
     for level, names in {
         -1: "types version",  # import nothing of the package, so layer 0 may use them
-        0: "lookup seeds startup require files lazy distributions",
+        0: "lookup seeds startup require files lazy device distributions",
         1: "objectives heads priors networks metrics data config schedules optimizers",
         2: "latents estimators",
         3: "models",

@@ -13,7 +13,6 @@ import keras
 import tensorflow as tf
 
 import tfvae.data
-from tfvae.benchmark.device import device_name, gpu_peak_mib
 from tfvae.benchmark.products import Runner, Work, evaluation_work, training_work
 from tfvae.benchmark.result import Benchmark, Rate, Speed
 from tfvae.benchmark.settings import Settings
@@ -26,6 +25,7 @@ from tfvae.benchmark.timing import (
     synchronised_time,
 )
 from tfvae.config import Config
+from tfvae.device import device_name, gpu_peak_mib
 from tfvae.evaluation import default_chunk_size, score_images
 from tfvae.models import VAE
 from tfvae.runs import RunFolder, evaluation_batches, load_data, versions

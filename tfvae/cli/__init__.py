@@ -223,7 +223,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _refuse(_in_one_line(error))
     except KeyboardInterrupt:
-        print("tfvae: interrupted; the same command goes on", file=sys.stderr)
+        resumes = "; the same command goes on" if name == "train" else ""
+        print(f"tfvae: interrupted{resumes}", file=sys.stderr)
         return 130
     return 0
 

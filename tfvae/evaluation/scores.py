@@ -174,12 +174,12 @@ def _add_chunk(
     terms = vae.log_weight_terms(x, num_samples, seed, chunk)
     log_weights = tf.cast(terms.log_weights(), tf.float64)  # [S, B]
     top = tf.maximum(sums.top, tf.reduce_max(log_weights, axis=0))  # [B]
-    kept = tf.exp(sums.top - top)
+    shrunk = tf.exp(sums.top - top)
     weights = tf.exp(log_weights - top)
     return _Sums(
         top,
-        kept * sums.weights + tf.reduce_sum(weights, axis=0),
-        kept**2 * sums.squared_weights + tf.reduce_sum(weights**2, axis=0),
+        shrunk * sums.weights + tf.reduce_sum(weights, axis=0),
+        shrunk**2 * sums.squared_weights + tf.reduce_sum(weights**2, axis=0),
         sums.log_likelihood + _sum64(terms.log_likelihood),
         sums.rate + _sum64(terms.rate),
     )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime
 import math
 import os
-import platform
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfvae.annealed import Bdmc, ais_log_likelihood, bdmc
+from tfvae.device import device_name
 from tfvae.evaluation import (
     Annealing,
     ImageScores,
@@ -121,7 +120,7 @@ def _conditions(run: Run, images: Images, scoring: Scoring) -> dict[str, Any]:
         "chunk_size": chunk_size_of(run, images, scoring),
         "step": int(run.vae.steps),
         "date": now.isoformat(" ", "seconds"),
-        "device": _device(),
+        "device": device_name(),
     }
 
 
@@ -227,11 +226,3 @@ def _both_sides(both: Bdmc, image_shape: tuple[int, ...]) -> dict[str, Any]:
         "lower_acceptance": mean_with_error(both.lower_acceptance)._asdict(),
         "upper_acceptance": mean_with_error(both.upper_acceptance)._asdict(),
     }
-
-
-def _device() -> str:
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        details = tf.config.experimental.get_device_details(gpus[0])
-        return f"GPU: {details.get('device_name', gpus[0].name)}"
-    return f"CPU: {platform.machine()}, {len(os.sched_getaffinity(0))} cores"
