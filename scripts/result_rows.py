@@ -1,0 +1,171 @@
+"""The rows of the README's table of results: what is run, and what it is held against.
+
+Each row is a recipe with its options, as the command line takes them, and the quantity
+that is compared with a published one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from tfvae.recipes import RECIPES
+
+# Of a Normal with scale 1, for each of 784 pixels; the TF1 tutorial leaves it out.
+_NORMAL_CONSTANT = 784 * 0.5 * math.log(2 * math.pi)
+
+
+class Row(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        recipe: Its name.
+        reference: The published value, with what it was reached with; "-": none.
+        options: What differs from the recipe, as arguments of `tfvae train`.
+        num_samples: K of `tfvae evaluate`.
+        quantity: A name of `QUANTITIES`.
+        seeds: One run each.
+    """
+
+    recipe: str
+    reference: str
+    options: tuple[str, ...] = ()
+    num_samples: int = 5000
+    quantity: str = "NLL"
+    seeds: tuple[int, ...] = (0,)
+
+    @property
+    def source(self) -> str:
+        """Where the recipe comes from, in short."""
+        return RECIPES[self.recipe].source.split(",")[0]
+
+
+def _negative(section: Mapping[str, Any], name: str) -> tuple[float, float]:
+    found = section["results"][name]
+    return -found["mean"], found["standard_error"]
+
+
+def nll(evaluation: Mapping[str, Any]) -> tuple[float, float]:
+    """Returns -L_K and its standard error over images, nats."""
+    return _negative(evaluation, "log_likelihood")
+
+
+def twin_nll(evaluation: Mapping[str, Any]) -> tuple[float, float]:
+    """Returns -L_K of the discrete twin, nats."""
+    return _negative(evaluation["discrete_twin"], "log_likelihood")
+
+
+def negative_elbo(evaluation: Mapping[str, Any]) -> tuple[float, float]:
+    """Returns distortion + rate, nats."""
+    return _negative(evaluation, "elbo")
+
+
+def squared_error_cost(evaluation: Mapping[str, Any]) -> tuple[float, float]:
+    """Returns half the squared error + rate: a Normal's, without its constant."""
+    value, error = negative_elbo(evaluation)
+    return value - _NORMAL_CONSTANT, error
+
+
+QUANTITIES: Mapping[str, Callable[[Mapping[str, Any]], tuple[float, float]]] = {
+    "NLL": nll,
+    "NLL, discrete": twin_nll,
+    "-ELBO": negative_elbo,
+    "test cost": negative_elbo,
+    "test cost without constant": squared_error_cost,
+}
+
+_THREE = (0, 1, 2)
+# The first four of Burda et al.'s eight stages: 1 + 3 + 9 + 27 epochs.
+_FOUR_STAGES = ("--epochs", "40")
+# In place of 10^7 steps of 64 images at a constant rate.
+_SHORT_CONCRETE = (
+    *("--epochs", "60", "--batch-size", "100"),
+    *("--learning-rate", "1e-3", "--learning-rate-schedule", "cosine"),
+)
+_VIMCO = (
+    *("--latent", "bernoulli", "--estimator", "vimco"),
+    *("--temperature", "None", "--prior-temperature", "None"),
+)
+# m = 5 of Maddison et al.'s table: BinConcrete, VIMCO; 10^7 steps, L_50000.
+_CONCRETE = {
+    "200": ("104.9", "101.9"),
+    "200nl": ("89.5", "91.4"),
+    "200-200": ("99.9", "91.7"),
+    "200nl-200nl": ("86.3", "86.4"),
+}
+
+
+def _iwae(recipe: str, references: Mapping[int, str]) -> dict[str, Row]:
+    return {
+        f"{recipe.removeprefix('mnist-')}-k{k}": Row(
+            recipe,
+            f"{reference} (3,280 epochs)",
+            (*_FOUR_STAGES, "--num-samples", str(k)),
+        )
+        for k, reference in references.items()
+    }
+
+
+def _concrete() -> dict[str, Row]:
+    rows = {}
+    for name, (relaxed, vimco) in _CONCRETE.items():
+        recipe = f"mnist-concrete-{name}"
+        rows[f"concrete-{name}"] = Row(
+            recipe,
+            f"{relaxed} (L_50000, 10^7 steps)",
+            _SHORT_CONCRETE,
+            quantity="NLL, discrete",
+        )
+        rows[f"vimco-{name}"] = Row(
+            recipe, f"{vimco} (L_50000, 10^7 steps)", (*_SHORT_CONCRETE, *_VIMCO)
+        )
+    return rows
+
+
+ROWS: Mapping[str, Row] = {
+    "best": Row("mnist-best", "86.35 (VAE, k = 50, 3,280 epochs)"),
+    "best-any": Row("mnist-best-any", "-"),
+    "aevb": Row(
+        "mnist-aevb", "a curve", num_samples=100, quantity="-ELBO", seeds=_THREE
+    ),
+    "aevb-sampled-kl": Row(
+        "mnist-aevb",
+        "a curve",
+        ("--analytic-kl", "False"),
+        num_samples=100,
+        quantity="-ELBO",
+        seeds=_THREE,
+    ),
+    "mlp400": Row(
+        "mnist-mlp400", "a curve", num_samples=100, quantity="-ELBO", seeds=_THREE
+    ),
+    "mlp500-bernoulli": Row(
+        "mnist-mlp500-bernoulli",
+        "97.75; its code run again 97.91",
+        ("--epochs", "71"),
+        num_samples=100,
+        quantity="test cost",
+        seeds=_THREE,
+    ),
+    "mlp500-gaussian": Row(
+        "mnist-mlp500-gaussian",
+        "18.66; its code run again 18.54",
+        ("--epochs", "71"),
+        num_samples=100,
+        quantity="test cost without constant",
+        seeds=_THREE,
+    ),
+    "binconcrete": Row("mnist-binconcrete", "-", num_samples=1000, seeds=_THREE),
+    "binconcrete-discrete": Row(
+        "mnist-binconcrete",
+        "-",
+        num_samples=1000,
+        quantity="NLL, discrete",
+        seeds=_THREE,
+    ),
+    **_iwae("mnist-iwae", {1: "86.76", 5: "85.54", 50: "84.78"}),
+    **_iwae("mnist-dreg", {50: "84.32 (a re-run)"}),
+    **_iwae("mnist-iwae-2l", {1: "85.33", 5: "83.89", 50: "82.90"}),
+    **_concrete(),
+}
