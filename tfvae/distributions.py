@@ -121,3 +121,49 @@ def _summed_to(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     shape = tf.shape(like)
     axes, _ = tf.raw_ops.BroadcastGradientArgs(s0=shape, s1=tf.shape(values))
     return tf.reshape(tf.reduce_sum(values, axes), shape)
+
+
+def mixture(
+    weights: tfd.Categorical, components: tfd.Distribution
+) -> tfd.MixtureSameFamily:
+    """Returns a mixture, with a fast `log_prob` if its components are Normals.
+
+    Args:
+        weights: Of the K components.
+        components: Batch [K], event [D].
+    """
+    single = getattr(components, "distribution", None)
+    if isinstance(components, tfd.Independent) and isinstance(single, tfd.Normal):
+        return NormalMixture(weights, components)
+    return tfd.MixtureSameFamily(weights, components)
+
+
+class NormalMixture(tfd.MixtureSameFamily):
+    """A mixture of independent Normals whose log-density is a matrix product.
+
+        log N(z; m, s) = sum_d -z_d^2 / (2 s_d^2) + z_d m_d / s_d^2 + what z is not in
+
+    The density of N points is [N, 2 D] times [2 D, K] in place of passes over N K D
+    numbers. It is taken in float64, in which the squares' difference keeps float32's
+    digits; the product is small beside those of a decoder.
+    """
+
+    def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        normal = self.components_distribution.distribution  # batch [K, D]
+        loc, scale = (tf.cast(v, tf.float64) for v in (normal.loc, normal.scale))
+        if z.shape.rank is None or loc.shape.rank != 2:
+            return super()._log_prob(z)
+        size = z.shape[-1]
+        flat = tf.reshape(tf.cast(z, tf.float64), [-1, size])  # [N, D]
+        precision = 1.0 / scale**2  # [K, D]
+        factors = tf.concat([-0.5 * precision, loc * precision], axis=-1)  # [K, 2 D]
+        terms = tf.concat([flat**2, flat], axis=-1)  # [N, 2 D]
+        rest = tf.reduce_sum(
+            -0.5 * (loc**2 * precision + math.log(2 * math.pi)) - tf.math.log(scale),
+            axis=-1,
+        )  # [K]
+        logits = self.mixture_distribution.logits_parameter()
+        rest += tf.nn.log_softmax(tf.cast(logits, tf.float64))
+        each = tf.matmul(terms, factors, transpose_b=True) + rest  # [N, K]
+        value = tf.reshape(tf.reduce_logsumexp(each, axis=-1), tf.shape(z)[:-1])
+        return tf.cast(value, self.dtype)

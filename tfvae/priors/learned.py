@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.distributions import mixture
 from tfvae.priors.base import (
     Encoder,
     Family,
@@ -133,7 +134,7 @@ class MixturePrior(Prior):
         """See `Prior.distribution`."""
         components = self.head(tf.convert_to_tensor(self.params))  # batch [K]
         weights = tfd.Categorical(logits=tf.convert_to_tensor(self.logits))
-        return tfd.MixtureSameFamily(weights, components)
+        return mixture(weights, components)
 
     @classmethod
     def make(

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.distributions import mixture
 from tfvae.priors.base import Encoder, Family, Prior, require_components
 from tfvae.require import require_int
 from tfvae.seeds import derive_seed
@@ -59,7 +60,7 @@ class VampPrior(Prior):
         """See `Prior.distribution`."""
         components = encoder(self.pseudo_inputs)  # batch [K]
         weights = tfd.Categorical(logits=tf.zeros(self.raw.shape[:1], components.dtype))
-        return tfd.MixtureSameFamily(weights, components)
+        return mixture(weights, components)
 
     @classmethod
     def make(
