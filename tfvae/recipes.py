@@ -193,6 +193,8 @@ RECIPES: Mapping[str, Recipe] = {
             latent_size=100,
             upper_latent_sizes=(50,),
             upper_hidden_sizes=(100, 100),
+            prior="standard",
+            num_components=None,
         ),
     ),
     "mnist-binconcrete": Recipe(
