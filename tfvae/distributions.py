@@ -165,5 +165,9 @@ class NormalMixture(tfd.MixtureSameFamily):
         logits = self.mixture_distribution.logits_parameter()
         rest += tf.nn.log_softmax(tf.cast(logits, tf.float64))
         each = tf.matmul(terms, factors, transpose_b=True) + rest  # [N, K]
-        value = tf.reshape(tf.reduce_logsumexp(each, axis=-1), tf.shape(z)[:-1])
-        return tf.cast(value, self.dtype)
+        # What is left beside the largest needs no float64, whose exp is slow.
+        largest = tf.stop_gradient(tf.reduce_max(each, axis=-1))  # [N]
+        parts = tf.exp(tf.cast(each - largest[:, tf.newaxis], self.dtype))
+        log_sum = tf.math.log(tf.reduce_sum(parts, axis=-1))
+        value = largest + tf.cast(log_sum, tf.float64)
+        return tf.cast(tf.reshape(value, tf.shape(z)[:-1]), self.dtype)
