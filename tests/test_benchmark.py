@@ -397,3 +397,19 @@ def test_the_command_prints_one_line_of_json(capsys):
     assert output.out.count("\n") == 1
     assert found["latents"] == "bin_concrete" and found["evaluation_samples"] == 3
     assert found["hidden"] == 4 and found["evaluation_images"] == 5
+
+
+# -- serving ---------------------------------------------------------------------------
+
+
+def test_serving_is_timed_beside_the_keras_model(capsys):
+    """At least as fast, and most often ten times: one graph in place of Python."""
+    arguments = ["benchmark", "--serving", "--blocks", "2", "--block-seconds", "0.2"]
+    assert cli.main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    rows = {(row["signature"], row["batch"]): row for row in found["answers"]}
+    assert set(rows) == set(itertools.product(("encode", "sample", "score"), (1, 64)))
+    for (signature, _), row in rows.items():
+        assert row["artefact_ms"] > 0
+        if signature != "score":
+            assert row["artefact_ms"] < row["keras_ms"]

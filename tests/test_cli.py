@@ -38,7 +38,7 @@ sys.exit(main(sys.argv[1:]))
         (["recipes", "--help"], 0, "usage"),
         (["recipes", "nonsense"], 2, "digits-binconcrete"),
         (["recipes", "a", "b"], 2, "one name"),
-        (["nonsense"], 2, "plot, report, export, benchmark, recipes"),
+        (["nonsense"], 2, "plot, report, export, verify, benchmark, recipes"),
         (["--nonsense"], 2, "--nonsense"),
         (["train"], 2, "needs a recipe"),
         (["train", "--help"], 0, "RECIPE"),

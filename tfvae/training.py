@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from tfvae.callbacks import Checkpoint, EpochLine, HistoryFile, StopIfNotFinite
 from tfvae.config import Config
 from tfvae.files import locked
 from tfvae.models import VAE
+from tfvae.monitoring import Monitor, Monitoring, Watched
 from tfvae.runs import (
     BINARIZATION_SEED,
     Run,
@@ -42,6 +44,9 @@ from tfvae.startup import is_terminal
 from tfvae.types import InputError
 
 _LOOKED_AT = 1000  # images whose values are compared with the likelihood's support
+_WATCHED = 1000  # images on which TensorBoard shows what the model does, at most
+_WATCHED_NUMBERS = 2**24  # in all of them together
+_PROJECTED = 10_000  # test images in TensorBoard's projector
 
 
 class FitParts(NamedTuple):
@@ -52,12 +57,14 @@ class FitParts(NamedTuple):
         steps_per_epoch: How many of them show every image once.
         validation: The held-out batches; None if there are none.
         callbacks: What happens between epochs.
+        monitor: The one of them that writes for TensorBoard.
     """
 
     batches: tf.data.Dataset
     steps_per_epoch: int
     validation: tf.data.Dataset | None
     callbacks: list[keras.callbacks.Callback]
+    monitor: Monitor
 
 
 def notes(config: Config, steps: int) -> list[str]:
@@ -88,7 +95,10 @@ def notes(config: Config, steps: int) -> list[str]:
 
 
 def train(
-    config: Config, workdir: str | os.PathLike, progress_bar: bool | None = None
+    config: Config,
+    workdir: str | os.PathLike,
+    progress_bar: bool | None = None,
+    monitoring: Monitoring | None = None,
 ) -> Run:
     """Trains a run in its folder, or goes on with one that was stopped.
 
@@ -99,6 +109,7 @@ def train(
         config: The configuration; it may ask for more epochs than the folder's run has.
         workdir: The run's folder, new, empty, or of the same configuration.
         progress_bar: Keras' bar, or one line an epoch; None: a bar in a terminal.
+        monitoring: What is written for TensorBoard; None: the defaults.
 
     Raises:
         InputError: The folder holds another run, or configuration or data are bad.
@@ -126,7 +137,8 @@ def train(
         write_record(folder, record)
         for note in notes(config, config.epochs * steps_per_epoch):
             print(f"note: {note}")
-        _fit(vae, config, data, folder, done, progress_bar)
+        parts = fit_parts(config, data, folder, done, monitoring)
+        _fit(vae, config, parts, done, progress_bar)
     return Run(folder, record, vae)
 
 
@@ -149,7 +161,11 @@ def make_model(config: Config, data: tfvae.data.ImageData) -> VAE:
 
 
 def fit_parts(
-    config: Config, data: tfvae.data.ImageData, folder: RunFolder, done: int = 0
+    config: Config,
+    data: tfvae.data.ImageData,
+    folder: RunFolder,
+    done: int = 0,
+    monitoring: Monitoring | None = None,
 ) -> FitParts:
     """Returns what `fit` is given in every run, whatever is shown of it.
 
@@ -158,6 +174,7 @@ def fit_parts(
         data: Of `load_data`.
         folder: Where the callbacks write; it exists.
         done: Epochs that the folder's run has behind it.
+        monitoring: What is written for TensorBoard; None: the defaults.
     """
     steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)
     batches = tfvae.data.training_batches(
@@ -173,35 +190,45 @@ def fit_parts(
         config, data.validation, min(config.batch_size, len(data.validation))
     )
     rows = [row for row in read_history(folder.history) if row["epoch"] <= done]
+    watched = _watched(config, data)
+    monitor = Monitor(folder.logs, config, watched, steps_per_epoch, monitoring)
     callbacks = [
         StopIfNotFinite(),
         HistoryFile(folder.history, folder.metrics, rows),
-        keras.callbacks.TensorBoard(folder.logs, write_graph=False),
+        monitor,  # before the model: a run goes on from it, and needs what was written
         Checkpoint(folder.model),
     ]
-    return FitParts(batches, steps_per_epoch, validation, callbacks)
+    return FitParts(batches, steps_per_epoch, validation, callbacks, monitor)
+
+
+def _watched(config: Config, data: tfvae.data.ImageData) -> Watched:
+    held_out = data.validation is not None
+    split = data.validation if held_out else data.train
+    count = min(_WATCHED, max(1, _WATCHED_NUMBERS // math.prod(data.image_shape)))
+    images = next(iter(evaluation_batches(config, split, count, count)))
+    return Watched(
+        images,
+        held_out,
+        test=lambda: evaluation_batches(config, data.test, _WATCHED, _PROJECTED),
+        labels=data.test.labels,
+    )
 
 
 def _fit(
-    vae: VAE,
-    config: Config,
-    data: tfvae.data.ImageData,
-    folder: RunFolder,
-    done: int,
-    progress_bar: bool | None,
+    vae: VAE, config: Config, parts: FitParts, done: int, progress_bar: bool | None
 ) -> None:
-    parts = fit_parts(config, data, folder, done)
     bar = is_terminal(sys.stdout) if progress_bar is None else progress_bar
     line = [] if bar else [EpochLine(config.epochs)]
-    vae.fit(
-        parts.batches,
-        epochs=config.epochs,
-        initial_epoch=done,
-        steps_per_epoch=parts.steps_per_epoch,
-        validation_data=parts.validation,
-        verbose=1 if bar else 0,
-        callbacks=[*line, *parts.callbacks],
-    )
+    with parts.monitor:
+        vae.fit(
+            parts.batches,
+            epochs=config.epochs,
+            initial_epoch=done,
+            steps_per_epoch=parts.steps_per_epoch,
+            validation_data=parts.validation,
+            verbose=1 if bar else 0,
+            callbacks=[*line, *parts.callbacks],
+        )
 
 
 def _check_support(vae: VAE, config: Config, images: np.ndarray) -> None:

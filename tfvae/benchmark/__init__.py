@@ -14,7 +14,10 @@ _FROM = {
     "Rate": "result",
     "Speed": "result",
     "benchmark_text": "result",
+    "ServingBenchmark": "serving",
     "run_benchmark": "running",
+    "run_serving_benchmark": "serving",
+    "serving_text": "serving",
 }
 
 __all__ = ["Settings", *_FROM]

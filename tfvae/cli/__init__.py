@@ -25,8 +25,10 @@ from tfvae.cli.arguments import (
     PlotArguments,
     ReportArguments,
     TrainArguments,
+    VerifyArguments,
 )
 from tfvae.lookup import lookup
+from tfvae.monitoring.settings import Monitoring
 from tfvae.pictures import KINDS
 from tfvae.recipes import RECIPES
 from tfvae.startup import import_tensorflow, is_terminal
@@ -52,13 +54,13 @@ def train_command(arguments: Sequence[str]) -> None:
         TrainArguments,
         f"train {name}",
         rest,
-        default=TrainArguments(tyro.MISSING, recipe.config),
+        default=TrainArguments(tyro.MISSING, Monitoring(), recipe.config),
         description=f"{recipe.summary[0].upper()}{recipe.summary[1:]}.",
     )
     import_tensorflow()
     from tfvae.training import train
 
-    run = train(given.config, given.workdir)
+    run = train(given.config, given.workdir, monitoring=given.monitoring)
     print(f"model, history and logs: {run.folder.path}")
 
 
@@ -122,10 +124,17 @@ def export_command(arguments: Sequence[str]) -> None:
     """`tfvae export DIR saved_models/NAME`."""
     given = _parse(ExportArguments, "export", arguments)
     import_tensorflow()
-    from tfvae.export import export_saved_model
-    from tfvae.runs import load_run
+    from tfvae.reports import export_run
 
-    print(export_saved_model(load_run(given.run).vae, given.path))
+    print(export_run(given.run, given.path, given.num_samples))
+
+
+def verify_command(arguments: Sequence[str]) -> None:
+    """`tfvae verify saved_models/NAME[/VERSION]`."""
+    given = _parse(VerifyArguments, "verify", arguments)
+    from tfvae.export.verify import verification_text, verify_saved_model
+
+    print(verification_text(verify_saved_model(given.path)))
 
 
 def benchmark_command(arguments: Sequence[str]) -> None:
@@ -145,8 +154,17 @@ def benchmark_command(arguments: Sequence[str]) -> None:
         ),
     )
     import_tensorflow()
-    from tfvae.benchmark import benchmark_text, run_benchmark
+    from tfvae.benchmark import (
+        benchmark_text,
+        run_benchmark,
+        run_serving_benchmark,
+        serving_text,
+    )
 
+    if given.serving:
+        served = run_serving_benchmark(given.config, given.settings)
+        print(json.dumps(served.to_dict()) if given.json else serving_text(served))
+        return
     progress = _progress if is_terminal(sys.stderr) else None
     result = run_benchmark(given.config, given.settings, progress)
     print(json.dumps(result.to_dict()) if given.json else benchmark_text(result))
@@ -176,6 +194,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "plot": plot_command,
     "report": report_command,
     "export": export_command,
+    "verify": verify_command,
     "benchmark": benchmark_command,
     "recipes": recipes_command,
 }
@@ -191,6 +210,7 @@ commands:
   plot DIR [KIND]             reconstructions, samples, traversals, rates, curves, ...
   report DIR                  one HTML page with settings, numbers and pictures
   export DIR PATH             a SavedModel in the next version folder of PATH
+  verify PATH                 replay an exported model's requests, TensorFlow alone
   benchmark [RECIPE]          images per second, and what part of the limit that is
   recipes [NAME]              list the recipes, or show one's settings
 

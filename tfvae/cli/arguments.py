@@ -11,6 +11,7 @@ import tyro
 from tfvae.benchmark.settings import Settings
 from tfvae.config import Config
 from tfvae.evaluation.settings import Annealing, Scoring
+from tfvae.monitoring.settings import Monitoring
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +20,7 @@ class TrainArguments:
 
     workdir: Path
     """The run's folder: new, empty, or of the same settings."""
+    monitoring: Annotated[Monitoring, tyro.conf.arg(name="")]
     config: Annotated[Config, tyro.conf.arg(name="")]
 
 
@@ -77,6 +79,16 @@ class ExportArguments:
     """The run's folder."""
     path: tyro.conf.Positional[Path]
     """The folder of the model's versions, for example saved_models/digits."""
+    num_samples: int = 100
+    """K of the signature score."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VerifyArguments:
+    """Replay an exported model's recorded requests with TensorFlow alone."""
+
+    path: tyro.conf.Positional[Path]
+    """saved_models/NAME, for its latest version, or saved_models/NAME/VERSION."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,5 +97,7 @@ class BenchmarkArguments:
 
     settings: Annotated[Settings, tyro.conf.arg(name="")]
     config: tyro.conf.FlagConversionOff[Annotated[Config, tyro.conf.arg(name="")]]
+    serving: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Time requests to the exported model instead, beside the Keras model's calls."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print one line of JSON, and no table."""

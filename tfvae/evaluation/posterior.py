@@ -12,6 +12,7 @@ import tensorflow_probability as tfp
 
 from tfvae.evaluation.aggregate import MAX_ELEMENTS, Aggregate, AggregateTerms
 from tfvae.heads.latent_hierarchy import LayerChain
+from tfvae.latents import independent_variables
 from tfvae.metrics import ACTIVE_VARIANCE
 from tfvae.models import VAE
 from tfvae.require import require_int
@@ -161,7 +162,7 @@ class _Layer:
 
     def add_rates(self, q: tfd.Distribution, p: tfd.Distribution, z: tf.Tensor) -> None:
         """Takes in rates [B, D], if they are defined."""
-        q, p = _variables(q), _variables(p)
+        q, p = independent_variables(q), independent_variables(p)
         if q is not None and p is not None:
             rates = q.log_prob(z) - p.log_prob(z)  # [S, B, D]
             self.rates_sampled = True
@@ -169,7 +170,7 @@ class _Layer:
 
     def add_closed_rates(self, q: tfd.Distribution, p: tfd.Distribution) -> bool:
         """Takes in KL(q_d || p_d), [B, D]; returns False where there is no formula."""
-        q, p = _variables(q), _variables(p)
+        q, p = independent_variables(q), independent_variables(p)
         try:
             rates = None if q is None or p is None else tfd.kl_divergence(q, p)
         except NotImplementedError:
@@ -234,14 +235,3 @@ def _add(
 
 def _layers(posterior: tfd.Distribution, z: tf.Tensor) -> tuple:
     return posterior.sizes if isinstance(posterior, LayerChain) else (z,)
-
-
-def _variables(distribution: tfd.Distribution) -> tfd.Distribution | None:
-    """Returns the independent variables one by one, batch [..., D]; None: they are not.
-
-    A one-hot is one variable.
-    """
-    if not isinstance(distribution, tfd.Independent):
-        return None
-    axes = tf.get_static_value(distribution.reinterpreted_batch_ndims)
-    return distribution.distribution if axes == 1 else None

@@ -25,6 +25,7 @@ class BernoulliLatent(Latent):
     straight_through (Mnih and Rezende, 2016).
     """
 
+    served_range = (0.0, 1.0)
     posterior_text = "Bernoulli(sigmoid(logits))"
     prior_text = "Bernoulli(1/2)"
     paper = "Mnih and Rezende (2016)"
@@ -65,6 +66,7 @@ class CategoricalLatent(Latent):
         num_classes: K.
     """
 
+    served_range = (0.0, 1.0)
     posterior_text = "D one-hot variables of K classes, softmax(logits)"
     prior_text = "uniform over the classes"
     decoder_reads = "z, flat (D K numbers)"

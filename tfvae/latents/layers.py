@@ -67,6 +67,19 @@ def layer_means(
     return [first, *(tf.reduce_mean(mean, axis=0) for mean in others)]
 
 
+def independent_variables(
+    distribution: tfd.Distribution,
+) -> tfd.Distribution | None:
+    """Returns the variables of a distribution one by one, batch [..., D].
+
+    A one-hot is one variable. None: the variables depend on each other.
+    """
+    if not isinstance(distribution, tfd.Independent):
+        return None
+    axes = tf.get_static_value(distribution.reinterpreted_batch_ndims)
+    return distribution.distribution if axes == 1 else None
+
+
 def _draws(
     vae: keras.Model, x: tf.Tensor, num_samples: int, seed: Seed
 ) -> tuple[tfd.Distribution, tf.Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -26,11 +26,19 @@ class Report:
         self._means = {name: keras.metrics.Mean(name=name) for name in MEANS}
         self._settings = {name: _Latest(name=name) for name in settings}
         self._grey = _Largest(name="grey")
+        self._bound = keras.metrics.Mean(name="bound")
+        self._grad_norm = keras.metrics.Mean(name="grad_norm")
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The trackers, which Keras resets and shows."""
-        return [*self._means.values(), *self._settings.values(), self._grey]
+        unseen = (self._grey, self._bound, self._grad_norm)
+        return [*self._means.values(), *self._settings.values(), *unseen]
+
+    def tracked(self) -> dict[str, float]:
+        """`bound`, and after training steps `grad_norm`, in eager mode."""
+        means = (self._bound, self._grad_norm)
+        return {m.name: float(m.result()) for m in means if float(m.count) > 0}
 
     def result(self) -> dict[str, tf.Tensor]:
         """The numbers by name."""
@@ -44,6 +52,32 @@ class Report:
         """
         if head.exact_binary:
             self._grey.update_state(tf.reduce_max(tf.abs(x * (1.0 - x))))
+
+    def see_gradients(
+        self,
+        gradients: Sequence[tf.Tensor | tf.IndexedSlices | None],
+        scale: tf.Tensor,
+        wanted: bool | tf.Tensor = True,
+    ) -> None:
+        """Takes in one step's gradients.
+
+        Args:
+            gradients: Of the scaled loss.
+            scale: What it was scaled with; steps whose gradient overflows do not count.
+            wanted: Whether to look at this step; of one that is not, nothing is
+                computed.
+        """
+
+        def norm() -> tf.Tensor:
+            return tf.cast(tf.linalg.global_norm(gradients), scale.dtype) / scale
+
+        if wanted is not True:
+            value = tf.cond(wanted, norm, lambda: tf.zeros_like(scale))
+        else:
+            value = norm()
+        counts = tf.logical_and(wanted, tf.math.is_finite(value))
+        value = tf.where(counts, value, tf.zeros_like(value))
+        self._grad_norm.update_state(value, sample_weight=counts)
 
     def check_values(self, head: DistributionHead) -> None:
         """Refuses what was seen, in eager mode.
@@ -82,6 +116,8 @@ class Report:
         bound = objective.value(terms.loss_log_weights(kl_weight))  # [B]
         loss = penalty - weighted_mean(bound, sample_weight)
         self._means["loss"].update_state(loss, sample_weight=tf.shape(bound)[0])
+        at_one = objective.value(log_weights)  # [B]
+        self._bound.update_state(at_one, sample_weight=sample_weight)
         means = {
             "elbo": tf.reduce_mean(log_weights, axis=0),
             "distortion": -tf.reduce_mean(terms.log_likelihood, axis=0),

@@ -16,6 +16,7 @@ from tfvae.models.layers import seed_layers
 from tfvae.models.replicas import per_replica, replica_seed
 from tfvae.models.reporting import Report, weighted_mean
 from tfvae.objectives import LogWeightTerms, Objective
+from tfvae.require import require_int
 from tfvae.seeds import derive_seed
 from tfvae.types import Seed
 
@@ -43,6 +44,7 @@ class SteppingModel(LatentVariableModel):
     steps: keras.Variable
     _schedules: dict[str, tuple[keras.Variable, Schedule]]
     _report: Report
+    _track_every: int | None = None
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -60,6 +62,38 @@ class SteppingModel(LatentVariableModel):
             self._report.check_values(self.decoder.head)
         return self._report.result()
 
+    def track_gradients(self, every: int | None) -> None:
+        """Says at which of the training steps to come `grad_norm` is looked at.
+
+        It is no argument of `compile`, since what is trained does not depend on it.
+
+        Args:
+            every: Those whose number is a multiple of it, counted from 0; None: none.
+        """
+        every = None if every is None else require_int("every", every)
+        if every != self._track_every:
+            self._track_every = every
+            self.train_function = None  # Keras traces anew
+
+    @property
+    def examples_seen(self) -> int:
+        """How many examples the running epoch or evaluation has seen, in eager mode."""
+        return int(self._report.examples_seen)
+
+    def tracked(self) -> dict[str, float]:
+        """Returns what is tracked beside what is reported, in eager mode.
+
+        `bound` is the objective at kl_weight 1, without free bits and regularisation, a
+        mean over the examples seen since the running epoch or evaluation began.
+
+        `grad_norm` is the L2 norm of the loss's gradient, all weights together, before
+        the optimizer clips or scales it, a mean over the epoch's steps that
+        `track_gradients` names. With loss scaling it is that of the loss unscaled, and
+        steps whose gradient overflows do not count. On several replicas, whose
+        gradients are summed within the optimizer, there is none.
+        """
+        return self._report.tracked()
+
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """One step of the optimizer on one batch."""
         step = tf.convert_to_tensor(self.steps)
@@ -76,6 +110,7 @@ class SteppingModel(LatentVariableModel):
         variables = self.trainable_variables
         if variables:
             gradients = tape.gradient(loss, variables)
+            self._see_gradients(gradients, step)
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         else:
             warnings.warn("the model has no trainable weights", stacklevel=2)
@@ -83,6 +118,15 @@ class SteppingModel(LatentVariableModel):
         kl_weight = tf.convert_to_tensor(self.kl_weight)
         self._report.see(x, self.decoder.head)
         return self._reported(estimate.terms, kl_weight, penalty, sample_weight)
+
+    def _see_gradients(self, gradients: list, step: tf.Tensor) -> None:
+        several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+        if self._track_every is None or several:
+            return
+        every = self._track_every
+        one = tf.ones([], self.compute_dtype)
+        wanted = True if every == 1 else tf.equal(step % every, 0)
+        self._report.see_gradients(gradients, self.optimizer.scale_loss(one), wanted)
 
     def test_step(self, data) -> dict[str, tf.Tensor]:
         """Scores one batch, with kl_weight 1."""

@@ -1,9 +1,10 @@
-"""What is done with trained runs: score one, compare two, draw one."""
+"""What is done with trained runs: score, compare, draw and export them."""
 
 from __future__ import annotations
 
 from tfvae.reports.comparing import compare_runs, comparison_text
 from tfvae.reports.evaluating import evaluate_run
+from tfvae.reports.exporting import export_run
 from tfvae.reports.plotting import plot_run
 from tfvae.reports.text import evaluation_text
 
@@ -12,5 +13,6 @@ __all__ = [
     "comparison_text",
     "evaluate_run",
     "evaluation_text",
+    "export_run",
     "plot_run",
 ]

@@ -1,0 +1,158 @@
+"""How fast an exported model answers, beside the Keras model that it was made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.benchmark.settings import Settings
+from tfvae.config import Config
+from tfvae.device import device_name
+from tfvae.export import export_saved_model
+from tfvae.models import VAE
+from tfvae.runs import load_data, versions
+from tfvae.training import make_model
+
+_BATCHES = (1, 64)
+_LEAST_CALLS = 20
+
+
+class Answer(NamedTuple):
+    """How long a request takes.
+
+    Attributes:
+        signature: What is asked.
+        batch: Rows.
+        artefact_ms: Through the loaded SavedModel, the median.
+        keras_ms: Through the Keras model called from Python, the median; None: it has
+            no one call for it.
+    """
+
+    signature: str
+    batch: int
+    artefact_ms: float
+    keras_ms: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingBenchmark:
+    """What a benchmark of serving found.
+
+    Attributes:
+        config: What was exported, untrained.
+        answers: In the order of the signatures and batches.
+        device: Its name.
+        date: When, in UTC.
+        versions: Of what computed.
+    """
+
+    config: Config
+    answers: list[Answer]
+    device: str
+    date: str
+    versions: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything for JSON."""
+        answers = [answer._asdict() for answer in self.answers]
+        return {
+            **dataclasses.asdict(self),
+            "config": self.config.to_dict(),
+            "answers": answers,
+        }
+
+
+def run_serving_benchmark(
+    config: Config, settings: Settings | None = None
+) -> ServingBenchmark:
+    """Times an exported model and its Keras model in turn.
+
+    The model is untrained, which changes no time, and is exported to a folder that is
+    gone at the end.
+
+    Args:
+        config: What to export.
+        settings: `blocks` blocks of together `block_seconds` for each request.
+
+    Raises:
+        InputError: Configuration or data are bad.
+    """
+    settings = settings or Settings()
+    vae = make_model(config, load_data(config))
+    with tempfile.TemporaryDirectory(prefix="tfvae-benchmark-") as folder:
+        path = export_saved_model(
+            vae, Path(folder) / "model", binarization=config.binarization
+        )
+        loaded = tf.saved_model.load(str(path))
+    answers = [
+        _timed(loaded.signatures, vae, name, batch, settings)
+        for name in ("encode", "sample", "score")
+        for batch in _BATCHES
+    ]
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return ServingBenchmark(
+        config, answers, device_name(), now.isoformat(" ", "seconds"), versions()
+    )
+
+
+def serving_text(result: ServingBenchmark) -> str:
+    """Returns what was found as a table for people."""
+    lines = [
+        ", ".join(f"{name} {version}" for name, version in result.versions.items()),
+        f"{result.device}; {result.date}",
+        "",
+        f"{'signature':12} {'batch':>6} {'SavedModel':>12} {'Keras':>12} {'ratio':>8}",
+    ]
+    for answer in result.answers:
+        keras, ratio = "", ""
+        if answer.keras_ms is not None:
+            keras = f"{answer.keras_ms:.3f} ms"
+            ratio = f"{answer.keras_ms / answer.artefact_ms:.1f}"
+        lines.append(
+            f"{answer.signature:12} {answer.batch:6} {answer.artefact_ms:9.3f} ms "
+            f"{keras:>12} {ratio:>8}"
+        )
+    return "\n".join([*lines, "", "medians of calls in turn, in one Python process"])
+
+
+def _timed(ask: Any, vae: VAE, name: str, batch: int, settings: Settings) -> Answer:
+    x = tf.zeros([batch, *vae.image_shape])
+    seeds = np.stack([np.zeros(batch), np.arange(batch)], axis=1)
+    seed = tf.constant(seeds, tf.int32)
+    inputs = {"encode": {"x": x}, "sample": {"seed": seed}}
+    asked = inputs.get(name, {"x": x, "seed": seed})
+    calls: list[Callable[[], Any]] = [lambda: ask[name](**asked)]
+    if name == "encode":
+        calls.append(lambda: vae.encoder.head.named_params(vae.encode(x)))
+    elif name == "sample":
+        calls.append(lambda: vae.decode(vae.prior().sample(batch, seed=seed[0])).mean())
+    medians = _medians(calls, settings.blocks, settings.block_seconds)
+    return Answer(name, batch, medians[0], medians[1] if len(calls) > 1 else None)
+
+
+def _medians(
+    calls: list[Callable[[], Any]], blocks: int, seconds: float
+) -> list[float]:
+    """Returns the median milliseconds of each call, in turn."""
+    times: list[list[float]] = [[] for _ in calls]
+    for call in calls:
+        call()  # traces
+    for _ in range(blocks):
+        for call, found in zip(calls, times, strict=True):
+            begun = now = time.perf_counter()
+            count = 0
+            while now - begun < seconds / blocks / len(calls) or count < _LEAST_CALLS:
+                before = now
+                call()
+                now, count = time.perf_counter(), count + 1
+                found.append(1000 * (now - before))
+    return [statistics.median(found) for found in times]

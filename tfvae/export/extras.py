@@ -1,0 +1,127 @@
+"""What lies beside a SavedModel: its card, recorded requests, and warm-up requests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from tfvae.export.layout import (
+    ANSWERS,
+    CARD,
+    DEFAULT,
+    FORMAT,
+    REQUESTS,
+    WARMUP,
+    to_rows,
+)
+from tfvae.export.signatures import Signature
+from tfvae.models import VAE
+
+
+def write_extras(
+    version: Path,
+    signatures: Mapping[str, Signature],
+    vae: VAE,
+    examples: np.ndarray,
+    card: Mapping[str, Any],
+) -> None:
+    """Writes `assets.extra` of a version that is not yet seen by others.
+
+    Args:
+        version: The folder that holds the SavedModel.
+        signatures: What it answers.
+        vae: The model.
+        examples: [n, *image_shape] Images in [0, 1].
+        card: What `model_card.json` holds besides the signatures.
+    """
+    loaded = tf.saved_model.load(str(version)).signatures
+    inputs = _inputs(signatures, vae, examples)
+    answers = {
+        name: {k: v.numpy() for k, v in loaded[name](**_tensors(asked)).items()}
+        for name, asked in inputs.items()
+    }
+    _write_json(version / CARD, _card(signatures, loaded, card))
+    for name, asked in inputs.items():
+        body = {"signature_name": name, "instances": to_rows(asked)}
+        _write_json(version / REQUESTS / f"{name}.json", body)
+        answer = {"predictions": to_rows(answers[name], single_plain=True)}
+        _write_json(version / ANSWERS / f"{name}.json", answer)
+    _write_warmup(version / WARMUP, inputs)
+
+
+def _inputs(
+    signatures: Mapping[str, Signature], vae: VAE, examples: np.ndarray
+) -> dict[str, dict[str, np.ndarray]]:
+    """Returns what is asked of each signature, rows of all lengths alike."""
+    size = len(examples)
+    prior = vae.prior().sample(size, seed=(0, 1)).numpy()
+    known = {
+        "z": np.round(prior.astype(np.float64), 4).astype(np.float32),
+        "seed": np.stack([np.zeros(size), np.arange(1, size + 1)], 1).astype(np.int32),
+    }
+
+    def value(name: str, spec: tf.TensorSpec) -> np.ndarray:
+        if name != "x":
+            return known[name]
+        if spec.dtype == tf.uint8:
+            return np.round(examples * 255).astype(np.uint8)
+        return examples
+
+    return {
+        name: {key: value(key, spec) for key, spec in signature.inputs.items()}
+        for name, signature in signatures.items()
+    }
+
+
+def _tensors(asked: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
+    return {name: tf.constant(value) for name, value in asked.items()}
+
+
+def _card(
+    signatures: Mapping[str, Signature],
+    loaded: Mapping[str, Any],
+    card: Mapping[str, Any],
+) -> dict[str, Any]:
+    described = {
+        name: {
+            "description": signature.description,
+            "inputs": _specs(signature.inputs),
+            "outputs": _specs(loaded[name].structured_outputs),
+        }
+        for name, signature in signatures.items()
+    }
+    return {"format": FORMAT, **card, DEFAULT: "encode", "signatures": described}
+
+
+def _specs(specs: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
+    return {
+        name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
+        for name, spec in sorted(specs.items())
+    }
+
+
+def _write_warmup(path: Path, inputs: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Writes a record of each request, with one row and with all."""
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for name, asked in inputs.items():
+            for rows in (1, len(next(iter(asked.values())))):
+                request = predict_pb2.PredictRequest()
+                request.model_spec.signature_name = name
+                for key, value in asked.items():
+                    tensor = tf.make_tensor_proto(value[:rows])
+                    request.inputs[key].CopyFrom(tensor)
+                log = prediction_log_pb2.PredictionLog(
+                    predict_log=prediction_log_pb2.PredictLog(request=request)
+                )
+                writer.write(log.SerializeToString())
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,51 @@
+"""Where the parts of an exported model lie, and the row format of its requests.
+
+Imports nothing but the standard library: `replay.py` uses it beside TensorFlow alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FORMAT = 1
+CARD = "assets.extra/model_card.json"
+REQUESTS = "assets.extra/requests"
+ANSWERS = "assets.extra/answers"
+WARMUP = "assets.extra/tf_serving_warmup_requests"
+DEFAULT = "serving_default"
+
+
+def to_rows(tensors: Mapping[str, Any], single_plain: bool = False) -> list[Any]:
+    """Returns arrays as a server's REST interface has them, row by row.
+
+    Args:
+        tensors: A name -> an array [B, ...]; B is the same for all.
+        single_plain: Of a single array give the rows without its name, as servers do
+            in their answers.
+    """
+    columns = {name: array.tolist() for name, array in tensors.items()}
+    if single_plain and len(columns) == 1:
+        return next(iter(columns.values()))
+    return [
+        dict(zip(columns, row, strict=True))
+        for row in zip(*columns.values(), strict=True)
+    ]
+
+
+def to_columns(rows: list[Any], names: list[str]) -> dict[str, list[Any]]:
+    """Returns the rows of a request or an answer as one list for each name.
+
+    Args:
+        rows: Dictionaries, or plain values if there is one name.
+        names: What there must be.
+
+    Raises:
+        ValueError: A row has not these names.
+    """
+    if len(names) == 1 and not all(isinstance(row, Mapping) for row in rows):
+        return {names[0]: rows}
+    for row in rows:
+        if not isinstance(row, Mapping) or set(row) != set(names):
+            raise ValueError(f"a row has not the names {', '.join(sorted(names))}")
+    return {name: [row[name] for row in rows] for name in names}

@@ -1,0 +1,167 @@
+"""Replays the recorded requests of an exported model, with TensorFlow alone.
+
+`verify.py` runs this file as a program of its own: it imports neither this package nor
+Keras nor TFP, and makes sure that nothing else does. The last line that it prints is a
+JSON object: `problem`, or `tensorflow` and, for each signature, how many rows were
+replayed and the largest difference from the recorded answer with each loader.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_BLOCKED = ("tfvae", "keras", "tf_keras", "tensorflow_probability")
+# Other processors and other versions of TensorFlow sum in another order: some 1,000
+# terms of a float32 each. Much less than what a damaged weight would do.
+_RELATIVE, _ABSOLUTE = 1e-4, 1e-5
+
+Ask = Callable[[str, Mapping[str, Any]], dict[str, Any]]
+
+
+class Problem(Exception):
+    """What is wrong with the artefact, in a few words."""
+
+
+def main(path: Path) -> dict[str, Any]:
+    """Returns what is to be printed.
+
+    Args:
+        path: The folder of one version.
+    """
+    sys.path.insert(0, str(Path(__file__).parent))
+    import layout
+
+    sys.modules.update(dict.fromkeys(_BLOCKED))  # importing one fails from here on
+    import tensorflow as tf
+
+    card = _read(path / layout.CARD)
+    requests = {name: _read_pair(path, name, layout) for name in card["signatures"]}
+    found = {name: {"rows": len(pair[0])} for name, pair in requests.items()}
+    for loader, open_model in {"TF2": _tf2, "session": _session}.items():
+        with _loading(loader), open_model(path) as ask:
+            for name, (rows, answer) in requests.items():
+                signature = card["signatures"][name]
+                asked = _arrays(rows, signature["inputs"], layout)
+                given = _asked(ask, name, asked, loader)
+                wanted = _arrays(answer, signature["outputs"], layout)
+                found[name][loader] = _difference(f"{name} ({loader})", given, wanted)
+    return {"tensorflow": tf.__version__, "signatures": found}
+
+
+@contextmanager
+def _loading(loader: str) -> Iterator[None]:
+    try:
+        yield
+    except Problem:
+        raise
+    except Exception as error:  # a file can be wrong in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Problem(f"the {loader} loader cannot read it ({reason:.150})") from error
+
+
+@contextmanager
+def _tf2(path: Path) -> Iterator[Ask]:
+    import tensorflow as tf
+
+    signatures = tf.saved_model.load(str(path)).signatures
+
+    def ask(name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        asked = {key: tf.constant(value) for key, value in inputs.items()}
+        return {key: v.numpy() for key, v in signatures[name](**asked).items()}
+
+    yield ask
+
+
+@contextmanager
+def _session(path: Path) -> Iterator[Ask]:
+    """The loader that model servers have."""
+    import tensorflow.compat.v1 as tf1
+
+    with tf1.Session(graph=tf1.Graph()) as session:
+        model = tf1.saved_model.load(session, ["serve"], str(path))
+
+        def ask(name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+            signature = model.signature_def[name]
+            return session.run(
+                {key: info.name for key, info in signature.outputs.items()},
+                {signature.inputs[key].name: v for key, v in inputs.items()},
+            )
+
+        yield ask
+
+
+def _asked(ask: Ask, name: str, inputs: Mapping[str, Any], loader: str) -> Any:
+    try:
+        return ask(name, inputs)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Problem(
+            f"signature {name!r} fails with the {loader} loader ({reason:.150})"
+        ) from error
+
+
+def _difference(what: str, given: Mapping, wanted: Mapping) -> float:
+    """Returns the largest absolute difference.
+
+    Raises:
+        Problem: It is more than rounding, or the tensors are others.
+    """
+    import numpy as np
+
+    if given.keys() != wanted.keys():
+        raise Problem(f"{what} answers {sorted(given)}, recorded {sorted(wanted)}")
+    largest = 0.0
+    for key, value in wanted.items():
+        here = given[key]
+        if here.dtype != value.dtype or here.shape != value.shape:
+            raise Problem(
+                f"{what}: {key} is {here.dtype} {list(here.shape)}, recorded "
+                f"{value.dtype} {list(value.shape)}"
+            )
+        difference = float(np.max(np.abs(here - value), initial=0.0))
+        if not np.allclose(here, value, rtol=_RELATIVE, atol=_ABSOLUTE):
+            raise Problem(f"{what}: {key} differs by {difference:.3g} from the record")
+        largest = max(largest, difference)
+    return largest
+
+
+def _arrays(rows: list, specs: Mapping[str, Any], layout: Any) -> dict[str, Any]:
+    import numpy as np
+
+    try:
+        columns = layout.to_columns(rows, list(specs))
+        return {
+            name: np.asarray(column, specs[name]["dtype"])
+            for name, column in columns.items()
+        }
+    except (ValueError, TypeError, OverflowError, KeyError) as error:
+        raise Problem(f"a recorded row is not usable ({error})") from error
+
+
+def _read_pair(path: Path, name: str, layout: Any) -> tuple[list, list]:
+    request = _read(path / layout.REQUESTS / f"{name}.json")
+    answer = _read(path / layout.ANSWERS / f"{name}.json")
+    try:
+        return request["instances"], answer["predictions"]
+    except (KeyError, TypeError) as error:
+        raise Problem(f"the record of {name!r} lacks {error}") from error
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise Problem(f"{path.name} cannot be read ({error})") from error
+
+
+if __name__ == "__main__":
+    try:
+        result = main(Path(sys.argv[1]))
+    except Problem as problem:
+        result = {"problem": str(problem)}
+    print(json.dumps(result))

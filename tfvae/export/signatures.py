@@ -1,0 +1,191 @@
+"""What an exported model answers: one function of tensors for each signature.
+
+A model server joins the rows of several requests into one batch and takes the answer
+apart again. So the first axis of every input and output is the batch, a row's answer is
+a function of that row alone, seeds are rows too, and whatever a row holds, its answer
+is finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.data import BINARIZATIONS
+from tfvae.models import VAE
+from tfvae.seeds import derive_seed
+
+Tensors = dict[str, tf.Tensor]
+
+
+class Signature(NamedTuple):
+    """One thing that an exported model answers.
+
+    Attributes:
+        function: Takes tensors by name, returns tensors by name.
+        inputs: A name -> the tensor's shape and dtype.
+        description: For people, in one line.
+    """
+
+    function: Callable[..., Tensors]
+    inputs: Mapping[str, tf.TensorSpec]
+    description: str
+
+
+class Pixels(NamedTuple):
+    """How images that come in are made what the model was trained on.
+
+    Attributes:
+        binarization: As in training; a drawn one is drawn where there is a seed, and
+            has its most probable value where there is none.
+        num_levels: Of a likelihood of grey levels, to the nearest of which values are
+            moved; None: it has another.
+    """
+
+    binarization: str
+    num_levels: int | None
+
+    @property
+    def drawn(self) -> bool:
+        """Whether chance makes the pixels binary."""
+        return BINARIZATIONS[self.binarization].draws != "never"
+
+    @property
+    def description(self) -> str:
+        """What is done, for people."""
+        text = "uint8 is divided by 255; NaN becomes 0; values are clipped to [0, 1]"
+        if self.num_levels:
+            return f"{text}; the nearest of {self.num_levels} levels is taken"
+        if self.binarization == "none":
+            return text
+        text += "; a pixel is 1 where it is at least 1/2, else 0"
+        if self.drawn:
+            text += " (score: it is drawn, 1 with its value as probability)"
+        return text
+
+    def clean(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns images with values in [0, 1], float32, whatever came in."""
+        if x.dtype == tf.uint8:
+            x = tf.cast(x, tf.float32) / 255.0
+        x = tf.where(tf.math.is_nan(x), 0.0, x)
+        x = tf.clip_by_value(x, 0.0, 1.0)
+        if self.num_levels:
+            last = self.num_levels - 1.0
+            x = tf.round(x * last) / last
+        return x
+
+    def certain(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns images as the model takes them, without chance."""
+        how = "threshold" if self.drawn else self.binarization
+        return BINARIZATIONS[how].apply(self.clean(x), None)
+
+    def seeded(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Returns one image as the model takes it, drawn if they were in training."""
+        return BINARIZATIONS[self.binarization].apply(self.clean(x), seed)
+
+
+def signatures_of(vae: VAE, pixels: Pixels, num_samples: int) -> dict[str, Signature]:
+    """Returns the signatures of a model, `encode` first.
+
+    Args:
+        vae: The model.
+        pixels: How images are made what it takes.
+        num_samples: K of `score`.
+    """
+    image = {"x": tf.TensorSpec([None, *vae.image_shape], tf.float32, "x")}
+    z = {"z": tf.TensorSpec([None, *vae.latent.event_shape], tf.float32, "z")}
+    seed = {"seed": tf.TensorSpec([None, 2], tf.int32, "seed")}
+    encode, reconstruct = _encode(vae, pixels), _reconstruct(vae, pixels)
+    score = _score(vae, pixels, num_samples)
+    found = {
+        "encode": Signature(encode, image, "parameters of q(z|x)"),
+        "decode": Signature(_decode(vae), z, "the mean of p(x|z)"),
+        "reconstruct": Signature(
+            reconstruct, image, "the mean of p(x|z) at the centre of q(z|x)"
+        ),
+        "sample": Signature(
+            _sample(vae), seed, "z drawn from the prior, and the mean of p(x|z)"
+        ),
+        "score": Signature(
+            score,
+            image | seed,
+            f"elbo, L_{num_samples} (iwae), rate and distortion, in nats",
+        ),
+    }
+    raw = {"x": tf.TensorSpec([None, *vae.image_shape], tf.uint8, "x")}
+    for name in ("encode", "reconstruct", "score"):
+        given = found[name]
+        found[f"{name}_uint8"] = given._replace(
+            inputs=dict(given.inputs) | raw,
+            description=f"{given.description}; x from 0 to 255",
+        )
+    return found
+
+
+def _encode(vae: VAE, pixels: Pixels) -> Callable[..., Tensors]:
+    def encode(x: tf.Tensor) -> Tensors:
+        posterior = vae.encode(pixels.certain(x))
+        return _float32(vae.encoder.head.named_params(posterior))
+
+    return encode
+
+
+def _decode(vae: VAE) -> Callable[..., Tensors]:
+    low, high = vae.latent.served_range
+
+    def decode(z: tf.Tensor) -> Tensors:
+        z = tf.where(tf.math.is_nan(z), 0.0, z)
+        z = tf.cast(tf.clip_by_value(z, low, high), vae.compute_dtype)
+        return _float32({"mean": vae.decode(z).mean()})
+
+    return decode
+
+
+def _reconstruct(vae: VAE, pixels: Pixels) -> Callable[..., Tensors]:
+    def reconstruct(x: tf.Tensor) -> Tensors:
+        return _float32({"mean": vae.reconstruct(pixels.certain(x))})
+
+    return reconstruct
+
+
+def _sample(vae: VAE) -> Callable[..., Tensors]:
+    def sample(seed: tf.Tensor) -> Tensors:
+        prior = vae.prior()
+        z = tf.map_fn(
+            lambda one: prior.sample(1, seed=derive_seed(one, "prior"))[0],
+            seed,
+            fn_output_signature=prior.dtype,
+        )  # [B, D], each row what vae.sample(1, seed) draws
+        z.set_shape([None, *vae.latent.event_shape])
+        return _float32({"z": z, "mean": vae.decode(z).mean()})
+
+    return sample
+
+
+def _score(vae: VAE, pixels: Pixels, num_samples: int) -> Callable[..., Tensors]:
+    names = ("elbo", "iwae", "rate", "distortion")
+
+    def score_row(row: tuple[tf.Tensor, tf.Tensor]) -> Tensors:
+        x = pixels.seeded(row[0], derive_seed(row[1], "pixels"))
+        terms = vae.log_weight_terms(x[tf.newaxis], num_samples, row[1])  # [K, 1]
+        log_weights = tf.cast(terms.sampled_log_weights(), tf.float32)
+        iwae = tfp.math.reduce_logmeanexp(log_weights, axis=0)
+        rate = tf.reduce_mean(terms.rate, axis=0)
+        distortion = -tf.reduce_mean(terms.log_likelihood, axis=0)
+        values = (tf.reduce_mean(log_weights, axis=0), iwae, rate, distortion)
+        return {
+            n: tf.cast(v[0], tf.float32) for n, v in zip(names, values, strict=True)
+        }
+
+    def score(x: tf.Tensor, seed: tf.Tensor) -> Tensors:
+        spec = {name: tf.TensorSpec([], tf.float32) for name in names}
+        return tf.map_fn(score_row, (x, seed), fn_output_signature=spec)
+
+    return score
+
+
+def _float32(tensors: Tensors) -> Tensors:
+    return {name: tf.cast(tensor, tf.float32) for name, tensor in tensors.items()}

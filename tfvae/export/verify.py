@@ -1,0 +1,140 @@
+"""Proving that an exported model works where this package is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tfvae.export.layout import CARD, FORMAT
+from tfvae.export.versions import versions_in
+from tfvae.types import InputError
+
+_REPLAY = Path(__file__).with_name("replay.py")
+
+
+class Verification(NamedTuple):
+    """What replaying the recorded requests of an exported model found.
+
+    Attributes:
+        path: The version's folder.
+        tensorflow: The version of TensorFlow that replayed them.
+        signatures: A name -> `rows`, and by loader (`TF2`, `session`) the largest
+            absolute difference from the recorded answers.
+    """
+
+    path: Path
+    tensorflow: str
+    signatures: Mapping[str, Mapping[str, float]]
+
+
+def verify_saved_model(path: str | os.PathLike) -> Verification:
+    """Loads an exported model in a fresh process and replays its recorded requests.
+
+    The process has TensorFlow alone, without tfvae, Keras or TFP, and loads the model
+    as TensorFlow 2 does and with the session that model servers use.
+
+    Args:
+        path: saved_models/NAME, of which the latest version is taken, or
+            saved_models/NAME/VERSION.
+
+    Raises:
+        InputError: There is no such model, it is not one that `tfvae export` wrote, it
+            is damaged, or it answers otherwise than it did.
+    """
+    version = _version(Path(path))
+    _check_card(version)
+    done = subprocess.run(
+        [sys.executable, "-I", str(_REPLAY), str(version.resolve())],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    try:
+        found = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        last = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
+        found = {"problem": f"TensorFlow stopped ({last:.150})"}
+    if "problem" in found:
+        raise InputError(
+            f"{str(version)!r} is damaged: {found['problem']}; export it again"
+        )
+    return Verification(version, found["tensorflow"], found["signatures"])
+
+
+def verification_text(found: Verification) -> str:
+    """Returns what was found as a table."""
+    lines = [
+        f"{found.path}: TensorFlow {found.tensorflow} alone gives the recorded answers",
+        "",
+        f"{'signature':20} {'rows':>4} {'TF2 loader':>12} {'session':>12}",
+    ]
+    for name, row in found.signatures.items():
+        rows, tf2, session = row["rows"], row["TF2"], row["session"]
+        lines.append(f"{name:20} {rows:4} {tf2:12.2g} {session:12.2g}")
+    return "\n".join([*lines, "", "largest differences from the recorded answers"])
+
+
+def _version(path: Path) -> Path:
+    if not path.is_dir():
+        raise InputError(
+            f"{str(path)!r} is not a folder; give saved_models/NAME, as tfvae export "
+            "writes it"
+        )
+    if (path / "saved_model.pb").exists():
+        return path
+    versions = versions_in(path)
+    if not versions:
+        raise InputError(
+            f"{str(path)!r} holds no version of a model; make one with: tfvae export"
+        )
+    return path / str(versions[-1])
+
+
+def _check_card(version: Path) -> None:
+    try:
+        card: Any = json.loads((version / CARD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{str(version)!r} holds no {CARD}, so tfvae export has not written it; "
+            "give a folder that it has"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{str(version)!r} is damaged: {CARD} cannot be read ({error}); export it "
+            "again"
+        ) from error
+    signatures = card.get("signatures") if isinstance(card, dict) else None
+    if not isinstance(signatures, dict) or not signatures:
+        raise InputError(
+            f"{str(version)!r} is damaged: {CARD} names no signatures; export it again"
+        )
+    for name, signature in signatures.items():
+        if not (name.isidentifier() and _is_signature(signature)):
+            raise InputError(
+                f"{str(version)!r} is damaged: {CARD} describes no signature {name!r}; "
+                "export it again"
+            )
+    if card.get("format") != FORMAT:
+        raise InputError(
+            f"{str(version)!r} has format {card.get('format')!r}, and this tfvae "
+            f"verifies format {FORMAT}; use the tfvae that wrote it"
+        )
+
+
+def _is_signature(described: Any) -> bool:
+    """Whether a signature's inputs and outputs have each a shape and a type."""
+    if not isinstance(described, dict):
+        return False
+    groups = [described.get(name) for name in ("inputs", "outputs")]
+    if not all(isinstance(group, dict) and group for group in groups):
+        return False
+    return all(
+        isinstance(spec, dict) and spec.get("dtype") in ("float32", "int32", "uint8")
+        for group in groups
+        for spec in group.values()
+    )

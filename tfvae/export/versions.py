@@ -1,0 +1,93 @@
+"""Folders of versions, as a model server polls them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfvae.files import PARTIAL
+from tfvae.types import InputError
+
+
+@contextlib.contextmanager
+def next_version(path: str | os.PathLike) -> Iterator[list[Path]]:
+    """Gives a folder to write to, which becomes the next version when all went well.
+
+    It is renamed when it is whole and on disk: whoever polls `path` never sees half of
+    it, and no existing version is touched.
+
+    Args:
+        path: The folder of a model's versions; it is made if there is none.
+
+    Yields:
+        A list with the folder to write; it is the version's when the context ends.
+
+    Raises:
+        InputError: `path` is a file, holds something else than versions, or cannot be
+            written to.
+    """
+    folder = Path(path)
+    versions_in(folder)  # refuses what it cannot be
+    partial = folder / f".{os.getpid()}{PARTIAL}"
+    written = [partial]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield written
+        _sync(partial)
+        written[0] = _publish(partial, folder)
+    except OSError as error:
+        raise InputError(
+            f"{str(folder)!r} cannot be written to ({error.strerror or error}); give "
+            "another path, or change its permissions"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def versions_in(folder: Path) -> list[int]:
+    """Returns the versions in a folder, in order; none if there is no folder.
+
+    Raises:
+        InputError: It is a file, or holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{str(folder)!r} is a file; give a folder's path")
+    names = [p.name for p in folder.iterdir()] if folder.exists() else []
+    names = [name for name in names if not name.startswith(".")]
+    strange = sorted(name for name in names if not _is_version(name))
+    if strange:
+        raise InputError(
+            f"{str(folder)!r} holds {strange[0]!r}, which is no version of a model; "
+            "give a new folder, for example saved_models/NAME"
+        )
+    return sorted(map(int, names))
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdecimal()
+
+
+def _publish(partial: Path, folder: Path) -> Path:
+    """Renames a whole version to the next number."""
+    while True:
+        target = folder / str(max(versions_in(folder), default=0) + 1)
+        try:
+            os.rename(partial, target)
+        except OSError as error:
+            # Another exporter took the number since; a version is no empty folder.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return target
+
+
+def _sync(folder: Path) -> None:
+    """Waits until every file is on disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

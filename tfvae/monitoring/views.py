@@ -1,0 +1,48 @@
+"""What is seen of a model on its watched images, each traced once."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.models import VAE
+from tfvae.monitoring.images import pictures
+from tfvae.monitoring.latent import active_units, histograms
+
+SEED = 0  # of all draws, so that what differs is the model
+
+
+class Views:
+    """Functions of a model's weights alone.
+
+    Args:
+        vae: The model, compiled.
+        images: [n, *image_shape] On which it is watched.
+    """
+
+    def __init__(self, vae: VAE, images: tf.Tensor) -> None:
+        self.vae = vae
+        self._active_units = tf.function(lambda: active_units(vae, images, SEED))
+        self._histograms = tf.function(lambda: histograms(vae, images, SEED))
+        self._pictures = tf.function(lambda: pictures(vae, images, SEED))
+
+    def active_units(self) -> int:
+        """Returns how many latent variables depend on x."""
+        return int(self._active_units())
+
+    def histograms(self) -> dict[str, np.ndarray]:
+        """Returns arrays by name, see `tfvae.monitoring.latent.histograms`."""
+        return _arrays(self._histograms())
+
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Returns pictures by name, see `tfvae.monitoring.images.pictures`."""
+        return _arrays(self._pictures())
+
+    def graph_of_a_step(self) -> tf.Graph:
+        """Returns the graph of a training step; nothing is run."""
+        batch = tf.TensorSpec([None, *self.vae.image_shape], tf.float32)
+        return tf.function(self.vae.train_step).get_concrete_function(batch).graph
+
+
+def _arrays(tensors: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
