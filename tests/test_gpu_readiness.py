@@ -186,11 +186,12 @@ def test_steps_with_dropout_stay_on_the_gpu():
 def test_every_endpoint_runs_on_the_gpu(latent, tmp_path):
     path = export_saved_model(tiny_vae(latent), tmp_path / "model")
     signatures = tf.saved_model.load(str(path)).signatures
-    assert {"encode", "decode", "reconstruct", "sample"} <= set(signatures)
+    assert {"encode", "decode", "reconstruct", "sample", "score"} <= set(signatures)
     for name, function in signatures.items():
         assert missing(function, PLAIN) == set()
-        # Each row of a sample is drawn from a seed in the request.
-        assert name == "sample" or from_the_network(function) == []
+        # What is drawn from seeds in the request has them read on the host.
+        drawn = name.startswith(("sample", "score"))
+        assert drawn or from_the_network(function) == []
 
 
 # -- what would be found ---------------------------------------------------------------

@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-import shutil
 import time
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_probability as tfp
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_accumulator import (
     EventAccumulator as Served,
@@ -25,9 +23,10 @@ from tfvae.config import Config
 from tfvae.metrics import active_units
 from tfvae.monitoring import Monitoring
 from tfvae.monitoring.events import EventWriter
-from tfvae.monitoring.numbers import is_discrete, last_learning_rate
+from tfvae.monitoring.numbers import is_discrete
 from tfvae.monitoring.session import TAGS
 from tfvae.monitoring.timing import Cadence
+from tfvae.monitoring.views import Views
 from tfvae.runs import RunFolder, evaluation_batches, load_data
 from tfvae.training import fit_parts, make_model, train
 from tfvae.types import InputError
@@ -237,95 +236,6 @@ def test_images_per_second_are_those_of_the_training_steps_alone(tmp_path, data)
     assert size / 1.2 < speed < size / 0.1
 
 
-# -- what a step tracks ----------------------------------------------------------------
-
-
-def one_batch(data) -> tf.Tensor:
-    return tf.cast(data.train.first(50)[0] > 0.5, tf.float32)
-
-
-def expected_norm(vae, x, step: int) -> float:
-    """The norm of the gradient of -objective, for the draws of a step."""
-    from tfvae.seeds import derive_seed
-
-    with tf.GradientTape() as tape:
-        seed = derive_seed(vae.seed, "train", step)
-        terms = vae.log_weight_terms(x, vae.num_samples, seed)
-        weights = terms.loss_log_weights(tf.convert_to_tensor(vae.kl_weight))
-        loss = -tf.reduce_mean(vae.objective.value(weights))
-    gradients = tape.gradient(loss, vae.trainable_variables)
-    return math.sqrt(sum(float(tf.reduce_sum(tf.square(g))) for g in gradients))
-
-
-def still(data, **compiled):
-    """A model that training leaves as it is."""
-    vae = make_model(dataclasses.replace(SMALL, latent="normal", **NO_RELAXED), data)
-    optimizer = compiled.pop("optimizer", None) or keras.optimizers.SGD(0.0)
-    vae.compile(optimizer, "iwae", 3, kl_weight=0.5, seed=5, **compiled)
-    return vae
-
-
-NO_RELAXED = {"temperature": None, "final_temperature": None, "temperature_steps": 0}
-
-
-@pytest.mark.parametrize(("every", "seen"), [(1, [0, 1, 2]), (2, [0, 2])])
-@pytest.mark.parametrize("scaled", [False, True])
-def test_grad_norm_is_the_mean_norm_of_the_losss_gradient(every, seen, scaled, data):
-    optimizer = keras.optimizers.SGD(0.0, clipnorm=1e-3)
-    if scaled:
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=64.0)
-    vae, x = still(data, optimizer=optimizer), one_batch(data)
-    vae.track_gradients(every)
-    vae.fit(tf.data.Dataset.from_tensors(x).repeat(), steps_per_epoch=3, verbose=0)
-    wanted = np.mean([expected_norm(vae, x, step) for step in seen])
-    # Sums of some thousand float32 in another order.
-    assert vae.tracked()["grad_norm"] == pytest.approx(wanted, rel=1e-5)
-
-
-def test_a_gradient_that_overflows_its_scale_does_not_count(data):
-    vae = still(
-        data,
-        optimizer=keras.optimizers.LossScaleOptimizer(
-            keras.optimizers.SGD(0.0), initial_scale=3e38
-        ),
-    )
-    vae.track_gradients(1)
-    vae.train_on_batch(one_batch(data))
-    assert set(vae.tracked()) == {"bound"}
-
-
-def test_nobody_pays_for_gradients_that_nobody_asked_for(data):
-    vae = still(data)
-    vae.train_on_batch(one_batch(data))
-    assert set(vae.tracked()) == {"bound"}
-
-
-def test_the_bound_has_no_regularisation_and_no_free_bits(data):
-    from tfvae.objectives import Elbo
-    from tfvae.seeds import derive_seed
-
-    vae, x = still(data), one_batch(data)
-    vae.encoder.network.layers[2].kernel_regularizer = keras.regularizers.L2(1.0)
-    vae.compile(keras.optimizers.SGD(0.0), Elbo(free_bits=3.0), 4, seed=5)
-    logs = vae.train_on_batch(x, return_dict=True)
-    terms = vae.log_weight_terms(x, 4, derive_seed(5, "train", 0))
-    wanted = float(tf.reduce_mean(terms.log_weights()))
-    found = vae.tracked()["bound"]
-    assert found == pytest.approx(wanted, rel=1e-6)  # float32
-    assert found > -logs["loss"] + 1
-
-
-def test_the_last_learning_rate_is_the_inner_optimizers():
-    halved = keras.optimizers.schedules.ExponentialDecay(1.0, 1, 0.5)
-    inner = keras.optimizers.SGD(halved)
-    variable = keras.Variable(1.0)
-    outer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0)
-    for step in range(3):
-        outer.apply_gradients([(tf.constant(1.0), variable)])
-        assert last_learning_rate(outer) == 0.5**step
-    assert last_learning_rate(keras.optimizers.SGD(0.25)) == 0.25
-
-
 def test_what_is_monitored_changes_nothing_of_the_training(trained, tmp_path):
     run = train(SMALL, tmp_path / "run", monitoring=QUIET)
     for one, other in zip(run.vae.weights, trained.vae.weights, strict=True):
@@ -360,8 +270,6 @@ def test_images_come_when_asked_for_and_at_the_end(trained):
 
 
 def test_the_same_weights_give_the_same_images(trained, held_out):
-    from tfvae.monitoring.views import Views
-
     events = read(trained.folder.logs / "validation")
     again = Views(trained.vae, held_out).pictures()
     for tag, image in again.items():
@@ -481,7 +389,6 @@ def test_what_is_written_anew_is_not_kept(tmp_path):
     write_some(tmp_path, [0, 1])
     write_some(tmp_path, [2], begin=1, drop=["b"])
     assert set(scalars(tmp_path)["a"]) == {2}  # one record has the values of both
-    shutil.rmtree(tmp_path)
 
 
 # -- how often -------------------------------------------------------------------------
@@ -544,111 +451,3 @@ assert main(["train", "digits-binconcrete", "--workdir", "x", *bad]) == 2
 assert not {"tensorflow", "tensorboard"} & set(sys.modules)
 """
     assert "profile (--profile) 3 2" in fresh_python(script).stderr
-
-
-# -- what the views show ---------------------------------------------------------------
-
-
-def test_noise_of_draws_is_no_activity():
-    from tfvae.monitoring.latent import _variance_of_draws
-
-    draws, images = 25, 1000
-    noise = tf.random.stateless_normal([draws, images, 2], [1, 2])
-    signal = tf.random.stateless_normal([images, 2], [3, 4]) * [0.0, 1.0]
-    found = _variance_of_draws(noise + signal).numpy()
-    truth = np.array([0.0, 1.0])
-    # Var of a variance of N normal means is 2 v^2 / N; that of the noise adds less.
-    error = (truth + 1 / draws) * math.sqrt(2 / images) * 1.05
-    assert (np.abs(found - truth) < 5 * error).all()
-    assert found[0] < 0.01
-
-
-def test_rates_of_dimensions_make_up_the_divergence(data, held_out):
-    from tfvae.monitoring.latent import histograms
-
-    vae = still(data)
-    rates = histograms(vae, held_out, 0)["rate_per_dimension"]
-    posterior = vae.encode(held_out)
-    wanted = tfp.distributions.kl_divergence(posterior, vae.prior())
-    assert rates.shape == (3,)
-    np.testing.assert_allclose(
-        tf.reduce_sum(rates), tf.reduce_mean(wanted), rtol=1e-5
-    )  # float32
-
-
-FAMILIES = {
-    "normal": {"rate_per_dimension", "posterior_mean", "posterior_scale"},
-    "logistic": {"rate_per_dimension", "posterior_mean", "posterior_scale"},
-    "multivariate_normal": {"posterior_mean", "posterior_scale"},
-    "flow": {"posterior_base_loc", "posterior_base_scale"},
-    "concrete": {"rate_per_dimension", "posterior_logits"},
-    "bernoulli": {"rate_per_dimension", "posterior_logits"},
-    "categorical": {"rate_per_dimension", "posterior_logits"},
-    "layers": {
-        "rate_per_dimension",
-        "posterior_mean_1",
-        "posterior_scale_1",
-        "posterior_mean_2",
-        "posterior_scale_2",
-    },
-}
-NO_TRAVERSALS = {"concrete", "categorical", "layers"}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_has_what_is_defined_for_it(family, data, held_out):
-    from tfvae.monitoring.images import pictures
-    from tfvae.monitoring.latent import active_units, codes, histograms
-
-    discrete = family in ("bernoulli", "categorical")
-    config = Config(
-        latent="normal" if family == "layers" else family,
-        upper_latent_sizes=(2,) if family == "layers" else (),
-        latent_size=3,
-        hidden_sizes=(8,),
-        num_samples=2,
-        estimator="vimco" if discrete else "pathwise",
-    )
-    vae, x = make_model(config, data), held_out[:20]
-    found = histograms(vae, x, 0)
-    assert set(found) == FAMILIES[family] | {"log_weights"}
-    assert all(np.isfinite(values).all() for values in found.values())
-    seen = pictures(vae, x, 0)
-    assert ("traversals" in seen) == (family not in NO_TRAVERSALS)
-    shape = (6 * 9 - 1, 8 * 9 - 1, 1)  # 20 images in rows of 8, twice; with lines
-    assert seen["reconstructions"].shape == shape
-    assert np.isfinite(codes(vae, x)).all()
-    assert 0 <= int(active_units(vae, x, 0)) <= 5
-
-
-def test_reconstructions_stand_below_their_images(trained, held_out):
-    from tfvae.monitoring.images import pictures
-
-    grid = pictures(trained.vae, held_out, 0)["reconstructions"].numpy()
-    means = trained.vae.reconstruct(held_out).numpy()
-    for place, (row, column) in {0: (0, 0), 9: (2, 1), 31: (6, 7)}.items():
-        top, left = 9 * row, 9 * column
-        tile = grid[top : top + 8, left : left + 8]
-        np.testing.assert_array_equal(tile, 255 * held_out[place])
-        below = grid[top + 9 : top + 17, left : left + 8]
-        np.testing.assert_allclose(below, 255 * means[place], atol=0.51)  # uint8
-
-
-def test_a_traversal_goes_from_quantile_to_quantile_of_one_variable(data, held_out):
-    from tfvae.monitoring.images import pictures
-
-    vae = still(data)
-    grid = pictures(vae, held_out, 0)["traversals"].numpy()
-    assert grid.shape == (3 * 9 - 1, 11 * 9 - 1, 1)
-    centre = vae.encode(held_out[:1]).mean().numpy()[0]
-    ends = tfp.distributions.Normal(0.0, 1.0).quantile([0.01, 0.99]).numpy()
-    images = {}
-    for dim in range(3):
-        z = np.stack([centre, centre])
-        z[:, dim] = ends
-        images[dim] = vae.decode(z).mean().numpy()  # [2, H, W, C]
-    change = {d: np.square(i[1] - i[0]).sum() for d, i in images.items()}
-    for row, dim in enumerate(sorted(change, key=change.get, reverse=True)):
-        for column, image in ((0, images[dim][0]), (10, images[dim][1])):
-            tile = grid[9 * row : 9 * row + 8, 9 * column : 9 * column + 8]
-            np.testing.assert_allclose(tile, 255 * image, atol=0.51)  # uint8

@@ -21,15 +21,16 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def served(program: str) -> bool:
-    """Whether it needs a served model; tests/test_rest.py runs it."""
-    return "saved_models/" in program or "localhost" in program
+def apart(program: str) -> bool:
+    """Whether it needs a served model (tests/test_rest.py), or others' packages."""
+    needs = ("saved_models/", "localhost", "import mlflow", "import wandb")
+    return any(need in program for need in needs)
 
 
 def test_the_python_of_the_quick_start_runs_as_printed(
     tmp_path, fresh_python, monkeypatch
 ):
-    quick_start, *others = [text for text in blocks("python") if not served(text)]
+    quick_start, *others = [text for text in blocks("python") if not apart(text)]
     assert len([line for line in quick_start.splitlines() if line]) <= 15
     script = f"import os; os.chdir({str(tmp_path)!r})\n" + quick_start + "".join(others)
     output = fresh_python(script).stdout

@@ -24,6 +24,7 @@ _MODULES = (
     "latents",
     "metrics",
     "models",
+    "monitoring",
     "networks",
     "objectives",
     "optimizers",

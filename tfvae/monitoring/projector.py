@@ -36,7 +36,9 @@ def write_projection(
         batches: Of images [B, H, W, C].
         labels: [N] or more of them, or None.
     """
-    encode = tf.function(lambda x: codes(vae, x), reduce_retracing=True)
+    encode = tf.function(
+        lambda x: codes(vae, x), reduce_retracing=True, autograph=False
+    )
     found = [(_tiles(batch.numpy()), encode(batch).numpy()) for batch in batches]
     tiles, means = (np.concatenate(each) for each in zip(*found, strict=True))
     files = folder / "projector"

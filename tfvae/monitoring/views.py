@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -22,9 +24,9 @@ class Views:
 
     def __init__(self, vae: VAE, images: tf.Tensor) -> None:
         self.vae = vae
-        self._active_units = tf.function(lambda: active_units(vae, images, SEED))
-        self._histograms = tf.function(lambda: histograms(vae, images, SEED))
-        self._pictures = tf.function(lambda: pictures(vae, images, SEED))
+        self._active_units = _traced(lambda: active_units(vae, images, SEED))
+        self._histograms = _traced(lambda: histograms(vae, images, SEED))
+        self._pictures = _traced(lambda: pictures(vae, images, SEED))
 
     def active_units(self) -> int:
         """Returns how many latent variables depend on x."""
@@ -41,7 +43,12 @@ class Views:
     def graph_of_a_step(self) -> tf.Graph:
         """Returns the graph of a training step; nothing is run."""
         batch = tf.TensorSpec([None, *self.vae.image_shape], tf.float32)
-        return tf.function(self.vae.train_step).get_concrete_function(batch).graph
+        return _traced(self.vae.train_step).get_concrete_function(batch).graph
+
+
+def _traced(function: Callable) -> tf.types.experimental.PolymorphicFunction:
+    # There is no Python to convert, and converting writes files.
+    return tf.function(function, autograph=False)
 
 
 def _arrays(tensors: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
