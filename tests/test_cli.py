@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
 
+import numpy as np
 import pytest
 
 from tfvae import cli
 from tfvae.config import Config
+from tfvae.export import verify_saved_model
+from tfvae.export.layout import CARD, REQUESTS
 from tfvae.html_report.markup import with_error
 from tfvae.pictures import KINDS
 from tfvae.recipes import RECIPES
+from tfvae.reports.exporting import _card, export_run
+from tfvae.runs import load_data, load_run
+from tfvae.types import InputError
 
 SMALL = "--epochs 2 --latent-size 3 --hidden-sizes 8 --batch-size 400".split()
 
@@ -79,6 +86,9 @@ sys.exit(main(sys.argv[1:]))
         (["report"], 2, "run"),
         (["report", "--help"], 0, "--seed"),
         (["export", "w"], 2, "path"),
+        (["verify"], 2, "path"),
+        (["verify", "no-such-folder"], 2, "not a folder"),
+        (["verify", "tfvae"], 2, "no version"),
         (["benchmark", "--help"], 0, "--evaluation-samples"),
         (["benchmark", "mnist-iwae", "--help"], 0, "--kl-warmup-steps"),
         (["benchmark", "nonsense"], 2, "unknown recipe 'nonsense'"),
@@ -233,10 +243,36 @@ def test_report_prints_the_page_that_it_wrote(run, capsys):
 
 def test_export_prints_the_version_that_it_wrote(run, tmp_path, capsys):
     target = tmp_path / "models" / "digits"
-    for version in ("1", "2"):
-        assert cli.main(["export", str(run), str(target)]) == 0
-        assert capsys.readouterr().out.splitlines()[-1] == str(target / version)
-        assert (target / version / "saved_model.pb").exists()
+    assert cli.main(["export", str(run), str(target), "--num-samples", "3"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(target / "1")
+    card = json.loads((target / "1" / CARD).read_text())
+    assert card["name"] == "digits" and "relaxed model" in card["bounds"]
+    assert card["training"]["latent_size"] == 3 and card["steps"] > 0
+    assert "L_3" in card["signatures"]["score"]["description"]
+    # The recorded requests show test images, to four digits.
+    request = json.loads((target / "1" / REQUESTS / "encode.json").read_text())
+    images, _ = load_data(Config()).test.first(2)
+    shown = [row["x"] for row in request["instances"]]
+    np.testing.assert_allclose(shown, images, atol=6e-5)
+
+
+def test_a_card_has_the_evaluation_of_its_model_alone(run, tmp_path):
+    assert cli.main(["evaluate", str(run), "--num-samples", "2"]) == 0
+    copy = shutil.copytree(run, tmp_path / "run")
+    record = load_run(copy)
+    evaluation = _card(record, "digits")["evaluation"]
+    assert evaluation["num_samples"] == 2
+    record.vae.steps.assign_add(1)  # trained on since
+    assert _card(record, "digits")["evaluation"] is None
+
+
+def test_a_machine_without_the_data_exports_too(run, tmp_path, monkeypatch):
+    def gone(*args):
+        raise InputError("the data is not there")
+
+    monkeypatch.setattr("tfvae.reports.exporting.split_of", gone)
+    path = export_run(run, tmp_path / "model", num_samples=2)
+    assert verify_saved_model(path).signatures["encode"]["rows"] == 2
 
 
 def test_the_command_goes_through_in_a_process_of_its_own(tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -192,3 +193,38 @@ def test_the_committed_artefact_goes_on_being_served():
     assert all(row["rows"] == 2 for row in found.signatures.values())
     size = sum(path.stat().st_size for path in MODEL.rglob("*") if path.is_file())
     assert size < 2**20
+
+
+@pytest.mark.slow
+def test_ten_thousand_mixed_requests_leave_memory_flat(model):
+    """After a warm-up in which every size of a batch has been seen."""
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 65, 10_000)
+
+    def ask(first: int, last: int) -> None:
+        for number in range(first, last):
+            size = int(sizes[number])
+            x = tf.constant(rng.random((size, 8, 8, 1)), tf.float32)
+            seed = tf.constant(rng.integers(0, 2**31, (size, 2)), tf.int32)
+            z = tf.constant(rng.normal(size=(size, 32)), tf.float32)
+            asked = [
+                ("encode", {"x": x}),
+                ("reconstruct", {"x": x}),
+                ("sample", {"seed": seed}),
+                ("decode", {"z": z}),
+                ("score", {"x": x, "seed": seed}),
+            ]
+            name, inputs = asked[number % 5]
+            model.signatures[name](**inputs)
+
+    ask(0, 2_000)
+    before = resident_mib()
+    ask(2_000, 10_000)
+    # A leak of one row's scores, 100 samples of 64 pixels a request, would be 200 MiB.
+    assert resident_mib() - before < 20
+
+
+def resident_mib() -> float:
+    """The memory that the process has now."""
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
