@@ -38,7 +38,7 @@ def build_vae(
         config: The configuration.
         image_shape: (H, W, C).
         mean_image: [H, W, C] Mean of the training images, from which the decoder's
-            output starts; None: from zeros.
+            output starts if `output_start` is "mean"; None: from zeros.
         images: [n, H, W, C] From which prior 'vamp' starts; other priors need none.
 
     Raises:
@@ -49,7 +49,9 @@ def build_vae(
     likelihood = _likelihood_head(config, image_shape)
     network = NETWORKS[config.network]
     shared = {"seed": config.seed, "dtype": config.dtype_policy}
-    bias = None if mean_image is None else likelihood.params_for_mean(mean_image)
+    bias = None
+    if config.output_start == "mean" and mean_image is not None:
+        bias = likelihood.params_for_mean(mean_image)
     encoder = network.encoder(
         image_shape,
         posterior.params_shape,

@@ -98,6 +98,8 @@ class Config:
     """Units (mlp) or filters (conv) of the encoder; the decoder has them in reverse."""
     activation: ActivationName = "tanh"
     """Of the hidden layers."""
+    output_start: Literal["mean", "zero"] = "mean"
+    """What the decoder's output bias starts at: the mean training image, or zeros."""
 
     objective: ObjectiveName = "iwae"
     """The bound to maximise."""
