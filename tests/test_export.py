@@ -17,6 +17,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tfvae.config import Config
 from tfvae.export import export_saved_model, verify_saved_model
 from tfvae.export.layout import ANSWERS, CARD, REQUESTS, WARMUP, to_columns, to_rows
+from tfvae.export.versions import next_version
 from tfvae.latents import LATENTS
 from tfvae.models import VAE
 from tfvae.reports.exporting import _card
@@ -354,7 +355,7 @@ def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "rename", fail)
     with pytest.raises(InputError, match="No space left on device"):
         export_saved_model(tiny_vae(), tmp_path / "model")
-    assert list((tmp_path / "model").iterdir()) == []
+    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize("kind", ["file", "foreign"])
@@ -377,7 +378,14 @@ def test_other_peoples_files_are_left_alone(kind, tmp_path):
     [
         ({"binarization": "none"}, "'none'"),
         ({"binarization": "sometimes"}, "'sometimes'"),
-        ({"num_samples": 0}, "num_samples 0"),
+        ({"num_samples": 0}, "--num-samples. 0"),
+        ({"num_samples": 10**11}, "give 1048576 at most"),
+        ({"value_range": (0, 2)}, "from 0 to 1"),
+        ({"value_range": (1, 0)}, r"value_range \(1, 0\)"),
+        ({"value_range": None}, "value_range None"),
+        ({"card": {"loss": float("nan")}}, "card is not usable"),
+        ({"card": {"loss": np.float32(1)}}, "card is not usable"),
+        ({"examples": [[1.0], [2.0, 3.0]]}, r"\(0,\)"),
         ({"examples": BITS[:0]}, r"\(0, 8, 8, 1\)"),
         ({"examples": BITS[:, :4]}, r"\(5, 4, 8, 1\)"),
         ({"examples": BITS * 2}, "outside"),
@@ -390,6 +398,45 @@ def test_bad_arguments_are_one_line_and_nothing_is_written(arguments, said, tmp_
         export_saved_model(tiny_vae(), tmp_path / "model", **arguments)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("head", ["poisson", "negative_binomial"])
+def test_a_model_of_counts_is_not_served(head, tmp_path):
+    with pytest.raises(InputError, match="counts"):
+        export_saved_model(tiny_vae(head=head), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_model_of_other_values_is_served_in_their_range(tmp_path):
+    vae = tiny_vae(head="normal")
+    how = {"num_samples": 2, "value_range": (-3.0, 3.0)}
+    ask = tf.saved_model.load(
+        str(export_saved_model(vae, tmp_path / "model", **how))
+    ).signatures
+    assert not any("uint8" in name for name in ask)
+    x = np.float32(RNG.uniform(-4, 4, (5, *IMAGE_SHAPE)))
+    expected = vae.encoder.head.named_params(vae.encode(np.clip(x, -3, 3)))
+    assert_same(numbers(ask["encode"](x=tf.constant(x))), numbers(expected))
+
+
+def test_a_model_that_answers_with_nan_is_not_published(tmp_path):
+    vae = tiny_vae()
+    vae.set_weights([weight * np.nan for weight in vae.get_weights()])
+    with pytest.raises(InputError, match="'encode' answers with mean that is not fin"):
+        export_saved_model(vae, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_exporters_with_one_process_number_keep_apart(tmp_path, monkeypatch):
+    """As in two containers that share a folder: in each, the program is process 1."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with next_version(tmp_path / "model") as first:
+        with next_version(tmp_path / "model") as second:
+            for written, text in ((first, "first"), (second, "second")):
+                written[0].mkdir()
+                (written[0] / "saved_model.pb").write_text(text)
+    published = {p.parent.name: p.read_text() for p in tmp_path.glob("model/*/*")}
+    assert published == {"1": "second", "2": "first"}
 
 
 def test_records_of_a_run_name_no_folder_of_its_machine():

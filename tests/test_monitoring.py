@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+import shutil
 import time
 
 import keras
@@ -451,3 +452,42 @@ assert main(["train", "digits-binconcrete", "--workdir", "x", *bad]) == 2
 assert not {"tensorflow", "tensorboard"} & set(sys.modules)
 """
     assert "profile (--profile) 3 2" in fresh_python(script).stderr
+
+
+# -- what goes wrong -------------------------------------------------------------------
+
+
+PROJECTED = Monitoring(histograms_every=0, images_every=0)
+
+
+def test_a_full_disk_at_the_end_costs_no_epoch(tmp_path, monkeypatch, capsys):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tfvae.monitoring.monitor.write_projection", full)
+    with pytest.raises(InputError, match="No space left.*same command again") as caught:
+        train(SMALL, tmp_path / "run", monitoring=PROJECTED)
+    assert "\n" not in str(caught.value)
+    monkeypatch.undo()
+    capsys.readouterr()
+    train(SMALL, tmp_path / "run", monitoring=PROJECTED)
+    assert "is finished: 3 of 3 epochs" in capsys.readouterr().out
+
+
+def test_logs_that_cannot_be_written_are_one_line(tmp_path):
+    run = tmp_path / "run"
+    train(dataclasses.replace(SMALL, epochs=1), run, monitoring=QUIET)
+    shutil.rmtree(run / "logs")
+    (run / "logs").write_text("mine")
+    with pytest.raises(InputError, match="logs.* cannot be written to") as caught:
+        train(SMALL, run, monitoring=QUIET)
+    assert "\n" not in str(caught.value)
+    assert (run / "logs").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("profile", "said"), [((99, 100), True), ((1, 99), False)])
+def test_a_profile_of_no_step_is_named(profile, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tfvae.monitoring.timing.Profiler.before", lambda *args: None)
+    settings = dataclasses.replace(QUIET, profile=profile)
+    train(dataclasses.replace(SMALL, epochs=1), tmp_path, monitoring=settings)
+    assert ("profile 99 100 is not made" in capsys.readouterr().out) == said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -11,7 +12,7 @@ from reference import tiny_vae
 
 from tfvae import cli
 from tfvae.export import export_saved_model, verify_saved_model
-from tfvae.export.layout import ANSWERS, CARD, REQUESTS, to_columns
+from tfvae.export.layout import ANSWERS, CARD, REQUESTS, WARMUP, to_columns
 from tfvae.types import InputError
 
 VARIABLES = "variables/variables.data-00000-of-00001"
@@ -51,7 +52,25 @@ def changed_answer(version):
 
 
 def without_rows(version):
-    (version / REQUESTS / "encode.json").write_text('{"instances": [{"y": 1}]}')
+    path = version / REQUESTS / "encode.json"
+    path.write_text('{"signature_name": "encode", "instances": [{"y": 1}, {"y": 1}]}')
+
+
+def fewer_signatures(version):
+    card = json.loads((version / CARD).read_text())
+    with_card(version, signatures={"encode": card["signatures"]["encode"]})
+
+
+def other_shape(version):
+    signatures = json.loads((version / CARD).read_text())["signatures"]
+    signatures["decode"]["inputs"]["z"]["shape"] = [None, 4]
+    with_card(version, signatures=signatures)
+
+
+def other_name(version):
+    path = version / REQUESTS / "encode.json"
+    request = json.loads(path.read_text()) | {"signature_name": "decode"}
+    path.write_text(json.dumps(request))
 
 
 # What is done to it, and what the line must name.
@@ -61,6 +80,12 @@ DAMAGE = [
     (lambda v: changed_weight(v / VARIABLES), "loader cannot read it|differs"),
     (changed_answer, "score .*iwae differs by 1"),
     (without_rows, "not the names x"),
+    (lambda v: (v / WARMUP).unlink(), "tf_serving_warmup_requests cannot be read"),
+    (lambda v: (v / WARMUP).write_bytes(b"x" * 100), "warmup_requests cannot be read"),
+    (fewer_signatures, "it has the signatures .*score"),
+    (lambda v: with_card(v, serving_default="decode"), "serving_default|differ|names"),
+    (other_shape, "its card says"),
+    (other_name, "is one of 'decode'"),
     (lambda v: (v / REQUESTS / "sample.json").unlink(), "sample.json cannot be read"),
     (lambda v: (v / ANSWERS / "encode.json").write_text("[]"), "record of 'encode'"),
     (lambda v: (v / CARD).unlink(), "tfvae export has not written it"),
@@ -72,6 +97,8 @@ DAMAGE = [
     (lambda v: with_card(v, signatures={"encode": 1}), "signature 'encode'"),
     (lambda v: with_card(v, signatures={"../../x": {}}), "signature '../../x'"),
     (lambda v: with_card(v, format=2), "format 2"),
+    (lambda v: with_card(v, format=True), "format True"),
+    (lambda v: ((v / CARD).unlink(), os.mkfifo(v / CARD)), "has not written it"),
 ]
 
 
@@ -105,6 +132,9 @@ def test_a_foreign_saved_model_is_told_apart(tmp_path):
         (lambda path: path.write_text("x"), "not a folder"),
         (lambda path: path.mkdir(), "no version"),
         (lambda path: (path / "thesis").mkdir(parents=True), "thesis"),
+        (lambda path: (path / "007").mkdir(parents=True), "'007'"),
+        (lambda path: (path / f"{2**63}").mkdir(parents=True), "no version"),
+        (lambda path: path.symlink_to("nowhere"), "not a folder"),
     ],
 )
 def test_what_is_no_model_is_one_line_and_status_2(make, said, tmp_path, capsys):

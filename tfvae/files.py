@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Args:
         path: The file to write; its folder exists.
     """
-    partial = path.with_name(f".{path.stem}.{os.getpid()}{PARTIAL}{path.suffix}")
+    # A process number is not enough: in containers each is the first.
+    token = uuid.uuid4().hex
+    partial = path.with_name(f".{path.stem}.{token}{PARTIAL}{path.suffix}")
     try:
         yield partial
         with partial.open("rb") as written:

@@ -137,9 +137,24 @@ def train(
         write_record(folder, record)
         for note in notes(config, config.epochs * steps_per_epoch):
             print(f"note: {note}")
+        _note_profile(monitoring, done * steps_per_epoch, config, steps_per_epoch)
         parts = fit_parts(config, data, folder, done, monitoring)
         _fit(vae, config, parts, done, progress_bar)
     return Run(folder, record, vae)
+
+
+def _note_profile(
+    monitoring: Monitoring | None, done: int, config: Config, steps_per_epoch: int
+) -> None:
+    """Says so if no step of this training is one to profile."""
+    if monitoring is None or monitoring.profile is None:
+        return
+    (first, last), end = monitoring.profile, config.epochs * steps_per_epoch
+    if first > end or last <= done:
+        print(
+            f"note: profile {first} {last} is not made: the steps to come are "
+            f"{done + 1} to {end}"
+        )
 
 
 def make_model(config: Config, data: tfvae.data.ImageData) -> VAE:
@@ -197,6 +212,7 @@ def fit_parts(
         HistoryFile(folder.history, folder.metrics, rows),
         monitor,  # before the model: a run goes on from it, and needs what was written
         Checkpoint(folder.model),
+        monitor.at_end(),
     ]
     return FitParts(batches, steps_per_epoch, validation, callbacks, monitor)
 

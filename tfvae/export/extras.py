@@ -22,6 +22,7 @@ from tfvae.export.layout import (
 )
 from tfvae.export.signatures import Signature
 from tfvae.models import VAE
+from tfvae.types import InputError
 
 
 def write_extras(
@@ -42,6 +43,7 @@ def write_extras(
     """
     loaded = tf.saved_model.load(str(version)).signatures
     inputs = _inputs(signatures, vae, examples)
+    _check_finite(signatures, loaded, inputs)
     answers = {
         name: {k: v.numpy() for k, v in loaded[name](**_tensors(asked)).items()}
         for name, asked in inputs.items()
@@ -53,6 +55,38 @@ def write_extras(
         answer = {"predictions": to_rows(answers[name], single_plain=True)}
         _write_json(version / ANSWERS / f"{name}.json", answer)
     _write_warmup(version / WARMUP, inputs)
+
+
+def _check_finite(
+    signatures: Mapping[str, Signature],
+    loaded: Mapping[str, Any],
+    inputs: Mapping[str, Mapping[str, np.ndarray]],
+) -> None:
+    """Refuses a model that answers the requests, or the ends of all ranges, with NaN.
+
+    What goes in is moved into these ranges, so that it is the model's doing.
+    """
+    for name, signature in signatures.items():
+        ends = {
+            key: np.stack([np.full(spec.shape[1:], end) for end in _ends(spec)])
+            for key, spec in signature.inputs.items()
+        }
+        for asked in (inputs[name], ends):
+            typed = {
+                key: tf.constant(value, signature.inputs[key].dtype)
+                for key, value in asked.items()
+            }
+            for output, value in loaded[name](**typed).items():
+                if not np.isfinite(value).all():
+                    raise InputError(
+                        f"signature {name!r} answers with {output} that is not finite; "
+                        "look at the model's weights, or train it in float32"
+                    )
+
+
+def _ends(spec: tf.TensorSpec) -> tuple[float, float]:
+    """The least and the largest value of an input."""
+    return (-3e38, 3e38) if spec.dtype.is_floating else (0, 255)
 
 
 def _inputs(
@@ -96,7 +130,7 @@ def _card(
         }
         for name, signature in signatures.items()
     }
-    return {"format": FORMAT, **card, DEFAULT: "encode", "signatures": described}
+    return {**card, "format": FORMAT, DEFAULT: "encode", "signatures": described}
 
 
 def _specs(specs: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:

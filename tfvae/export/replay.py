@@ -40,17 +40,69 @@ def main(path: Path) -> dict[str, Any]:
     import tensorflow as tf
 
     card = _read(path / layout.CARD)
-    requests = {name: _read_pair(path, name, layout) for name in card["signatures"]}
+    described, default = card["signatures"], card.get(layout.DEFAULT)
+    requests = {name: _read_pair(path, name, layout) for name in described}
     found = {name: {"rows": len(pair[0])} for name, pair in requests.items()}
+    _check_signatures(path, described, default, layout)
     for loader, open_model in {"TF2": _tf2, "session": _session}.items():
         with _loading(loader), open_model(path) as ask:
             for name, (rows, answer) in requests.items():
-                signature = card["signatures"][name]
+                signature = described[name]
                 asked = _arrays(rows, signature["inputs"], layout)
-                given = _asked(ask, name, asked, loader)
                 wanted = _arrays(answer, signature["outputs"], layout)
-                found[name][loader] = _difference(f"{name} ({loader})", given, wanted)
+                names = [name, layout.DEFAULT] if name == default else [name]
+                found[name][loader] = max(
+                    _difference(
+                        f"{called} ({loader})",
+                        _asked(ask, called, asked, loader),
+                        wanted,
+                    )
+                    for called in names
+                )
+    _check_warmup(path / layout.WARMUP, described)
     return {"tensorflow": tf.__version__, "signatures": found}
+
+
+def _check_signatures(
+    path: Path, described: Mapping[str, Any], default: str, layout: Any
+) -> None:
+    """Holds what the artefact takes and gives against what its card says."""
+    import tensorflow.compat.v1 as tf1
+
+    with _loading("session"), tf1.Session(graph=tf1.Graph()) as session:
+        model = tf1.saved_model.load(session, ["serve"], str(path))
+    there = dict(model.signature_def)
+    there.pop("__saved_model_init_op", None)
+    if set(there) != {*described, layout.DEFAULT} or default not in described:
+        raise Problem(
+            f"it has the signatures {', '.join(sorted(there))}, and its card describes "
+            f"{', '.join(sorted(described))} with {default!r} as default"
+        )
+    for name, signature in described.items():
+        for group in ("inputs", "outputs"):
+            found = {
+                key: (
+                    tf1.as_dtype(info.dtype).name,
+                    tf1.TensorShape(info.tensor_shape).as_list(),
+                )
+                for key, info in getattr(there[name], group).items()
+            }
+            said = {k: (s["dtype"], s["shape"]) for k, s in signature[group].items()}
+            if found != said:
+                raise Problem(f"{group} of {name!r} are {found}, its card says {said}")
+
+
+def _check_warmup(path: Path, described: Mapping[str, Any]) -> None:
+    """Reads the records; a server refuses a version whose file is damaged."""
+    import tensorflow as tf
+
+    try:
+        records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    except tf.errors.OpError as error:
+        raise Problem(f"{path.name} cannot be read ({error.message:.100})") from error
+    for name in described:
+        if not any(name.encode() in record for record in records):
+            raise Problem(f"{path.name} has no request for {name!r}")
 
 
 @contextmanager
@@ -147,12 +199,21 @@ def _read_pair(path: Path, name: str, layout: Any) -> tuple[list, list]:
     request = _read(path / layout.REQUESTS / f"{name}.json")
     answer = _read(path / layout.ANSWERS / f"{name}.json")
     try:
-        return request["instances"], answer["predictions"]
+        asked, rows, answers = (
+            request["signature_name"],
+            request["instances"],
+            answer["predictions"],
+        )
     except (KeyError, TypeError) as error:
         raise Problem(f"the record of {name!r} lacks {error}") from error
+    if asked != name or not (isinstance(rows, list) and isinstance(answers, list)):
+        raise Problem(f"the record of {name!r} is one of {asked!r}, or has no rows")
+    return rows, answers
 
 
 def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise Problem(f"{path.name} cannot be read (it is no file)")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -43,10 +43,14 @@ class Pixels(NamedTuple):
             has its most probable value where there is none.
         num_levels: Of a likelihood of grey levels, to the nearest of which values are
             moved; None: it has another.
+        low: The least value.
+        high: The largest value.
     """
 
     binarization: str
     num_levels: int | None
+    low: float = 0.0
+    high: float = 1.0
 
     @property
     def drawn(self) -> bool:
@@ -54,9 +58,17 @@ class Pixels(NamedTuple):
         return BINARIZATIONS[self.binarization].draws != "never"
 
     @property
+    def unit(self) -> bool:
+        """Whether values go from 0 to 1, so that uint8 can stand for them."""
+        return (self.low, self.high) == (0.0, 1.0)
+
+    @property
     def description(self) -> str:
         """What is done, for people."""
-        text = "uint8 is divided by 255; NaN becomes 0; values are clipped to [0, 1]"
+        bounds = f"[{self.low:g}, {self.high:g}]"
+        text = f"NaN becomes 0; values are clipped to {bounds}"
+        if self.unit:
+            text = f"uint8 is divided by 255; {text}"
         if self.num_levels:
             return f"{text}; the nearest of {self.num_levels} levels is taken"
         if self.binarization == "none":
@@ -67,11 +79,11 @@ class Pixels(NamedTuple):
         return text
 
     def clean(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns images with values in [0, 1], float32, whatever came in."""
+        """Returns images with values in the range, float32, whatever came in."""
         if x.dtype == tf.uint8:
             x = tf.cast(x, tf.float32) / 255.0
         x = tf.where(tf.math.is_nan(x), 0.0, x)
-        x = tf.clip_by_value(x, 0.0, 1.0)
+        x = tf.clip_by_value(x, self.low, self.high)
         if self.num_levels:
             last = self.num_levels - 1.0
             x = tf.round(x * last) / last
@@ -115,6 +127,8 @@ def signatures_of(vae: VAE, pixels: Pixels, num_samples: int) -> dict[str, Signa
             f"elbo, L_{num_samples} (iwae), rate and distortion, in nats",
         ),
     }
+    if not pixels.unit:
+        return found
     raw = {"x": tf.TensorSpec([None, *vae.image_shape], tf.uint8, "x")}
     for name in ("encode", "reconstruct", "score"):
         given = found[name]
@@ -139,14 +153,14 @@ def _decode(vae: VAE) -> Callable[..., Tensors]:
     def decode(z: tf.Tensor) -> Tensors:
         z = tf.where(tf.math.is_nan(z), 0.0, z)
         z = tf.cast(tf.clip_by_value(z, low, high), vae.compute_dtype)
-        return _float32({"mean": vae.decode(z).mean()})
+        return _float32({"mean": _shaped(vae, vae.decode(z).mean())})
 
     return decode
 
 
 def _reconstruct(vae: VAE, pixels: Pixels) -> Callable[..., Tensors]:
     def reconstruct(x: tf.Tensor) -> Tensors:
-        return _float32({"mean": vae.reconstruct(pixels.certain(x))})
+        return _float32({"mean": _shaped(vae, vae.reconstruct(pixels.certain(x)))})
 
     return reconstruct
 
@@ -160,7 +174,7 @@ def _sample(vae: VAE) -> Callable[..., Tensors]:
             fn_output_signature=prior.dtype,
         )  # [B, D], each row what vae.sample(1, seed) draws
         z.set_shape([None, *vae.latent.event_shape])
-        return _float32({"z": z, "mean": vae.decode(z).mean()})
+        return _float32({"z": z, "mean": _shaped(vae, vae.decode(z).mean())})
 
     return sample
 
@@ -185,6 +199,11 @@ def _score(vae: VAE, pixels: Pixels, num_samples: int) -> Callable[..., Tensors]
         return tf.map_fn(score_row, (x, seed), fn_output_signature=spec)
 
     return score
+
+
+def _shaped(vae: VAE, mean: tf.Tensor) -> tf.Tensor:
+    """Returns a mean with its shape known, as not every distribution gives it."""
+    return tf.ensure_shape(mean, [None, *vae.image_shape])
 
 
 def _float32(tensors: Tensors) -> Tensors:

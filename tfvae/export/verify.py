@@ -15,6 +15,7 @@ from tfvae.export.versions import versions_in
 from tfvae.types import InputError
 
 _REPLAY = Path(__file__).with_name("replay.py")
+_SECONDS = 600
 
 
 class Verification(NamedTuple):
@@ -48,12 +49,19 @@ def verify_saved_model(path: str | os.PathLike) -> Verification:
     """
     version = _version(Path(path))
     _check_card(version)
-    done = subprocess.run(
-        [sys.executable, "-I", str(_REPLAY), str(version.resolve())],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", str(_REPLAY), str(version.resolve())],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            timeout=_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(
+            f"{str(version)!r} does not answer within {_SECONDS} seconds; export it "
+            "again, or verify it on a faster machine"
+        ) from None
     try:
         found = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
@@ -96,13 +104,13 @@ def _version(path: Path) -> Path:
 
 
 def _check_card(version: Path) -> None:
-    try:
-        card: Any = json.loads((version / CARD).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not (version / CARD).is_file():
         raise InputError(
             f"{str(version)!r} holds no {CARD}, so tfvae export has not written it; "
             "give a folder that it has"
-        ) from None
+        )
+    try:
+        card: Any = json.loads((version / CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{str(version)!r} is damaged: {CARD} cannot be read ({error}); export it "
@@ -119,7 +127,7 @@ def _check_card(version: Path) -> None:
                 f"{str(version)!r} is damaged: {CARD} describes no signature {name!r}; "
                 "export it again"
             )
-    if card.get("format") != FORMAT:
+    if type(card.get("format")) is not int or card["format"] != FORMAT:
         raise InputError(
             f"{str(version)!r} has format {card.get('format')!r}, and this tfvae "
             f"verifies format {FORMAT}; use the tfvae that wrote it"

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,8 +33,9 @@ def next_version(path: str | os.PathLike) -> Iterator[list[Path]]:
     """
     folder = Path(path)
     versions_in(folder)  # refuses what it cannot be
-    partial = folder / f".{os.getpid()}{PARTIAL}"
-    written = [partial]
+    # A process number is not enough: in containers each is the first.
+    partial = folder / f".{uuid.uuid4().hex}{PARTIAL}"
+    written, is_new = [partial], not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield written
@@ -41,11 +43,14 @@ def next_version(path: str | os.PathLike) -> Iterator[list[Path]]:
         written[0] = _publish(partial, folder)
     except OSError as error:
         raise InputError(
-            f"{str(folder)!r} cannot be written to ({error.strerror or error}); give "
-            "another path, or change its permissions"
+            f"{str(folder)!r} cannot be written to ({error.strerror or error}); free "
+            "space, change its permissions, or give another path"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if is_new and written[0] == partial:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def versions_in(folder: Path) -> list[int]:
@@ -54,21 +59,27 @@ def versions_in(folder: Path) -> list[int]:
     Raises:
         InputError: It is a file, or holds something else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{str(folder)!r} is a file; give a folder's path")
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(
+            f"{str(folder)!r} is a file, or a link that leads nowhere; give a folder's "
+            "path"
+        )
     names = [p.name for p in folder.iterdir()] if folder.exists() else []
     names = [name for name in names if not name.startswith(".")]
     strange = sorted(name for name in names if not _is_version(name))
     if strange:
         raise InputError(
             f"{str(folder)!r} holds {strange[0]!r}, which is no version of a model; "
-            "give a new folder, for example saved_models/NAME"
+            "give a folder of versions alone, for example saved_models/NAME"
         )
     return sorted(map(int, names))
 
 
 def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdecimal()
+    """Whether a server reads it as a number, which is what the folder is called."""
+    if not (name.isascii() and name.isdecimal() and len(name) <= 19):
+        return False
+    return str(int(name)) == name and int(name) < 2**63 - 1
 
 
 def _publish(partial: Path, folder: Path) -> Path:

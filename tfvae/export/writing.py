@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +22,8 @@ from tfvae.models import VAE
 from tfvae.require import require_int
 from tfvae.types import InputError
 
+_MOST_SAMPLES = 2**20  # as in a configuration
+
 
 def export_saved_model(
     vae: VAE,
@@ -27,6 +31,7 @@ def export_saved_model(
     *,
     binarization: str | None = None,
     num_samples: int = 100,
+    value_range: tuple[float, float] = (0.0, 1.0),
     examples: np.ndarray | None = None,
     card: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -56,7 +61,9 @@ def export_saved_model(
             `tfvae.data.BINARIZATIONS`; None: "dynamic" if the likelihood is of 0 and 1
             alone, else "none".
         num_samples: K of `score`.
-        examples: [n, *image_shape] Float values in [0, 1] that the recorded requests
+        value_range: Of x; what lies outside is moved to the nearer end. Signatures for
+            uint8 are there for values from 0 to 1 alone.
+        examples: [n, *image_shape] Floats in that range that the recorded requests
             show, n from 1 to 8; None: noise.
         card: What `model_card.json` holds besides the signatures; `json.dumps` takes
             it.
@@ -66,11 +73,21 @@ def export_saved_model(
 
     Raises:
         InputError: `path` is a file, holds something else than versions, or cannot be
-            written to; or an argument is not usable.
+            written to; an argument is not usable; or the model is one of counts, or
+            answers with something that is not finite.
     """
-    pixels = _pixels(vae, binarization)
-    signatures = signatures_of(vae, pixels, require_int("num_samples", num_samples))
-    examples = _examples(vae, examples)
+    if not isinstance(vae, VAE):
+        raise InputError(f"{type(vae).__name__} is no VAE; give one of tfvae.VAE")
+    pixels = _pixels(vae, binarization, value_range)
+    num_samples = require_int("num_samples (--num-samples)", num_samples)
+    if num_samples > _MOST_SAMPLES:
+        raise InputError(
+            f"num_samples (--num-samples) {num_samples} is not usable; give "
+            f"{_MOST_SAMPLES} at most"
+        )
+    signatures = signatures_of(vae, pixels, num_samples)
+    examples = _examples(vae, examples, pixels)
+    card = _json_card(card)
     with next_version(path) as written:
         archive = keras.export.ExportArchive()
         # It finds the weights in the functions; track(vae) would write them twice.
@@ -78,13 +95,18 @@ def export_saved_model(
             archive.add_endpoint(
                 name, signature.function, list(signature.inputs.values())
             )
-        archive.write_out(written[0], verbose=False)
-        content = {**(card or {}), "preprocessing": pixels.description}
+        try:
+            archive.write_out(written[0], verbose=False)
+        except tf.errors.OpError as error:
+            raise OSError(0, error.message[:80]) from error
+        content = {**card, "preprocessing": pixels.description}
         write_extras(written[0], signatures, vae, examples, content)
     return written[0]
 
 
-def _pixels(vae: VAE, binarization: str | None) -> Pixels:
+def _pixels(
+    vae: VAE, binarization: str | None, value_range: tuple[float, float]
+) -> Pixels:
     head = vae.decoder.head
     if binarization is None:
         binarization = "dynamic" if head.exact_binary else "none"
@@ -94,27 +116,65 @@ def _pixels(vae: VAE, binarization: str | None) -> Pixels:
             f"binarization {binarization!r} gives grey values, for which "
             f"{type(head).__name__} has no probability; give another"
         )
-    return Pixels(binarization, getattr(head, "num_levels", None))
+    num_levels = getattr(head, "num_levels", None)
+    low, high = _range(value_range)
+    if (is_binary or num_levels) and (low, high) != (0.0, 1.0):
+        raise InputError(
+            f"value_range {value_range!r} is not that of {type(head).__name__}, whose "
+            "values are from 0 to 1; leave it out"
+        )
+    if not (is_binary or num_levels or head.in_support(np.array([low, high, 0.3]))):
+        raise InputError(
+            f"{type(head).__name__} has the support {head.support}, and what is served "
+            "takes every value of value_range; serve another model, or write its "
+            "SavedModel with keras.export"
+        )
+    return Pixels(binarization, num_levels, low, high)
 
 
-def _examples(vae: VAE, examples: np.ndarray | None) -> np.ndarray:
+def _range(value_range: tuple[float, float]) -> tuple[float, float]:
+    try:
+        low, high = (float(value) for value in value_range)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(
+            f"value_range {value_range!r} is not usable; give the least and the "
+            "largest value, for example (0, 1)"
+        )
+    return low, high
+
+
+def _examples(vae: VAE, examples: np.ndarray | None, pixels: Pixels) -> np.ndarray:
     """Returns images [n, *image_shape] with few digits, which JSON writes short."""
+    low, high = pixels.low, pixels.high
     if examples is None:
         shape = (2, *vae.image_shape)
-        examples = tf.random.stateless_uniform(shape, (0, 0)).numpy()
-    examples = np.asarray(examples)
+        noise = tf.random.stateless_uniform(shape, (0, 0), dtype=tf.float64).numpy()
+        examples = low + (high - low) * noise
+    try:
+        examples = np.asarray(examples)
+    except ValueError:  # ragged
+        examples = np.zeros([0])
     if examples.shape[1:] != vae.image_shape or not 1 <= len(examples) <= 8:
         raise InputError(
             f"examples have shape {examples.shape}; give 1 to 8 images of shape "
             f"{vae.image_shape}"
         )
-    if not (np.issubdtype(examples.dtype, np.floating) and _in_range(examples)):
+    inside = np.issubdtype(examples.dtype, np.floating)
+    inside = inside and np.all((examples >= low) & (examples <= high))  # False for NaN
+    if not inside:
         raise InputError(
-            f"examples have dtype {examples.dtype} or values outside [0, 1]; give "
-            "floats in [0, 1]"
+            f"examples have dtype {examples.dtype} or values outside [{low:g}, "
+            f"{high:g}]; give floats in that range"
         )
     return np.round(examples.astype(np.float64), 4).astype(np.float32)
 
 
-def _in_range(values: np.ndarray) -> bool:
-    return bool(np.all((values >= 0) & (values <= 1)))  # False for NaN
+def _json_card(card: Mapping[str, Any] | None) -> dict[str, Any]:
+    try:
+        return json.loads(json.dumps(dict(card or {}), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"card is not usable ({error}); give a dictionary of what JSON knows"
+        ) from error

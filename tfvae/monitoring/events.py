@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,10 +16,29 @@ from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from tfvae.files import replacing
+from tfvae.types import InputError
 
 # Sorts before what TensorFlow writes, whose names go on with the time in seconds.
 _KEPT = "events.out.tfevents.0000000000.kept"
 _PATTERN = "*tfevents*"
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Says in one line what cannot be written.
+
+    Raises:
+        InputError: The folder cannot be written to.
+    """
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "message", error)
+        raise InputError(
+            f"TensorBoard's folder {str(folder)!r} cannot be written to "
+            f"({str(reason)[:80]}); free space or change its permissions, and run the "
+            "same command again"
+        ) from error
 
 
 class EventWriter:
@@ -43,9 +63,10 @@ class EventWriter:
         drop_graph: bool = False,
     ) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        _cut_off(folder, step, drop, drop_graph)
-        self._writer = tf.summary.create_file_writer(str(folder))
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            _cut_off(folder, step, drop, drop_graph)
+            self._writer = tf.summary.create_file_writer(str(folder))
         # The second such event that a server sees makes it forget later steps.
         start = SessionLog(status=SessionLog.START)
         first = step + 1 if step else 0
@@ -68,32 +89,34 @@ class EventWriter:
         """Writes protocol messages, in one record."""
         # Serialized messages in a row are one message with the values of all.
         merged = b"".join(summary.SerializeToString() for summary in summaries)
-        with self._writer.as_default():
+        with writing(self.folder), self._writer.as_default():
             tf.summary.experimental.write_raw_pb(merged, step)
 
     def images(self, images: Mapping[str, np.ndarray], step: int) -> None:
         """Writes images [H, W, C], uint8 or floats in [0, 1]."""
-        with self._writer.as_default():
+        with writing(self.folder), self._writer.as_default():
             for name, image in images.items():
                 tf.summary.image(name, image[np.newaxis], step)
 
     def text(self, name: str, markdown: str, step: int) -> None:
         """Writes a text."""
-        with self._writer.as_default():
+        with writing(self.folder), self._writer.as_default():
             tf.summary.text(name, markdown, step)
 
     def graph(self, graph: tf.Graph) -> None:
         """Writes a function's graph."""
-        with self._writer.as_default(step=0):
+        with writing(self.folder), self._writer.as_default(step=0):
             tf.summary.graph(graph)
 
     def flush(self) -> None:
         """Hands everything to the file system, so that a killed process loses none."""
-        self._writer.flush()
+        with writing(self.folder):
+            self._writer.flush()
 
     def close(self) -> None:
         """Closes the file."""
-        self._writer.close()
+        with writing(self.folder):
+            self._writer.close()
 
 
 def _cut_off(folder: Path, step: int, drop: Sequence[str], drop_graph: bool) -> None:

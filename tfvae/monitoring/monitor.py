@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.config import Config
-from tfvae.monitoring.events import EventWriter
+from tfvae.monitoring.events import EventWriter, writing
 from tfvae.monitoring.numbers import (
     is_discrete,
     settings_now,
@@ -168,19 +168,28 @@ class Monitor(keras.callbacks.Callback):
         self._now_and_then(step, lambda cadence: cadence.due(self._epoch))
         self._flush()
 
-    def on_train_end(self, logs: Mapping | None = None) -> None:
-        """Writes what belongs to the trained model, and closes the files."""
+    def finish(self) -> None:
+        """Writes what belongs to the trained model, and closes the files.
+
+        It is called by `at_end`, which comes after the model is saved: a full disk then
+        costs no epoch.
+        """
         if self._epoch:
             step = int(self.model.steps)
             self._now_and_then(step, lambda cadence: cadence.missing(self._epoch))
             if self.settings.projector:
-                write_projection(
-                    self.logs / "train",
-                    self.model,
-                    self.watched.test(),
-                    self.watched.labels,
-                )
+                with writing(self.logs):
+                    write_projection(
+                        self.logs / "train",
+                        self.model,
+                        self.watched.test(),
+                        self.watched.labels,
+                    )
         self._close(succeeded=True)
+
+    def at_end(self) -> keras.callbacks.Callback:
+        """Returns the callback to put after the one that saves the model."""
+        return keras.callbacks.LambdaCallback(on_train_end=lambda logs: self.finish())
 
     @property
     def _where(self) -> str:

@@ -39,13 +39,15 @@ def export_run(
             something else.
     """
     run = load_run(workdir)
+    examples = _examples(run)
+    shown = "noise" if examples is None else "the first test images"
     return export_saved_model(
         run.vae,
         path,
         binarization=run.record.config.binarization,
         num_samples=num_samples,
-        examples=_examples(run),
-        card=_card(run, Path(path).resolve().name),
+        examples=examples,
+        card={**_card(run, Path(path).resolve().name), "requests show": shown},
     )
 
 
