@@ -417,6 +417,7 @@ def test_serving_is_timed_beside_the_keras_model(capsys):
     rows = {(row["signature"], row["batch"]): row for row in found["answers"]}
     assert set(rows) == set(itertools.product(("encode", "sample", "score"), (1, 64)))
     for (signature, _), row in rows.items():
-        assert row["artefact_ms"] > 0
+        assert row["artefact_ms"] > 0 and row["traced_ms"] > 0
+        # At a batch of 64 the score is arithmetic, and the machine noisy.
         if signature != "score":
             assert row["artefact_ms"] < row["keras_ms"]

@@ -11,6 +11,7 @@ import tyro
 from tfvae.benchmark.settings import Settings
 from tfvae.config import Config
 from tfvae.evaluation.settings import Annealing, Scoring
+from tfvae.export import EXPORTED_SAMPLES
 from tfvae.monitoring.settings import Monitoring
 
 
@@ -79,7 +80,7 @@ class ExportArguments:
     """The run's folder."""
     path: tyro.conf.Positional[Path]
     """The folder of the model's versions, for example saved_models/digits."""
-    num_samples: int = 100
+    num_samples: int = EXPORTED_SAMPLES
     """K of the signature score."""
 
 

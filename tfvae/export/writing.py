@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfvae.data import BINARIZATIONS
 from tfvae.export.extras import write_extras
+from tfvae.export.layout import EXPORTED_SAMPLES
 from tfvae.export.signatures import Pixels, signatures_of
 from tfvae.export.versions import next_version
 from tfvae.lookup import lookup
@@ -30,7 +31,7 @@ def export_saved_model(
     path: str | os.PathLike,
     *,
     binarization: str | None = None,
-    num_samples: int = 100,
+    num_samples: int = EXPORTED_SAMPLES,
     value_range: tuple[float, float] = (0.0, 1.0),
     examples: np.ndarray | None = None,
     card: Mapping[str, Any] | None = None,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfvae.export import export_saved_model
+from tfvae.export import EXPORTED_SAMPLES, export_saved_model
 from tfvae.reports.images import meaning_of, models_of, split_of
 from tfvae.runs import Run, load_run, read_json, versions
 from tfvae.types import InputError
@@ -19,7 +19,9 @@ _EXAMPLES = 2  # images of the recorded requests
 
 
 def export_run(
-    workdir: str | os.PathLike, path: str | os.PathLike, num_samples: int = 100
+    workdir: str | os.PathLike,
+    path: str | os.PathLike,
+    num_samples: int = EXPORTED_SAMPLES,
 ) -> Path:
     """Writes a run's model as the next version of a SavedModel.
 
