@@ -76,15 +76,11 @@ def other_name(version):
 # What is done to it, and what the line must name.
 DAMAGE = [
     (lambda v: truncated(v / "saved_model.pb"), "loader cannot read it"),
-    (lambda v: truncated(v / VARIABLES), "loader cannot read it"),
     (lambda v: changed_weight(v / VARIABLES), "loader cannot read it|differs"),
     (changed_answer, "score .*iwae differs by 1"),
     (without_rows, "not the names x"),
     (lambda v: (v / WARMUP).unlink(), "tf_serving_warmup_requests cannot be read"),
-    (lambda v: (v / WARMUP).write_bytes(b"x" * 100), "warmup_requests cannot be read"),
     (fewer_signatures, "it has the signatures .*score"),
-    (lambda v: with_card(v, serving_default="decode"), "serving_default|differ|names"),
-    (other_shape, "its card says"),
     (other_name, "is one of 'decode'"),
     (lambda v: (v / REQUESTS / "sample.json").unlink(), "sample.json cannot be read"),
     (lambda v: (v / ANSWERS / "encode.json").write_text("[]"), "record of 'encode'"),
@@ -102,7 +98,19 @@ DAMAGE = [
 ]
 
 
-@pytest.mark.parametrize(("damage", "said"), DAMAGE)
+# Each of these starts a process; they are like the others.
+SLOW = [
+    (lambda v: truncated(v / VARIABLES), "loader cannot read it"),
+    (lambda v: (v / WARMUP).write_bytes(b"x" * 100), "warmup_requests cannot be read"),
+    (lambda v: with_card(v, serving_default="decode"), "serving_default|differ|names"),
+    (other_shape, "its card says"),
+]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [*DAMAGE, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
+)
 def test_a_damaged_artefact_is_one_line(damage, said, version):
     damage(version)
     with pytest.raises(InputError, match=said) as caught:

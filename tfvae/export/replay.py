@@ -36,12 +36,12 @@ def main(path: Path) -> dict[str, Any]:
     sys.path.insert(0, str(Path(__file__).parent))
     import layout
 
-    sys.modules.update(dict.fromkeys(_BLOCKED))  # importing one fails from here on
-    import tensorflow as tf
-
     card = _read(path / layout.CARD)
     described, default = card["signatures"], card.get(layout.DEFAULT)
     requests = {name: _read_pair(path, name, layout) for name in described}
+    sys.modules.update(dict.fromkeys(_BLOCKED))  # importing one fails from here on
+    import tensorflow as tf
+
     found = {name: {"rows": len(pair[0])} for name, pair in requests.items()}
     _check_signatures(path, described, default, layout)
     for loader, open_model in {"TF2": _tf2, "session": _session}.items():

@@ -95,8 +95,8 @@ class Pixels(NamedTuple):
         return BINARIZATIONS[how].apply(self.clean(x), None)
 
     def seeded(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Returns one image as the model takes it, drawn if they were in training."""
-        return BINARIZATIONS[self.binarization].apply(self.clean(x), seed)
+        """Returns a clean image as the model takes it, drawn if it was in training."""
+        return BINARIZATIONS[self.binarization].apply(x, seed)
 
 
 def signatures_of(vae: VAE, pixels: Pixels, num_samples: int) -> dict[str, Signature]:
@@ -196,7 +196,8 @@ def _score(vae: VAE, pixels: Pixels, num_samples: int) -> Callable[..., Tensors]
 
     def score(x: tf.Tensor, seed: tf.Tensor) -> Tensors:
         spec = {name: tf.TensorSpec([], tf.float32) for name in names}
-        return tf.map_fn(score_row, (x, seed), fn_output_signature=spec)
+        rows = (pixels.clean(x), seed)
+        return tf.map_fn(score_row, rows, fn_output_signature=spec)
 
     return score
 
