@@ -182,7 +182,15 @@ def test_steps_with_dropout_stay_on_the_gpu():
 # -- serving ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("latent", LATENTS)
+@pytest.mark.parametrize(
+    "latent",
+    [
+        latent
+        if latent in ("normal", "bin_concrete", "bernoulli")
+        else pytest.param(latent, marks=pytest.mark.slow)
+        for latent in LATENTS
+    ],
+)
 def test_every_endpoint_runs_on_the_gpu(latent, tmp_path):
     path = export_saved_model(tiny_vae(latent), tmp_path / "model")
     signatures = tf.saved_model.load(str(path)).signatures

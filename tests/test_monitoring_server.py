@@ -90,7 +90,9 @@ def tensorboard(logdir, *more: str) -> Iterator[str]:
         server.stderr.close()
 
 
-@pytest.fixture(scope="module", params=["false", "auto"])
+@pytest.fixture(
+    scope="module", params=["false", pytest.param("auto", marks=pytest.mark.slow)]
+)
 def ask(request, runs) -> Iterator[Ask]:
     """Asks a server that has loaded the runs with the slow or the fast loader."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -76,7 +76,7 @@ def _check_finite(
                 key: tf.constant(value, signature.inputs[key].dtype)
                 for key, value in asked.items()
             }
-            for output, value in loaded[name](**typed).items():
+            for output, value in sorted(loaded[name](**typed).items()):
                 if not np.isfinite(value).all():
                     raise InputError(
                         f"signature {name!r} answers with {output} that is not finite; "
