@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy import special, stats
@@ -22,6 +23,15 @@ tfd = tfp.distributions
 
 IMAGE_SHAPE = (8, 8, 1)
 FLOAT64 = {"dtype": "float64", "head_dtype": "float64"}
+
+
+# For tests that take long: three families stand for all, the others are slow.
+SOME_LATENTS = [
+    latent
+    if latent in ("normal", "bin_concrete", "bernoulli")
+    else pytest.param(latent, marks=pytest.mark.slow)
+    for latent in LATENTS
+]
 
 
 # -- small models ----------------------------------------------------------------------

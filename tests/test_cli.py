@@ -87,6 +87,7 @@ sys.exit(main(sys.argv[1:]))
         (["report", "--help"], 0, "--seed"),
         (["export", "w"], 2, "path"),
         (["verify"], 2, "path"),
+        (["benchmark", "--serving", "--evaluation-samples", "9"], 2, "no effect"),
         (["verify", "no-such-folder"], 2, "not a folder"),
         (["verify", "tfvae"], 2, "no version"),
         (["benchmark", "--help"], 0, "--evaluation-samples"),

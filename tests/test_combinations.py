@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import binary_images, tiny_vae
+from reference import IMAGE_SHAPE, SOME_LATENTS, binary_images, tiny_vae
 
 from tfvae.building import build_vae, compile_vae
 from tfvae.config import Config
@@ -105,15 +105,7 @@ def test_every_combination_takes_steps_with_finite_numbers_and_gradients(latent)
             assert np.any(old != variable.numpy()), (case, variable.path)
 
 
-@pytest.mark.parametrize(
-    "latent",
-    [
-        latent
-        if latent in ("normal", "bin_concrete", "bernoulli")
-        else pytest.param(latent, marks=pytest.mark.slow)
-        for latent in LATENTS
-    ],
-)
+@pytest.mark.parametrize("latent", SOME_LATENTS)
 def test_every_family_trains_under_xla_with_batches_of_several_sizes(latent):
     vae, x = tiny_vae(latent), binary_images(13)
     estimator = "vimco" if latent in ("bernoulli", "categorical") else "dreg"
@@ -151,3 +143,16 @@ def test_every_combination_learns_the_digits(case, how):
     assert np.all(np.isfinite(history["loss"]))
     # The loss of an epoch of 1,258 images has a standard error of 0.1.
     assert history["loss"][-1] < history["loss"][0] - 0.5
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "normal_fixed_scale"])
+def test_a_decoder_starts_from_the_mean_image_or_from_zeros(likelihood):
+    """At z = 0, with no layer between, the bias alone is left."""
+    mean = np.random.default_rng(0).uniform(0.01, 0.99, IMAGE_SHAPE)
+    for start, expected in (("mean", mean), ("zero", np.full(IMAGE_SHAPE, 0.5))):
+        config = Config(
+            likelihood=likelihood, latent_size=3, hidden_sizes=(), output_start=start
+        )
+        vae = build_vae(config, IMAGE_SHAPE, mean)
+        found = vae.decode(tf.zeros([1, 3])).mean()[0]
+        np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -13,7 +13,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import IMAGE_SHAPE, WRITTEN_OUT, binary_images, tiny_vae
+from reference import (
+    IMAGE_SHAPE,
+    SOME_LATENTS,
+    WRITTEN_OUT,
+    binary_images,
+    tiny_vae,
+)
 from reference_kernels import XLA_GPU, Transfer, graphs, transfers, without_kernel
 from test_estimators import PathwiseOfGivenDraws
 from test_priors_models import vae_with
@@ -182,15 +188,7 @@ def test_steps_with_dropout_stay_on_the_gpu():
 # -- serving ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "latent",
-    [
-        latent
-        if latent in ("normal", "bin_concrete", "bernoulli")
-        else pytest.param(latent, marks=pytest.mark.slow)
-        for latent in LATENTS
-    ],
-)
+@pytest.mark.parametrize("latent", SOME_LATENTS)
 def test_every_endpoint_runs_on_the_gpu(latent, tmp_path):
     path = export_saved_model(tiny_vae(latent), tmp_path / "model")
     signatures = tf.saved_model.load(str(path)).signatures

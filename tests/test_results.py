@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import math
 import pathlib
-import sys
 
 import pytest
+import results
+from result_rows import QUANTITIES, ROWS, Row
 
 from tfvae import cli
 
 ROOT = pathlib.Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import results  # noqa: E402
-from result_rows import QUANTITIES, ROWS, Row  # noqa: E402
-
 DIGITS = Row(
     "digits-binconcrete",
     "-",
@@ -80,8 +76,10 @@ def test_a_row_is_run_once_and_written_down(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "ROWS", {"digits": DIGITS})
     monkeypatch.setattr(results, "FOUND", tmp_path / "found")
     monkeypatch.setattr(results, "write_table", lambda: None)
-    # In this process, which has TensorFlow already.
-    run_here = lambda command, given: cli.main([command, *given]) == 0  # noqa: E731
+
+    def run_here(command, given):  # in this process, which has TensorFlow already
+        return cli.main([command, *given]) == 0
+
     monkeypatch.setattr(results, "_tfvae", run_here)
     arguments = ["digits", "--runs", str(tmp_path / "runs")]
     assert results.main(arguments) == 0

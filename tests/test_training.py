@@ -11,14 +11,14 @@ import keras
 import numpy as np
 import pytest
 
-from tfvae import training
 from tfvae.building import build_vae, compile_vae
+from tfvae.callbacks import Checkpoint
 from tfvae.config import Config
 from tfvae.data import steps_per_epoch
 from tfvae.files import locked
 from tfvae.recipes import RECIPES
 from tfvae.reports import evaluate_run
-from tfvae.runs import load_data, load_run, read_history
+from tfvae.runs import evaluation_batches, load_data, load_run, read_history
 from tfvae.training import notes, train
 from tfvae.types import InputError
 
@@ -114,7 +114,7 @@ def test_a_killed_run_ends_like_the_unbroken_one(config, tmp_path, monkeypatch):
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Checkpoint, "on_epoch_end", kill)
+        patch.setattr(Checkpoint, "on_epoch_end", kill)
         with pytest.raises(Killed):
             train(whole, tmp_path / "killed")
     resumed = train(whole, tmp_path / "killed")
@@ -215,7 +215,7 @@ def test_a_run_killed_between_history_and_model_repeats_the_epoch(
         self._save()
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Checkpoint, "on_epoch_end", kill)
+        patch.setattr(Checkpoint, "on_epoch_end", kill)
         with pytest.raises(Killed):
             train(SMALL, tmp_path / "killed")
     assert len(read_history(tmp_path / "killed" / "history.csv")) == 2
@@ -418,7 +418,7 @@ def test_validation_is_the_same_draw_for_runs_of_any_seed():
     first, second = (
         next(
             iter(
-                training.evaluation_batches(
+                evaluation_batches(
                     dataclasses.replace(SMALL, seed=seed), data.validation, 50
                 )
             )

@@ -190,18 +190,6 @@ RECIPES: Mapping[str, Recipe] = {
         "this project's own",
         _BEST,
     ),
-    "mnist-best-any": Recipe(
-        "the best of an hour on two cores, of any size",
-        "this project's own",
-        dataclasses.replace(
-            _BEST,
-            latent_size=100,
-            upper_latent_sizes=(50,),
-            upper_hidden_sizes=(100, 100),
-            prior="standard",
-            num_components=None,
-        ),
-    ),
     "mnist-binconcrete": Recipe(
         "relaxed Bernoulli latents in logit space, multi-sample bound, on MNIST",
         f"{_MADDISON}, appendix C",

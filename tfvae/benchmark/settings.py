@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tfvae.require import require_int, require_number
+from tfvae.types import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,3 +34,14 @@ class Settings:
         if self.evaluation_images is not None:
             name = "evaluation_images (--evaluation-images)"
             require_int(name, self.evaluation_images)
+
+    def check_serving(self) -> None:
+        """Refuses what has no effect on a benchmark of serving."""
+        default = Settings()
+        for name in ("evaluation_samples", "evaluation_images"):
+            if getattr(self, name) != getattr(default, name):
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(
+                    f"{option} {getattr(self, name)} has no effect with --serving; "
+                    "leave one of them out"
+                )

@@ -153,6 +153,8 @@ def benchmark_command(arguments: Sequence[str]) -> None:
             f"alone: tfvae benchmark [RECIPE], by default {_BENCHMARKED}."
         ),
     )
+    if given.serving:
+        given.settings.check_serving()
     import_tensorflow()
     from tfvae.benchmark import (
         benchmark_text,

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from tfvae.data import BINARIZATIONS
 from tfvae.models import VAE
+from tfvae.objectives import Elbo, Iwae
 from tfvae.seeds import derive_seed
 
 Tensors = dict[str, tf.Tensor]
@@ -186,10 +186,10 @@ def _score(vae: VAE, pixels: Pixels, num_samples: int) -> Callable[..., Tensors]
         x = pixels.seeded(row[0], derive_seed(row[1], "pixels"))
         terms = vae.log_weight_terms(x[tf.newaxis], num_samples, row[1])  # [K, 1]
         log_weights = tf.cast(terms.sampled_log_weights(), tf.float32)
-        iwae = tfp.math.reduce_logmeanexp(log_weights, axis=0)
         rate = tf.reduce_mean(terms.rate, axis=0)
         distortion = -tf.reduce_mean(terms.log_likelihood, axis=0)
-        values = (tf.reduce_mean(log_weights, axis=0), iwae, rate, distortion)
+        bounds = (Elbo().value(log_weights), Iwae().value(log_weights))
+        values = (*bounds, rate, distortion)
         return {
             n: tf.cast(v[0], tf.float32) for n, v in zip(names, values, strict=True)
         }
