@@ -17,7 +17,8 @@ LAYERS = {
         1: "objectives heads priors networks metrics data config schedules optimizers",
         2: "latents estimators",
         3: "models",
-        4: "annealed building evaluation callbacks monitoring pictures export runs",
+        4: "annealed building evaluation callbacks checkpoints monitoring pictures "
+        "export runs",
         5: "training recipes reports sklearn studies",
         6: "benchmark html_report tables",
         7: "cli",

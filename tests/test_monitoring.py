@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import (
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from tfvae.callbacks import Checkpoint
+from tfvae.callbacks import ModelFile
 from tfvae.config import Config
 from tfvae.metrics import active_units
 from tfvae.monitoring import Monitoring
@@ -317,7 +317,7 @@ def killed_in_epoch(number: int, saved: int, monkeypatch, config, folder) -> Non
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "on_epoch_end", kill)
+        patch.setattr(ModelFile, "on_epoch_end", kill)
         with pytest.raises(Killed):
             train(config, folder, monitoring=EACH)
 

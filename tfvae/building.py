@@ -88,7 +88,10 @@ def compile_vae(vae: VAE, config: Config, steps_per_epoch: int) -> None:
     optimizer = get_optimizer(
         {
             "class_name": config.optimizer,
-            "config": {"learning_rate": _learning_rate(config, steps_per_epoch)},
+            "config": {
+                "learning_rate": _learning_rate(config, steps_per_epoch),
+                "global_clipnorm": config.clip_norm,
+            },
         }
     )
     vae.compile(
@@ -105,6 +108,7 @@ def compile_vae(vae: VAE, config: Config, steps_per_epoch: int) -> None:
         seed=config.seed,
         steps_per_execution=steps_per_execution(config, steps_per_epoch),
         jit_compile=config.jit_compile,
+        skip_nonfinite=config.skip_nonfinite,
     )
 
 
@@ -114,6 +118,12 @@ def binarizes_on_device(config: Config) -> bool:
         on_gpu = bool(tf.config.list_logical_devices("GPU"))
         return on_gpu and config.binarization == "dynamic"
     return config.device_binarization
+
+
+def warmup_epochs(config: Config, steps_per_epoch: int) -> int:
+    """How many epochs begin before kl_weight and temperatures are what they end at."""
+    steps = max(config.kl_warmup_steps, config.temperature_steps)
+    return -(-steps // steps_per_epoch)
 
 
 def steps_per_execution(config: Config, steps_per_epoch: int) -> int:

@@ -54,17 +54,25 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.stem}.{token}{PARTIAL}{path.suffix}")
     try:
         yield partial
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
+        synced(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
+def synced(path: Path) -> None:
+    """Returns when a file or folder is on the disk, so that a power cut spares it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
     with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", newline="")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import tyro
 
 from tfvae.benchmark.settings import Settings
+from tfvae.checkpoints import Checkpointing
 from tfvae.cli.arguments import (
     BenchmarkArguments,
     CompareArguments,
@@ -54,13 +55,21 @@ def train_command(arguments: Sequence[str]) -> None:
         TrainArguments,
         f"train {name}",
         rest,
-        default=TrainArguments(tyro.MISSING, Monitoring(), recipe.config),
+        default=TrainArguments(
+            tyro.MISSING, Monitoring(), Checkpointing(), recipe.config
+        ),
         description=f"{recipe.summary[0].upper()}{recipe.summary[1:]}.",
     )
     import_tensorflow()
     from tfvae.training import train
 
-    run = train(given.config, given.workdir, monitoring=given.monitoring)
+    run = train(
+        given.config,
+        given.workdir,
+        monitoring=given.monitoring,
+        checkpointing=given.checkpointing,
+        allow_changed=given.allow_changed,
+    )
     print(f"model, history and logs: {run.folder.path}")
 
 
@@ -244,10 +253,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not type(error).__module__.startswith("tensorflow."):
             raise
         return _refuse(_in_one_line(error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupted:
         resumes = "; the same command goes on" if name == "train" else ""
-        print(f"tfvae: interrupted{resumes}", file=sys.stderr)
-        return 130
+        message = str(interrupted) or f"interrupted{resumes}"
+        print(f"tfvae: {message}", file=sys.stderr)
+        return getattr(interrupted, "status", 130)
     return 0
 
 

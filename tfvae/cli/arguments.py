@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from tfvae.benchmark.settings import Settings
+from tfvae.checkpoints import Checkpointing
 from tfvae.config import Config
 from tfvae.evaluation.settings import Annealing, Scoring
 from tfvae.export import EXPORTED_SAMPLES
@@ -22,7 +23,10 @@ class TrainArguments:
     workdir: Path
     """The run's folder: new, empty, or of the same settings."""
     monitoring: Annotated[Monitoring, tyro.conf.arg(name="")]
+    checkpointing: Annotated[Checkpointing, tyro.conf.arg(name="")]
     config: Annotated[Config, tyro.conf.arg(name="")]
+    allow_changed: tuple[str, ...] = ()
+    """Settings that may differ from those of the run that the folder holds."""
 
 
 @dataclasses.dataclass(frozen=True)

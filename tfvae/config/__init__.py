@@ -21,6 +21,7 @@ from tfvae.config.names import (
     LatentName,
     LearningRateSchedule,
     LikelihoodName,
+    Monitored,
     NetworkName,
     ObjectiveName,
     OptimizerName,
@@ -140,6 +141,20 @@ class Config:
     """At the first step."""
     learning_rate_schedule: LearningRateSchedule = "constant"
     """cosine: to 0; exponential: to 1 %; iwae: Burda et al.'s stages of 3^i epochs."""
+    clip_norm: float | None = None
+    """Largest norm of the gradient, all weights together; None: any."""
+    skip_nonfinite: int = 0
+    """Steps with a loss or gradient that is not finite to leave out before stopping."""
+    monitored: Monitored = "val_loss"
+    """What early_stopping, reduce_on_plateau and keep_best look at."""
+    early_stopping: int | None = None
+    """Epochs without a better value, after warm-up, that end the run; None: never."""
+    reduce_on_plateau: int | None = None
+    """Epochs without a better value after which learning_rate falls; None: never."""
+    plateau_factor: float | None = None
+    """By which it then falls; None: 0.1."""
+    keep_best: bool = False
+    """Keep the model of the best epoch after warm-up; else the last one."""
     seed: int = 0
     """Of initial weights, order, binarisation and samples."""
     device_binarization: Literal["auto"] | bool = "auto"

@@ -41,6 +41,9 @@ _AT_LEAST = {
     "num_components": 1,
     "num_groups": 1,
     "kl_cycles": 1,
+    "skip_nonfinite": 0,
+    "early_stopping": 1,
+    "reduce_on_plateau": 1,
     "beta": 0,
     "alpha": -1000,
 }
@@ -63,6 +66,8 @@ _ABOVE_ZERO = (
     "final_temperature",
     "final_prior_temperature",
     "learning_rate",
+    "clip_norm",
+    "plateau_factor",
 )
 _SIZES = ("hidden_sizes", "image_size", "upper_latent_sizes", "upper_hidden_sizes")
 # field -> (the field that it belongs to, the values for which it has an effect)
@@ -114,6 +119,7 @@ def check_together(config: Config) -> None:
     _check_schedules(config)
     _check_hierarchy(config)
     _check_rate(config)
+    _check_monitored(config)
     check_estimator(config)
     check_two_passes(config)
 
@@ -175,6 +181,42 @@ def _check_schedules(config: Config) -> None:
             f"temperature_schedule {config.temperature_schedule!r} has no effect with "
             "fixed temperatures; set final_temperature, or temperature_schedule "
             "'linear'"
+        )
+
+
+def _check_monitored(config: Config) -> None:
+    watchers = {
+        "early_stopping": config.early_stopping,
+        "reduce_on_plateau": config.reduce_on_plateau,
+        "keep_best": config.keep_best or None,
+    }
+    used = [name for name, value in watchers.items() if value is not None]
+    if config.monitored != "val_loss" and not used:
+        raise InputError(
+            f"monitored {config.monitored!r} has no effect alone; set "
+            f"{', '.join(watchers)}, or monitored 'val_loss'"
+        )
+    if used and config.monitored.startswith("val_") and config.validation_size == 0:
+        raise InputError(
+            f"{used[0]} looks at {config.monitored!r}, and validation_size 0 leaves no "
+            "validation images; set validation_size, or monitored 'loss' or 'elbo'"
+        )
+    if config.plateau_factor is not None:
+        if config.reduce_on_plateau is None:
+            raise InputError(
+                f"plateau_factor {config.plateau_factor} has no effect without "
+                "reduce_on_plateau; set that, or plateau_factor None"
+            )
+        if config.plateau_factor >= 1:
+            raise InputError(
+                f"plateau_factor {config.plateau_factor} is not usable; give a number "
+                "below 1"
+            )
+    if config.reduce_on_plateau and config.learning_rate_schedule != "constant":
+        raise InputError(
+            f"reduce_on_plateau {config.reduce_on_plateau} does not go with "
+            f"learning_rate_schedule {config.learning_rate_schedule!r}; set one of "
+            "them back"
         )
 
 

@@ -43,6 +43,7 @@ ActivationName = Literal[
 LearningRateSchedule = Literal["constant", "cosine", "exponential", "iwae"]
 KlSchedule = Literal["linear", "cyclical"]
 TemperatureSchedule = Literal["linear", "exponential"]
+Monitored = Literal["val_loss", "val_elbo", "loss", "elbo"]
 DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 # What the checks must know of the tables' entries.

@@ -12,6 +12,7 @@ from tfvae.metrics import effective_sample_size
 from tfvae.models.checks import grey_values
 from tfvae.objectives import LogWeightTerms, Objective
 
+SKIPPED = "skipped_steps"
 MEANS = ("loss", "elbo", "distortion", "rate", "ess")
 
 
@@ -44,6 +45,10 @@ class Report:
         """The numbers by name."""
         shown = [*self._means.values(), *self._settings.values()]
         return {metric.name: metric.result() for metric in shown}
+
+    def set_latest(self, name: str, value: tf.Tensor) -> None:
+        """Takes in a setting's value alone."""
+        self._settings[name].update_state(value)
 
     def see(self, x: tf.Tensor, head: DistributionHead) -> None:
         """Takes note of values outside the likelihood's support, without a check.
@@ -110,7 +115,7 @@ class Report:
             kl_weight: In the loss; everything else has 1.
             penalty: The regularisation losses, part of the loss.
             sample_weight: [B] or None.
-            settings: The current values of the scheduled settings.
+            settings: The current values of the scheduled settings, those known.
         """
         log_weights = terms.log_weights()  # [S, B]
         bound = objective.value(terms.loss_log_weights(kl_weight))  # [B]
@@ -127,7 +132,8 @@ class Report:
         for name, values in means.items():
             self._means[name].update_state(values, sample_weight=sample_weight)
         for name, tracker in self._settings.items():
-            tracker.update_state(settings[name])
+            if name in settings:
+                tracker.update_state(settings[name])
 
 
 def weighted_mean(values: tf.Tensor, sample_weight: tf.Tensor | None) -> tf.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import keras
 import tensorflow as tf
@@ -11,10 +11,11 @@ import tensorflow as tf
 from tfvae.data import drawn_at_step
 from tfvae.estimators import Estimate, Estimator
 from tfvae.models.checks import Schedule
+from tfvae.models.finite import FiniteWatch
 from tfvae.models.generative import IMAGE_KEY, LatentVariableModel
 from tfvae.models.layers import seed_layers
-from tfvae.models.replicas import per_replica, replica_seed
-from tfvae.models.reporting import Report, weighted_mean
+from tfvae.models.replicas import per_replica, replica_seed, several_replicas
+from tfvae.models.reporting import SKIPPED, Report, weighted_mean
 from tfvae.objectives import LogWeightTerms, Objective
 from tfvae.require import require_int
 from tfvae.seeds import derive_seed
@@ -44,6 +45,7 @@ class SteppingModel(LatentVariableModel):
     steps: keras.Variable
     _schedules: dict[str, tuple[keras.Variable, Schedule]]
     _report: Report
+    _watch: FiniteWatch
     _track_every: int | None = None
 
     @property
@@ -61,6 +63,22 @@ class SteppingModel(LatentVariableModel):
         if tf.executing_eagerly():
             self._report.check_values(self.decoder.head)
         return self._report.result()
+
+    @property
+    def skipped_steps(self) -> tf.Variable:
+        """How many training steps were left out, as `skip_nonfinite` lets them be."""
+        return self._watch.skipped
+
+    def check_finite(self) -> None:
+        """Looks at the training steps since `compile`, in eager mode.
+
+        With several replicas only what is reported can tell.
+
+        Raises:
+            InputError: The loss or the gradient of one was not finite, and it is more
+                than `skip_nonfinite` tolerates.
+        """
+        self._watch.check()
 
     def track_gradients(self, every: int | None) -> None:
         """Says at which of the training steps to come `grad_norm` is looked at.
@@ -108,20 +126,42 @@ class SteppingModel(LatentVariableModel):
             penalty = self._penalty(surrogate.dtype)
             loss = self.optimizer.scale_loss(per_replica(surrogate + penalty))
         variables = self.trainable_variables
-        if variables:
-            gradients = tape.gradient(loss, variables)
-            self._see_gradients(gradients, step)
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        else:
+        gradients = tape.gradient(loss, variables)
+        if not variables:
             warnings.warn("the model has no trainable weights", stacklevel=2)
         self.steps.assign_add(1)
         kl_weight = tf.convert_to_tensor(self.kl_weight)
         self._report.see(x, self.decoder.head)
-        return self._reported(estimate.terms, kl_weight, penalty, sample_weight)
+
+        def take() -> None:
+            self._see_gradients(gradients, step)
+            if variables:
+                self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            self._take_in(estimate.terms, kl_weight, penalty, sample_weight)
+
+        self._take_if_finite(take, step, surrogate + penalty, estimate.terms, gradients)
+        return self.get_metrics_result()
+
+    def _take_if_finite(
+        self,
+        take: Callable[[], None],
+        step: tf.Tensor,
+        surrogate: tf.Tensor,
+        terms: LogWeightTerms,
+        gradients: list,
+    ) -> None:
+        if several_replicas():
+            take()
+            return
+        finite = self._watch.see(step, surrogate, terms, gradients)
+        if not self._watch.tolerated:
+            take()
+            return
+        tf.cond(finite, take, lambda: None)
+        self._report.set_latest(SKIPPED, self._watch.skipped)
 
     def _see_gradients(self, gradients: list, step: tf.Tensor) -> None:
-        several = tf.distribute.get_strategy().num_replicas_in_sync > 1
-        if self._track_every is None or several:
+        if self._track_every is None or several_replicas():
             return
         every = self._track_every
         one = tf.ones([], self.compute_dtype)
@@ -138,21 +178,21 @@ class SteppingModel(LatentVariableModel):
         terms = self._estimate(x, seed, training=False).terms
         one = tf.ones([], terms.rate.dtype)
         self._report.see(x, self.decoder.head)
-        return self._reported(terms, one, self._penalty(one.dtype), sample_weight)
+        self._take_in(terms, one, self._penalty(one.dtype), sample_weight)
+        return self.get_metrics_result()
 
-    def _reported(
+    def _take_in(
         self,
         terms: LogWeightTerms,
         kl_weight: tf.Tensor,
         penalty: tf.Tensor,
         sample_weight: tf.Tensor | None,
-    ) -> dict[str, tf.Tensor]:
+    ) -> None:
         current = {name: weight for name, (weight, _) in self._schedules.items()}
-        settings = {**current, "kl_weight": kl_weight}
+        settings = {**current, "kl_weight": kl_weight, SKIPPED: self.skipped_steps}
         self._report.update(
             self.objective, terms, kl_weight, penalty, sample_weight, settings
         )
-        return self.get_metrics_result()
 
     def _estimate(self, x: tf.Tensor, seed: Seed, training: bool) -> Estimate:
         problem = self._problem(x, self.num_samples, seed, training)

@@ -23,8 +23,9 @@ from tfvae.models.checks import (
     check_values,
 )
 from tfvae.models.conditional import ConditionalDistribution
+from tfvae.models.finite import FiniteWatch
 from tfvae.models.layers import has_float16_layer, loss_scaled
-from tfvae.models.reporting import Report
+from tfvae.models.reporting import SKIPPED, Report
 from tfvae.models.steps import SteppingModel
 from tfvae.objectives import Objective, get_objective
 from tfvae.optimizers import get_optimizer
@@ -95,6 +96,7 @@ class VAE(SteppingModel):
         steps_per_execution: int = 1,
         jit_compile: str | bool = "auto",
         auto_scale_loss: bool = True,
+        skip_nonfinite: int = 0,
     ) -> None:
         """Says how the model is trained and scored.
 
@@ -123,6 +125,9 @@ class VAE(SteppingModel):
             steps_per_execution: As in Keras.
             jit_compile: As in Keras: XLA.
             auto_scale_loss: As in Keras: scale the loss if a network is mixed_float16.
+            skip_nonfinite: Training steps with a loss or a gradient that is not finite
+                that are left out, weights and optimizer as they were; `skipped_steps`
+                counts them. See `check_finite` for what comes after.
 
         Raises:
             InputError: A value is out of range, or would have no effect.
@@ -131,6 +136,7 @@ class VAE(SteppingModel):
         estimator = in_two_passes(estimator, backward_samples, sample_chunk)
         num_samples = require_int("num_samples", num_samples)
         steps_per_execution = require_int("steps_per_execution", steps_per_execution)
+        skip_nonfinite = require_int("skip_nonfinite", skip_nonfinite, least=0)
         if not (isinstance(jit_compile, bool) or jit_compile == "auto"):
             raise InputError(
                 f"jit_compile {jit_compile!r} is not usable; give True, False or 'auto'"
@@ -169,7 +175,11 @@ class VAE(SteppingModel):
         reported = list(self._schedules)
         if settings["kl_weight"][1] != 1.0 and "kl_weight" not in reported:
             reported.append("kl_weight")
+        if skip_nonfinite:
+            reported.append(SKIPPED)
         self._report = Report(reported)
+        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        self._watch = FiniteWatch(self.trainable_variables, skip_nonfinite, not scaled)
         self._compile_arguments = dict(
             optimizer=optimizer,
             objective=objective,
@@ -182,6 +192,7 @@ class VAE(SteppingModel):
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
             auto_scale_loss=auto_scale_loss,
+            skip_nonfinite=skip_nonfinite,
         )
 
     def fit(self, x=None, y=None, *args, **kwargs) -> keras.callbacks.History:

@@ -91,6 +91,8 @@ class Monitor(keras.callbacks.Callback):
         self._views: Views | None = None
         self._writers: dict[str, EventWriter] = {}
         self._tracked: dict[str, float] | None = None
+        self._first_step: int | None = None
+        self._seen_before = 0
         self._epoch = 0
 
     def __enter__(self) -> Monitor:
@@ -132,11 +134,13 @@ class Monitor(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
         """Forgets the numbers of the epoch before."""
-        self._first_step, self._tracked = int(self.model.steps), None
+        self._first_step = self._tracked = None
 
     def on_train_batch_begin(self, batch: int, logs: Mapping | None = None) -> None:
         """Starts the clock, and the profile when its time has come."""
-        if batch == 0:
+        if self._first_step is None:  # the first that is seen of the epoch
+            self._first_step = int(self.model.steps) - batch
+            self._seen_before = self.model.examples_seen if batch else 0
             self._stopwatch.begin()
         coming = self.model.steps_per_execution
         self._profiler.before(self._first_step + batch, coming, self.logs / "train")
@@ -205,7 +209,8 @@ class Monitor(keras.callbacks.Callback):
         self._tracked = self.model.tracked()
         seconds = self._stopwatch.seconds
         if seconds is not None:
-            self._tracked["images_per_second"] = self.model.examples_seen / seconds
+            seen = self.model.examples_seen - self._seen_before
+            self._tracked["images_per_second"] = seen / seconds
 
     def _now_and_then(self, step: int, wanted: Callable[[Cadence], bool]) -> None:
         if wanted(self._histograms):

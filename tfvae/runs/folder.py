@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import importlib.metadata
+import io
 import json
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +34,11 @@ class RunFolder(NamedTuple):
     def model(self) -> Path:
         """The model with its optimizer: `keras.models.load_model` reads it."""
         return self.path / "model.keras"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What a training that was stopped goes on from."""
+        return self.path / "checkpoints"
 
     @property
     def history(self) -> Path:
@@ -65,12 +72,14 @@ class RunRecord(NamedTuple):
     Attributes:
         config: Every setting.
         data: The provenance of the data, with sizes and splits.
-        versions: Of Python and the packages that computed the run.
+        versions: Of Python and the packages that began the run.
+        changes: What was changed when it went on, each time: field -> [before, after].
     """
 
     config: Config
     data: dict[str, Any]
     versions: dict[str, str]
+    changes: Sequence[dict[str, list]] = ()
 
 
 def versions() -> dict[str, str]:
@@ -134,6 +143,7 @@ def write_record(folder: RunFolder, record: RunRecord) -> None:
         "config": record.config.to_dict(),
         "data": record.data,
         "versions": record.versions,
+        "changes": list(record.changes),
     }
     write_json(folder.config, content)
 
@@ -154,7 +164,13 @@ def read_record(folder: RunFolder) -> RunRecord:
         config = Config.from_dict(content["config"])
     except InputError as error:
         raise InputError(f"{str(folder.config)!r}: {error}") from error
-    return RunRecord(config, content["data"], content.get("versions", {}))
+    versions, changes = content.get("versions", {}), content.get("changes", [])
+    if not isinstance(versions, dict) or not isinstance(changes, list):
+        raise InputError(
+            f"{str(folder.config)!r} is damaged: 'versions' is an object and 'changes' "
+            "a list; restore the file, or use another workdir"
+        )
+    return RunRecord(config, content["data"], versions, changes)
 
 
 def read_json(path: Path, what: str, advice: str) -> Any:
@@ -186,22 +202,26 @@ def read_history(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [
-                {name: float(value) for name, value in row.items() if value != ""}
-                for row in csv.DictReader(file)
-            ]
-        counts = ("epoch", "step")
-        return [{**row, **{n: int(row[n]) for n in counts}} for row in rows]
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-        csv.Error,
-    ) as error:
+        return parse_history(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{str(path)!r} cannot be read ({error}); restore the file, or use another "
             "workdir"
         ) from error
+
+
+def parse_history(text: str) -> list[dict[str, float]]:
+    """Returns the lines of the content of a `history.csv`.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    try:
+        rows = [
+            {name: float(value) for name, value in row.items() if value != ""}
+            for row in csv.DictReader(io.StringIO(text, newline=""))
+        ]
+        counts = ("epoch", "step")
+        return [{**row, **{n: int(row[n]) for n in counts}} for row in rows]
+    except (TypeError, AttributeError, KeyError, csv.Error) as error:
+        raise ValueError(str(error)) from error

@@ -10,12 +10,38 @@ import numpy as np
 import tensorflow as tf
 
 import tfvae.data
-from tfvae.building import binarizes_on_device, build_vae, compile_vae
-from tfvae.callbacks import Checkpoint, HistoryFile, StopIfNotFinite
+from tfvae.building import (
+    binarizes_on_device,
+    build_vae,
+    compile_vae,
+    warmup_epochs,
+)
+from tfvae.callbacks import (
+    EarlyStopping,
+    HistoryFile,
+    ModelFile,
+    ReduceLROnPlateau,
+    StopIfNotFinite,
+    direction,
+)
+from tfvae.checkpoints import (
+    Checkpointing,
+    CheckpointStore,
+    Position,
+    SaveCheckpoints,
+    StopRequest,
+)
 from tfvae.config import Config
 from tfvae.models import VAE
 from tfvae.monitoring import Monitor, Monitoring, Watched
-from tfvae.runs import BINARIZATION_SEED, RunFolder, evaluation_batches, read_history
+from tfvae.runs import (
+    BINARIZATION_SEED,
+    RunFolder,
+    evaluation_batches,
+    parse_history,
+    versions,
+)
+from tfvae.training.resuming import Resumed
 from tfvae.types import InputError
 
 _LOOKED_AT = 1000  # images whose values are compared with the likelihood's support
@@ -60,12 +86,29 @@ def make_model(config: Config, data: tfvae.data.ImageData) -> VAE:
     return vae
 
 
+def batches_from(
+    config: Config, data: tfvae.data.ImageData, step: int
+) -> tf.data.Dataset:
+    """Returns a run's training batches from a step on."""
+    return tfvae.data.training_batches(
+        data.train,
+        config.batch_size,
+        binarization=config.binarization,
+        seed=config.seed,
+        binarization_seed=BINARIZATION_SEED,
+        start_step=step,
+        on_device=binarizes_on_device(config),
+    )
+
+
 def fit_parts(
     config: Config,
     data: tfvae.data.ImageData,
     folder: RunFolder,
-    done: int = 0,
+    resumed: Resumed | None = None,
     monitoring: Monitoring | None = None,
+    checkpointing: Checkpointing | None = None,
+    stop: StopRequest | None = None,
 ) -> FitParts:
     """Returns what `fit` is given in every run, whatever is shown of it.
 
@@ -73,33 +116,58 @@ def fit_parts(
         config: The configuration.
         data: Of `load_data`.
         folder: Where the callbacks write; it exists.
-        done: Epochs that the folder's run has behind it.
+        resumed: Where the folder's run goes on; None: it begins.
         monitoring: What is written for TensorBoard; None: the defaults.
+        checkpointing: When checkpoints are written; None: the defaults.
+        stop: Ends the training when a signal comes; None: nothing does.
     """
+    position, checkpoint = resumed or Resumed(Position(0, 0), None)
     steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)
-    batches = tfvae.data.training_batches(
-        data.train,
-        config.batch_size,
-        binarization=config.binarization,
-        seed=config.seed,
-        binarization_seed=BINARIZATION_SEED,
-        start_step=done * steps_per_epoch,
-        on_device=binarizes_on_device(config),
-    )
     validation = data.validation and evaluation_batches(
         config, data.validation, min(config.batch_size, len(data.validation))
     )
-    rows = [row for row in read_history(folder.history) if row["epoch"] <= done]
+    rows = parse_history(checkpoint.history) if checkpoint else []
+    history = HistoryFile(folder.history, folder.metrics, rows, position.seconds)
     watched = _watched(config, data)
     monitor = Monitor(folder.logs, config, watched, steps_per_epoch, monitoring)
-    callbacks = [
-        StopIfNotFinite(),
-        HistoryFile(folder.history, folder.metrics, rows),
-        monitor,  # before the model: a run goes on from it, and needs what was written
-        Checkpoint(folder.model),
-        monitor.at_end(),
-    ]
-    return FitParts(batches, steps_per_epoch, validation, callbacks, monitor)
+    start = warmup_epochs(config, steps_per_epoch)
+    model_file = ModelFile(
+        folder.model, config.monitored if config.keep_best else None, start
+    )
+    watching = [*_watchers(config, start), model_file]
+    saving = SaveCheckpoints(
+        CheckpointStore(folder.checkpoints),
+        watching,
+        history.text,
+        config.to_dict(),
+        versions(),
+        checkpointing,
+        stop,
+        model_file.save_last,
+        position.seconds,
+    )
+    # What a run goes on from is written when all else of the epoch is.
+    callbacks = [StopIfNotFinite(), history, monitor, *watching, saving]
+    return FitParts(
+        batches_from(config, data, position.step),
+        steps_per_epoch,
+        validation,
+        [*callbacks, monitor.at_end()],
+        monitor,
+    )
+
+
+def _watchers(config: Config, start: int) -> list[keras.callbacks.Callback]:
+    """The callbacks that act on how good an epoch was, from epoch `start` on."""
+    shared = {"monitor": config.monitored, "mode": direction(config.monitored)}
+    shared["start_from_epoch"] = start
+    found = []
+    if config.early_stopping is not None:
+        found.append(EarlyStopping(patience=config.early_stopping, **shared))
+    if config.reduce_on_plateau is not None:
+        patience, factor = config.reduce_on_plateau, config.plateau_factor or 0.1
+        found.append(ReduceLROnPlateau(patience=patience, factor=factor, **shared))
+    return found
 
 
 def _watched(config: Config, data: tfvae.data.ImageData) -> Watched:

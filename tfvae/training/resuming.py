@@ -2,46 +2,134 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tfvae.checkpoints import Checkpoint, CheckpointStore, Position, apply_arrays
 from tfvae.config import Config
 from tfvae.models import VAE
-from tfvae.runs import RunFolder, RunRecord, read_record, reading_model
+from tfvae.runs import RunFolder, RunRecord, read_record
 from tfvae.types import InputError
 
+# What may change in a run that goes on; the rest is the model, or the data's order.
+CHANGEABLE = (
+    *("data_dir", "manual_dir", "objective", "num_samples", "estimator"),
+    *("backward_samples", "sample_chunk", "analytic_kl", "free_bits", "alpha", "beta"),
+    *("num_groups", "kl_weight", "kl_warmup_steps", "kl_schedule", "kl_cycles"),
+    *("final_temperature", "final_prior_temperature", "temperature_schedule"),
+    *("temperature_steps", "learning_rate", "learning_rate_schedule", "clip_norm"),
+    *("skip_nonfinite", "monitored", "early_stopping", "reduce_on_plateau"),
+    *("plateau_factor", "keep_best", "jit_compile"),
+)
+_RATE = ("learning_rate", "learning_rate_schedule")
 
-def restore(vae: VAE, folder: RunFolder, steps_per_epoch: int) -> int:
-    """Loads weights and optimizer, if there are any; returns the epochs done."""
-    if not folder.model.exists():
-        return 0
-    with reading_model(folder):
-        vae.load_weights(folder.model)
-        done, rest = divmod(int(vae.steps), steps_per_epoch)
-        if rest:
-            raise ValueError(
-                f"{int(vae.steps)} steps are no whole epochs of {steps_per_epoch}"
+
+class Resumed(NamedTuple):
+    """Where a run goes on.
+
+    Attributes:
+        position: How far it has come.
+        checkpoint: What it goes on from; None: it begins.
+    """
+
+    position: Position
+    checkpoint: Checkpoint | None
+
+
+def restore(
+    vae: VAE, config: Config, folder: RunFolder, store: CheckpointStore
+) -> Resumed:
+    """Gives a model the newest whole checkpoint of its run, if there is one.
+
+    Args:
+        vae: Of the run, compiled.
+        config: What it is to be trained with now.
+        folder: The run's.
+        store: Its checkpoints.
+
+    Returns:
+        Where it goes on.
+
+    Raises:
+        InputError: There are checkpoints, and none is whole or of this run.
+    """
+    checkpoint, skipped = store.newest()
+    for line in skipped:
+        print(f"note: {line}")
+    if checkpoint is None:
+        if skipped or folder.model.exists():
+            raise InputError(
+                f"workdir {str(folder.path)!r} holds a run and no whole checkpoint to "
+                "go on from; if it has a model, that can be evaluated. Give another "
+                "workdir, or remove this one to begin anew"
             )
-    print(f"{folder.path} goes on after epoch {done}")
-    return done
-
-
-def check_same_run(config: Config, folder: RunFolder) -> None:
-    """Refuses other settings than the folder's, but for more epochs."""
-    record = read_record(folder)
-    changed = record.config.differences(config)
-    epochs = changed.pop("epochs", None)
-    if changed:
-        name, (there, here) = next(iter(changed.items()))
-        others = f" (and {', '.join(list(changed)[1:])})" if len(changed) > 1 else ""
+        return Resumed(Position(0, 0), None)
+    changed = Config.from_dict(checkpoint.config).differences(config)
+    foreign = [n for n in changed if n not in CHANGEABLE and n != "epochs"]
+    if foreign:
         raise InputError(
-            f"workdir {str(folder.path)!r} holds another run: {name} is {there!r} "
-            f"there and {here!r} here{others}; give another workdir, or the same "
-            "settings"
+            f"the checkpoint in {str(folder.checkpoints)!r} is of another run: "
+            f"{foreign[0]} differs; restore the folder, or give another workdir"
         )
+    keeps_rate = not any(name in changed for name in _RATE)
+    apply_arrays(vae, checkpoint.arrays, rate=keeps_rate)
+    return Resumed(checkpoint.position, checkpoint)
+
+
+def check_allowed(names: Sequence[str]) -> None:
+    """Refuses fields that no run can change.
+
+    Raises:
+        InputError: One is unknown, or is part of what the run is.
+    """
+    known = [field.name for field in dataclasses.fields(Config)]
+    for name in names:
+        if name not in CHANGEABLE:
+            kind = "part of what the run is" if name in known else "no setting"
+            raise InputError(
+                f"allow_changed {name!r} is not usable, it is {kind}; what can change "
+                f"is epochs (without being named) and {', '.join(CHANGEABLE)}"
+            )
+
+
+def check_same_run(
+    config: Config, folder: RunFolder, allowed: Sequence[str] = ()
+) -> dict[str, list]:
+    """Refuses other settings than the folder's, but for more epochs.
+
+    Args:
+        config: What is asked for.
+        folder: It holds a run.
+        allowed: Fields that may differ.
+
+    Returns:
+        The fields that are changed: name -> [there, here].
+
+    Raises:
+        InputError: Another field differs, or fewer epochs are asked for.
+    """
+    changed = read_record(folder).config.differences(config)
+    refused = {k: v for k, v in changed.items() if k not in (*allowed, "epochs")}
+    if refused:
+        lines = ", ".join(
+            f"{name} is {there!r} there and {here!r} here"
+            for name, (there, here) in refused.items()
+        )
+        can = all(name in CHANGEABLE for name in refused)
+        advice = f", or --allow-changed {' '.join(refused)}" if can else ""
+        raise InputError(
+            f"workdir {str(folder.path)!r} holds another run: {lines}; give another "
+            f"workdir, or the same settings{advice}"
+        )
+    epochs = changed.get("epochs")
     if epochs and epochs[1] < epochs[0] and folder.model.exists():
         raise InputError(
             f"workdir {str(folder.path)!r} holds a run of {epochs[0]} epochs, "
             f"and {epochs[1]} are asked for; give {epochs[0]} or more, or another "
             "workdir"
         )
+    return {name: list(values) for name, values in changed.items()}
 
 
 def check_same_data(record: RunRecord, folder: RunFolder) -> None:

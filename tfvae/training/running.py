@@ -4,29 +4,49 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+
+import tensorflow as tf
 
 import tfvae.data
 from tfvae.building import steps_per_execution
 from tfvae.callbacks import EpochLine
+from tfvae.checkpoints import (
+    Checkpointing,
+    CheckpointStore,
+    Position,
+    StopRequest,
+    apply_metrics,
+    set_callback_state,
+)
 from tfvae.config import Config
-from tfvae.files import locked
+from tfvae.files import locked, replacing
 from tfvae.models import VAE
 from tfvae.monitoring import Monitoring
 from tfvae.runs import (
     Run,
+    RunFolder,
     RunRecord,
     absolute_paths,
     check_workdir,
     load_data,
     meaning,
     read_record,
+    reading_model,
     remove_partials,
     versions,
     write_record,
 )
 from tfvae.startup import is_terminal
-from tfvae.training.parts import FitParts, fit_parts, make_model
-from tfvae.training.resuming import check_same_data, check_same_run, restore
+from tfvae.training.across_fits import AcrossFits
+from tfvae.training.parts import FitParts, batches_from, fit_parts, make_model
+from tfvae.training.resuming import (
+    Resumed,
+    check_allowed,
+    check_same_data,
+    check_same_run,
+    restore,
+)
 
 
 def notes(config: Config, steps: int) -> list[str]:
@@ -61,48 +81,108 @@ def train(
     workdir: str | os.PathLike,
     progress_bar: bool | None = None,
     monitoring: Monitoring | None = None,
+    checkpointing: Checkpointing | None = None,
+    allow_changed: Sequence[str] = (),
 ) -> Run:
     """Trains a run in its folder, or goes on with one that was stopped.
 
-    A run that goes on draws what the unbroken run would have drawn. Nothing is written
-    before configuration and data are known to be good.
+    A run that goes on does what the unbroken run would have done, to the last bit on
+    one device and with the same versions. Nothing is written before configuration and
+    data are known to be good. Ctrl-C and SIGTERM end it after the running step, saved;
+    a second signal ends it at once.
 
     Args:
         config: The configuration; it may ask for more epochs than the folder's run has.
         workdir: The run's folder, new, empty, or of the same configuration.
         progress_bar: Keras' bar, or one line an epoch; None: a bar in a terminal.
         monitoring: What is written for TensorBoard; None: the defaults.
+        checkpointing: When checkpoints are written; None: the defaults.
+        allow_changed: Fields in which the configuration may differ from the folder's,
+            of `CHANGEABLE`.
+
+    Returns:
+        The run, with the model that its folder now has.
 
     Raises:
         InputError: The folder holds another run, or configuration or data are bad.
+        Interrupted: A signal came; a `KeyboardInterrupt`.
     """
+    check_allowed(allow_changed)
     config = absolute_paths(config)
     folder = check_workdir(workdir)
     if folder.config.exists():
-        check_same_run(config, folder)
+        check_same_run(config, folder, allow_changed)
     data = load_data(config)
-    steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)
     record = RunRecord(config, data.provenance, versions())
     if folder.config.exists():
         check_same_data(record, folder)
     vae = make_model(config, data)
-    done = restore(vae, folder, steps_per_epoch)
     folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
+        store = CheckpointStore(folder.checkpoints)
         remove_partials(folder)
-        if folder.config.exists():
-            check_same_run(config, folder)  # it may be new since it was looked for
-            record = record._replace(versions=read_record(folder).versions)
-        if done >= config.epochs:
-            print(f"{folder.path} is finished: {done} of {config.epochs} epochs")
-            return Run(folder, record, vae)
-        write_record(folder, record)
-        for note in notes(config, config.epochs * steps_per_epoch):
-            print(f"note: {note}")
-        _note_profile(monitoring, done * steps_per_epoch, config, steps_per_epoch)
-        parts = fit_parts(config, data, folder, done, monitoring)
-        _fit(vae, config, parts, done, progress_bar)
-    return Run(folder, record, vae)
+        store.remove_partials()
+        # It may be new since it was looked for.
+        record = _goes_on(record, folder, allow_changed)
+        run = Run(folder, record, vae)
+        resumed = restore(vae, config, folder, store)
+        if not _is_finished(resumed.position, config, folder):
+            write_record(folder, record)
+            _say(config, data, resumed.position, monitoring)
+            with StopRequest() as stop:
+                parts = fit_parts(
+                    config, data, folder, resumed, monitoring, checkpointing, stop
+                )
+                _fit(vae, config, data, parts, resumed, progress_bar)
+        elif not folder.model.exists() and not config.keep_best:
+            with replacing(folder.model) as partial:
+                vae.save(partial)
+        if config.keep_best:
+            with reading_model(folder):
+                vae.load_weights(folder.model)
+    return run
+
+
+def _goes_on(
+    record: RunRecord, folder: RunFolder, allow_changed: Sequence[str]
+) -> RunRecord:
+    """Returns the record of a run that begins, or the folder's with what is changed."""
+    if not folder.config.exists():
+        return record
+    changed = check_same_run(record.config, folder, allow_changed)
+    there = read_record(folder)
+    for name, version in record.versions.items():
+        if (before := there.versions.get(name, version)) != version:
+            print(f"note: the run began with {name} {before}, and {version} is here")
+    changes = [*there.changes, changed] if changed else there.changes
+    return record._replace(versions=there.versions, changes=changes)
+
+
+def _is_finished(position: Position, config: Config, folder: RunFolder) -> bool:
+    of = f"{position.epoch} of {config.epochs} epochs"
+    if position.epoch >= config.epochs:
+        print(f"{folder.path} is finished: {of}")
+    elif position.stopped_early:
+        print(f"{folder.path} is finished: early stopping ended it after {of}")
+    else:
+        return False
+    return True
+
+
+def _say(
+    config: Config,
+    data: tfvae.data.ImageData,
+    position: Position,
+    monitoring: Monitoring | None,
+) -> None:
+    """Tells where the run goes on, and what a reader of its numbers must know."""
+    steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)
+    if position.step:
+        within = f", step {position.batch} of the next" if position.batch else ""
+        print(f"goes on after epoch {position.epoch}{within}")
+    for note in notes(config, config.epochs * steps_per_epoch):
+        print(f"note: {note}")
+    _note_profile(monitoring, position.step, config, steps_per_epoch)
 
 
 def _note_profile(
@@ -120,17 +200,58 @@ def _note_profile(
 
 
 def _fit(
-    vae: VAE, config: Config, parts: FitParts, done: int, progress_bar: bool | None
+    vae: VAE,
+    config: Config,
+    data: tfvae.data.ImageData,
+    parts: FitParts,
+    resumed: Resumed,
+    progress_bar: bool | None,
 ) -> None:
     bar = is_terminal(sys.stdout) if progress_bar is None else progress_bar
+    (position, checkpoint), steps = resumed, parts.steps_per_epoch
+    epoch = position.epoch
     line = [] if bar else [EpochLine(config.epochs)]
-    with parts.monitor:
+    verbose = 1 if bar else 0
+
+    def remember() -> None:
+        if checkpoint is not None:
+            set_callback_state(parts.callbacks, checkpoint.callbacks)
+
+    def go_on_counting() -> None:
+        if position.batch:
+            apply_metrics(vae, checkpoint.arrays)
+
+    callbacks = AcrossFits(
+        [*line, *parts.callbacks],
+        position.batch,
+        remember,
+        go_on_counting,
+        add_history=True,
+        add_progbar=bar,
+        verbose=verbose,
+        epochs=config.epochs,
+        steps=steps,
+        model=vae,
+    )
+
+    def fit(batches: tf.data.Dataset, until: int, steps: int) -> None:
         vae.fit(
-            parts.batches,
-            epochs=config.epochs,
-            initial_epoch=done,
-            steps_per_epoch=parts.steps_per_epoch,
+            batches,
+            epochs=until,
+            initial_epoch=epoch,
+            steps_per_epoch=steps,
             validation_data=parts.validation,
-            verbose=1 if bar else 0,
-            callbacks=[*line, *parts.callbacks],
+            verbose=verbose,
+            callbacks=callbacks,
         )
+
+    with parts.monitor:
+        batches, goes_on = parts.batches, True
+        if position.batch:
+            fit(batches, epoch + 1, steps - position.batch)
+            epoch += 1
+            batches = batches_from(config, data, epoch * steps)
+            goes_on = epoch < config.epochs and not vae.stop_training
+        if goes_on:
+            fit(batches, config.epochs, steps)
+        callbacks.finish()

@@ -1,0 +1,49 @@
+"""Trains a run that kills itself, as a power cut does, for tests/test_resume.py.
+
+Usage: killed_run.py WORKDIR CONFIG.json CHECKPOINT_EVERY [N]: at the N-th time that
+something is to be synced or renamed, counted from 1, the process is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tfvae.startup import import_tensorflow
+
+import_tensorflow()
+
+from tfvae.checkpoints import Checkpointing  # noqa: E402
+from tfvae.config import Config  # noqa: E402
+from tfvae.training import train  # noqa: E402
+
+
+def killing(call: Callable, countdown: list[int]) -> Callable:
+    def counted(*args, **kwargs):
+        countdown[0] -= 1
+        if countdown[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*args, **kwargs)
+
+    return counted
+
+
+def main() -> None:
+    workdir, config, every, *n = sys.argv[1:]
+    if n:
+        countdown = [int(n[0])]
+        for name in ("fsync", "rename", "replace"):
+            setattr(os, name, killing(getattr(os, name), countdown))
+    train(
+        Config.from_dict(json.loads(Path(config).read_text())),
+        workdir,
+        checkpointing=Checkpointing(int(every)),
+    )
+
+
+if __name__ == "__main__":
+    main()
