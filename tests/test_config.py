@@ -118,6 +118,20 @@ BAD = [
     ({"analytic_kl": True}, "objective 'iwae'"),
     ({"analytic_kl": True, "objective": "elbo", "latent": "logistic"}, "'logistic'"),
     ({"kl_warmup_steps": 5, "kl_weight": 0.0}, "kl_warmup_steps 5"),
+    ({"clip_norm": 0.0}, "clip_norm 0.0"),
+    ({"clip_norm": float("inf")}, "clip_norm inf"),
+    ({"skip_nonfinite": -1}, "skip_nonfinite -1"),
+    ({"early_stopping": 0}, "early_stopping 0"),
+    ({"early_stopping": True}, "early_stopping True"),
+    ({"reduce_on_plateau": 0}, "reduce_on_plateau 0"),
+    ({"reduce_on_plateau": 3, "plateau_factor": 1.0}, "plateau_factor 1.0"),
+    ({"reduce_on_plateau": 3, "plateau_factor": 0.0}, "plateau_factor 0.0"),
+    ({"plateau_factor": 0.5}, "without reduce_on_plateau"),
+    ({"reduce_on_plateau": 3, "learning_rate_schedule": "cosine"}, "'cosine'"),
+    ({"monitored": "val_elbo"}, "has no effect alone"),
+    ({"monitored": "val_bound", "keep_best": True}, "val_bound"),
+    ({"keep_best": True, "validation_size": 0}, "validation_size 0"),
+    ({"keep_best": 1}, "keep_best 1"),
 ]
 
 
