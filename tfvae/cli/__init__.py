@@ -262,7 +262,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _refuse(message: str) -> int:
-    print(f"tfvae: {message}", file=sys.stderr)
+    # What a file says may hold control characters, or what ends a line.
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    print(f"tfvae: {shown}", file=sys.stderr)
     return 2
 
 

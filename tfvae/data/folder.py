@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Iterable
@@ -123,6 +124,9 @@ def _read_all(paths: list[str], request: Request, notes: set[str]) -> np.ndarray
         notes.add(request.resize_note)
     if len({image.shape[2] for image in images}) > 1:
         notes.add("grey images made RGB, as others have colour")
+        check_memory(
+            request, "the images", 3 * len(images) * math.prod(images[0].shape[:2])
+        )
         images = [np.broadcast_to(image, (*image.shape[:2], 3)) for image in images]
     return np.stack(images)
 

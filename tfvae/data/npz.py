@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import tokenize
@@ -26,6 +27,8 @@ from tfvae.types import InputError
 _WORDS = {"train": ("train",), "test": ("test",), "validation": ("validation", "val")}
 _BARE_IMAGES = ("images", "x", "data")
 _BARE_LABELS = ("labels", "y")
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that NumPy writes
+_HEADER = 1 << 16  # NumPy's own headers have some 128 bytes, and at most 10,000
 _DAMAGE = (
     OSError,
     EOFError,
@@ -117,7 +120,14 @@ def _check_header(
     archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str, request: Request
 ) -> None:
     check_memory(request, f"{entry.filename} of {path!r}", entry.file_size)
-    with archive.open(entry) as file:
+    if entry.compress_type not in _PACKINGS:
+        # Python unpacks these without a limit, whatever size the file says.
+        raise InputError(
+            f"{entry.filename} of {path!r} is packed in a way that NumPy does not "
+            "write; save it with numpy.savez"
+        )
+    with archive.open(entry) as packed:
+        file = io.BytesIO(packed.read(_HEADER))  # a header may promise gigabytes
         # Version 3.0 has the layout of 2.0, and names in UTF-8.
         version = np.lib.format.read_magic(file)
         first = version == (1, 0)
@@ -149,7 +159,10 @@ def _part(
             f"{images_name} of {request.name!r} cannot be read ({one_line(error)}); "
             "give a whole .npz file"
         ) from error
-    images = _check_values(images_name, _check_shape(images_name, images))
+    images = _check_shape(images_name, images)
+    if images.dtype != np.uint8:  # is made float32
+        check_memory(request, images_name, 4 * images.size)
+    images = _check_values(images_name, images)
     if labels is not None:
         labels = _check_labels(labels_name, labels, images_name, len(images))
     if request.image_size is not None:

@@ -90,4 +90,8 @@ def _evaluation(run: Run) -> dict[str, Any] | None:
     if not path.exists():
         return None
     found = read_json(path, "evaluation", "make one with: tfvae evaluate")
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{str(path)!r} is no evaluation; write it again with: tfvae evaluate"
+        )
     return found if found.get("step") == int(run.vae.steps) else None

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import platform
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ from tfvae.files import is_partial, write_json
 from tfvae.types import InputError
 from tfvae.version import __version__
 
+_MOST_CONFIG = 16 << 20  # bytes; a configuration has some 3 KiB
+_MOST_JSON = 128 << 20  # of other files: a million latent variables take 100 MiB
 _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
 
 
@@ -110,6 +113,12 @@ def check_workdir(workdir: str | os.PathLike) -> RunFolder:
             f"workdir {str(path)!r} is a file, or a link that leads nowhere; give a "
             "folder's path"
         )
+    for file in (folder.config, folder.model, folder.history):
+        if file.is_symlink() and not file.exists():
+            raise InputError(
+                f"{str(file)!r} is a link that leads nowhere; restore the file, or use "
+                "another workdir"
+            )
     parent = path
     while not parent.exists():
         parent = parent.parent
@@ -154,32 +163,39 @@ def read_record(folder: RunFolder) -> RunRecord:
     Raises:
         InputError: There is none, or it is damaged.
     """
-    content = read_json(folder.config, "run", "make one with: tfvae train RECIPE")
-    if not isinstance(content, dict) or not {"config", "data"} <= content.keys():
-        raise InputError(
-            f"{str(folder.config)!r} is no run's configuration: it lacks 'config' or "
-            "'data'; restore the file, or use another workdir"
-        )
+    content = read_json(
+        folder.config, "run", "make one with: tfvae train RECIPE", _MOST_CONFIG
+    )
+    content = {"versions": {}, **content} if isinstance(content, dict) else {}
+    for name in ("config", "data", "versions"):
+        if not isinstance(content.get(name), dict):
+            raise InputError(
+                f"{str(folder.config)!r} is no run's configuration: it lacks {name!r}, "
+                "or has something else there; restore the file, or use another workdir"
+            )
     try:
         config = Config.from_dict(content["config"])
     except InputError as error:
         raise InputError(f"{str(folder.config)!r}: {error}") from error
-    versions, changes = content.get("versions", {}), content.get("changes", [])
-    if not isinstance(versions, dict) or not isinstance(changes, list):
+    changes = content.get("changes", [])
+    if not isinstance(changes, list):
         raise InputError(
-            f"{str(folder.config)!r} is damaged: 'versions' is an object and 'changes' "
-            "a list; restore the file, or use another workdir"
+            f"{str(folder.config)!r} is damaged: its 'changes' are no list; restore the "
+            "file, or use another workdir"
         )
-    return RunRecord(config, content["data"], versions, changes)
+    return RunRecord(config, content["data"], content["versions"], changes)
 
 
-def read_json(path: Path, what: str, advice: str) -> Any:
-    """Reads a JSON file of a run.
+def read_json(path: Path, what: str, advice: str, most: int = _MOST_JSON) -> Any:
+    """Reads a JSON file of a run, of `most` bytes at most.
 
     Raises:
         InputError: It is missing or damaged; `what` and `advice` say what to do.
     """
     try:
+        size = _size(path)
+        if size > most:
+            raise ValueError(f"it has {size:,} bytes, and {most:,} are the most")
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
@@ -193,6 +209,14 @@ def read_json(path: Path, what: str, advice: str) -> Any:
         ) from error
 
 
+def _size(path: Path) -> int:
+    """Returns a file's size; what is no file, as a pipe, might never end."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is no file")
+    return found.st_size
+
+
 def read_history(path: Path) -> list[dict[str, float]]:
     """Returns the lines of `history.csv`, one an epoch; none if there is no file.
 
@@ -202,6 +226,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     try:
+        _size(path)
         return parse_history(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
@@ -223,5 +248,5 @@ def parse_history(text: str) -> list[dict[str, float]]:
         ]
         counts = ("epoch", "step")
         return [{**row, **{n: int(row[n]) for n in counts}} for row in rows]
-    except (TypeError, AttributeError, KeyError, csv.Error) as error:
+    except (TypeError, AttributeError, KeyError, OverflowError, csv.Error) as error:
         raise ValueError(str(error)) from error

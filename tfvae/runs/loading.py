@@ -18,6 +18,7 @@ from tfvae.config import Config
 from tfvae.config.names import CONTINUOUS_LIKELIHOODS, RELAXED_LATENTS
 from tfvae.models import VAE
 from tfvae.runs.folder import RunFolder, RunRecord, read_record
+from tfvae.runs.model_file import check_model_file
 from tfvae.types import InputError
 
 # Evaluation data, and 'fixed' training data, are one draw that all runs share, so that
@@ -116,6 +117,7 @@ def reading_model(folder: RunFolder) -> Iterator[None]:
         with warnings.catch_warnings():
             # Keras warns of weights that it could not load, and goes on.
             warnings.simplefilter("error", UserWarning)
+            check_model_file(folder.model)
             yield
     except InputError:
         raise

@@ -1,0 +1,177 @@
+"""What a run's `model.keras` may hold, looked at before Keras is given it.
+
+Keras itself refuses to run code of a file, but unpacks up to 4 GiB of what one
+promises, builds layers of whatever size, and knows layers that read other files.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+
+_MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
+# Keras does not compress. Who has packed a file again has gained less than this.
+_RATIO, _SPARE = 4, 64 << 20
+_MOST_JSON = 16 << 20  # of configurations; ours have some 10 KiB
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack without a limit
+# What Keras has that our models are made of; others read files, or run what one says.
+_KERAS = {
+    "keras": ("DTypePolicy",),
+    "keras.layers": (
+        "Conv2D",
+        "Conv2DTranspose",
+        "Cropping2D",
+        "Dense",
+        "Flatten",
+        "InputLayer",
+        "Reshape",
+    ),
+}
+_KERAS_MODULES = (
+    "keras.initializers",
+    "keras.optimizers",
+    "keras.optimizers.schedules",
+)
+_CLASSES = ("__keras_tensor__", "Functional")
+_OURS, _MODEL = "tfvae>", "tfvae>VAE"
+_SIZES = (
+    "units",
+    "filters",
+    "latent_size",
+    "num_classes",
+    "num_components",
+    "num_flows",
+    "hidden_sizes",
+    "event_shape",
+    "batch_shape",
+    "target_shape",
+)
+
+
+def check_model_file(path: Path) -> None:
+    """Refuses a model file that is not one that a run has written.
+
+    At most 64 MiB and four times the file's size are unpacked, whatever it promises.
+
+    Args:
+        path: The `.keras` file.
+
+    Raises:
+        ValueError: It is no such file, promises more than it has, or names classes
+            that no run's model has; the message says which.
+        OSError: It cannot be read.
+    """
+    if not path.is_file():
+        raise ValueError("it is no file")
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        _check_members(archive, path.stat().st_size)
+        for name in _MEMBERS[:2]:
+            if archive.getinfo(name).file_size > _MOST_JSON:
+                raise ValueError(f"{name} is longer than {_MOST_JSON:,} bytes")
+        archive.read(_MEMBERS[0])  # compares its checksum
+        config = json.loads(archive.read(_MEMBERS[1]))
+        weights = io.BytesIO(archive.read(_MEMBERS[2]))
+    _check_config(config, _count_weights(weights))
+
+
+def _check_members(archive: zipfile.ZipFile, size: int) -> None:
+    names = sorted(entry.filename for entry in archive.infolist())
+    if names != sorted(_MEMBERS):
+        strange = [name for name in names if name not in _MEMBERS]
+        missing = [name for name in _MEMBERS if name not in names]
+        if strange or missing:
+            what = f"holds {strange[0]!r:.60}" if strange else f"lacks {missing[0]!r}"
+        else:
+            what = "holds a part twice"
+        raise ValueError(f"it {what}")
+    for entry in archive.infolist():
+        if entry.compress_type not in _PACKINGS:
+            raise ValueError(f"{entry.filename} is packed in an unknown way")
+    promised = sum(entry.file_size for entry in archive.infolist())
+    if promised > _RATIO * size + _SPARE:
+        raise ValueError(f"it has {size:,} bytes and promises {promised:,}")
+
+
+def _count_weights(file: io.BytesIO) -> int:
+    """Returns how many numbers there are, none of which lies elsewhere.
+
+    Raises:
+        ValueError: Arrays promise more bytes than there are.
+    """
+    arrays: list[h5py.Dataset] = []
+    with h5py.File(file) as root:
+
+        def look(name: str, link: object) -> str | None:
+            """Stops at a link; h5py loses what is raised here."""
+            if not isinstance(link, h5py.HardLink):
+                return name
+            if isinstance(root[name], h5py.Dataset):
+                arrays.append(root[name])
+            return None
+
+        linked = root.visititems_links(look)
+        if linked is not None:
+            raise ValueError(f"its weights have a link, {linked!r:.60}")
+        for array in arrays:
+            if array.external or array.is_virtual or array.dtype.hasobject:
+                raise ValueError(f"its weights {array.name!r:.60} are no plain array")
+        promised = sum(array.nbytes for array in arrays)
+        here = len(file.getbuffer())
+        if promised > here:
+            raise ValueError(
+                f"its weights have {here:,} bytes and promise {promised:,}"
+            )
+        return sum(math.prod(array.shape) for array in arrays)
+
+
+def _check_config(config: Any, num_weights: int) -> None:
+    if not isinstance(config, dict) or config.get("registered_name") != _MODEL:
+        raise ValueError("it holds no VAE")
+    for node in _mappings(config):
+        if "class_name" in node:
+            _check_class(node)
+        for name in _SIZES:
+            if not _fits(node.get(name), num_weights):
+                raise ValueError(
+                    f"it asks for {name} {node[name]!r:.40} and has {num_weights:,} "
+                    "weights"
+                )
+
+
+def _check_class(node: dict[str, Any]) -> None:
+    name, module = node["class_name"], node.get("module")
+    if name in _CLASSES or module in _KERAS_MODULES:
+        return
+    if name in _KERAS.get(str(module), ()):
+        return
+    registered = node.get("registered_name")
+    if isinstance(registered, str) and registered.startswith(_OURS):
+        if keras.saving.get_registered_object(registered) is not None:
+            return
+    raise ValueError(f"it holds a {name!r:.40} of {module!r:.40}, as no run's model")
+
+
+def _mappings(node: Any) -> Iterator[dict[str, Any]]:
+    """Yields every JSON object in a tree, without recursion."""
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            yield node
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
+
+
+def _fits(value: Any, most: int) -> bool:
+    """Whether a size, or each of a shape, is one that these weights can have."""
+    sizes = value if isinstance(value, list) else [value]
+    return all(size is None or (type(size) is int and size <= most) for size in sizes)
