@@ -8,12 +8,15 @@ import os
 import pathlib
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import h5py
 import keras
 import numpy as np
+import pytest
+
+from tfvae import cli
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 
@@ -30,6 +33,23 @@ def snapshot(folder: pathlib.Path) -> dict[str, bytes | str]:
         else:
             found[name] = "folder" if path.is_dir() else "special"
     return found
+
+
+def refused(
+    arguments: Sequence[str],
+    folder: pathlib.Path,
+    said: str,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """Runs a command that must refuse, and looks at what it says and leaves."""
+    before = snapshot(folder)
+    capsys.readouterr()
+    status = cli.main(list(arguments))
+    error = capsys.readouterr().err
+    assert status == 2, error
+    assert error.startswith("tfvae: ") and error.count("\n") == 1, error
+    assert error.endswith("\n") and said in error, error
+    assert snapshot(folder) == before
 
 
 # -- archives --------------------------------------------------------------------------

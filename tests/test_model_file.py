@@ -25,7 +25,6 @@ FREE = {  # of each other: the n-th configuration has the n-th name of each
     "activation": names.ActivationName,
     "learning_rate_schedule": names.LearningRateSchedule,
     "kl_schedule": names.KlSchedule,
-    "dtype_policy": names.DtypePolicy,
     "likelihood": names.LikelihoodName,
 }
 COUNT = max(len(typing.get_args(table)) for table in FREE.values())
@@ -43,6 +42,7 @@ CONFIGS += [
     for name in typing.get_args(names.LatentName)
 ]
 CONFIGS += [{"prior": name} for name in typing.get_args(names.PriorName)]
+CONFIGS += [{"dtype_policy": name} for name in typing.get_args(names.DtypePolicy)]
 CONFIGS += [
     {"latent": "concrete", "temperature_schedule": "exponential", **ANNEALED},
     {"upper_latent_sizes": (2, 2)},

@@ -173,7 +173,9 @@ class Config:
             if hint is float and _is_type(value, int) and abs(value) <= MOST:
                 object.__setattr__(self, name, float(value))
             elif not _fits(value, hint):
-                raise InputError(f"{name} {value!r} is not usable; give {_say(hint)}")
+                raise InputError(
+                    f"{name} {value!r:.100} is not usable; give {_say(hint)}"
+                )
         check_ranges(self)
         check_together(self)
 
@@ -195,7 +197,7 @@ class Config:
         unknown = sorted(str(name) for name in values if name not in known)
         if unknown:
             raise InputError(
-                f"unknown configuration field {unknown[0]!r}; the fields are "
+                f"unknown configuration field {unknown[0]!r:.100}; the fields are "
                 f"{', '.join(known)}"
             )
         tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tfvae.config import Config
 
 MOST = 2**31 - 1  # more fits into no counter
+_MOST_LAYERS = 1000
 _SMALLEST = 1e-6  # of what is divided by, in float32
 _AT_LEAST = {
     "latent_size": 1,
@@ -106,7 +107,12 @@ def check_ranges(config: Config) -> None:
         value = getattr(config, name)
         if value and not 1 <= min(value) <= max(value) <= 2**16:
             raise InputError(
-                f"{name} {list(value)} is not usable; every size is 1 to {2**16}"
+                f"{name} {str(list(value)):.100} is not usable; every size is 1 to "
+                f"{2**16}"
+            )
+        if value and len(value) > _MOST_LAYERS:
+            raise InputError(
+                f"{name} has {len(value)} sizes; give {_MOST_LAYERS} at most"
             )
     if not 0 <= config.seed < 2**62:
         raise InputError(f"seed {config.seed} is not usable; give 0 to 2^62 - 1")

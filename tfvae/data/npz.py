@@ -138,7 +138,7 @@ def _check_header(
             f"{entry.filename} of {path!r} holds Python objects, which are never "
             "unpickled; save plain arrays"
         )
-    if math.prod(shape) * dtype.itemsize > entry.file_size:
+    if file.tell() + math.prod(shape) * dtype.itemsize != entry.file_size:
         raise InputError(
             f"{entry.filename} of {path!r} promises shape {shape} of {dtype} and has "
             f"{entry.file_size} bytes; give a whole file"

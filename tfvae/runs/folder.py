@@ -175,7 +175,7 @@ def read_record(folder: RunFolder) -> RunRecord:
             )
     try:
         config = Config.from_dict(content["config"])
-    except InputError as error:
+    except (InputError, RecursionError) as error:
         raise InputError(f"{str(folder.config)!r}: {error}") from error
     changes = content.get("changes", [])
     if not isinstance(changes, list):
@@ -230,8 +230,8 @@ def read_history(path: Path) -> list[dict[str, float]]:
         return parse_history(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{str(path)!r} cannot be read ({error}); restore the file, or use another "
-            "workdir"
+            f"{str(path)!r} cannot be read ({error!s:.200}); restore the file, or use "
+            "another workdir"
         ) from error
 
 
