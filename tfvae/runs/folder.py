@@ -18,8 +18,9 @@ from tfvae.files import is_partial, write_json
 from tfvae.types import InputError
 from tfvae.version import __version__
 
-_MOST_CONFIG = 16 << 20  # bytes; a configuration has some 3 KiB
-_MOST_JSON = 128 << 20  # of other files: a million latent variables take 100 MiB
+# Bytes of files that are read; as Python's objects, JSON takes up to 25 times as many.
+_MOST_CONFIG = 8 << 20  # a configuration has some 3 KiB
+_MOST_JSON = 32 << 20  # an evaluation of a hundred thousand latent variables
 _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
 
 

@@ -20,7 +20,7 @@ import keras
 _MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 # Keras does not compress. Who has packed a file again has gained less than this.
 _RATIO, _SPARE = 4, 64 << 20
-_MOST_JSON = 16 << 20  # of configurations; ours have some 10 KiB
+_MOST_JSON = 8 << 20  # of configurations; ours have some 10 KiB
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack without a limit
 # What Keras has that our models are made of; others read files, or run what one says.
 _KERAS = {
