@@ -35,6 +35,7 @@ def main(path: Path) -> dict[str, Any]:
     """
     sys.path.insert(0, str(Path(__file__).parent))
     import layout
+    import operations
 
     card = _read(path / layout.CARD)
     described, default = card["signatures"], card.get(layout.DEFAULT)
@@ -43,6 +44,10 @@ def main(path: Path) -> dict[str, Any]:
     import tensorflow as tf
 
     found = {name: {"rows": len(pair[0])} for name, pair in requests.items()}
+    with _loading("session"):
+        refused = operations.refused_operation(path)
+    if refused is not None:
+        raise Problem(f"it has the operation {refused!r}, as no exported model")
     _check_signatures(path, described, default, layout)
     for loader, open_model in {"TF2": _tf2, "session": _session}.items():
         with _loading(loader), open_model(path) as ask:

@@ -16,6 +16,7 @@ from tfvae.types import InputError
 
 _REPLAY = Path(__file__).with_name("replay.py")
 _SECONDS = 600
+_MOST_CARD = 32 << 20  # bytes; as for the evaluation that it has
 
 
 class Verification(NamedTuple):
@@ -110,6 +111,9 @@ def _check_card(version: Path) -> None:
             "give a folder that it has"
         )
     try:
+        size = (version / CARD).stat().st_size
+        if size > _MOST_CARD:
+            raise ValueError(f"it has {size:,} bytes, and {_MOST_CARD:,} are the most")
         card: Any = json.loads((version / CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
