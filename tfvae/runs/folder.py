@@ -181,8 +181,8 @@ def read_record(folder: RunFolder) -> RunRecord:
     changes = content.get("changes", [])
     if not isinstance(changes, list):
         raise InputError(
-            f"{str(folder.config)!r} is damaged: its 'changes' are no list; restore the "
-            "file, or use another workdir"
+            f"{str(folder.config)!r} is damaged: its 'changes' are no list; restore "
+            "the file, or use another workdir"
         )
     return RunRecord(config, content["data"], content["versions"], changes)
 
