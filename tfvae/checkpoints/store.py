@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import uuid
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ from tfvae.files import PARTIAL, synced
 _STATE, _HISTORY, _MANIFEST = "state.npz", "history.csv", "manifest.json"
 _FORMAT = 1
 _KEPT = 2
+_MOST_MANIFEST = 8 << 20  # bytes; ours have some 10 KiB
+_DAMAGE = (OSError, ValueError, TypeError, KeyError, MemoryError, zipfile.BadZipFile)
 _BLOCK = 2**20  # bytes read at a time
 
 
@@ -146,24 +149,34 @@ def _read(folder: Path) -> Checkpoint:
         except OSError as error:
             raise Damaged(f"{name} cannot be read ({error.strerror})") from None
     try:
-        with np.load(folder / _STATE, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
         return Checkpoint(
             Position(**manifest["position"]),
-            arrays,
+            _arrays(folder / _STATE),
             manifest["callbacks"],
             (folder / _HISTORY).read_text(encoding="utf-8"),
             manifest["config"],
             manifest["versions"],
         )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except _DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Damaged(f"it cannot be read ({reason:.100})") from None
 
 
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        # What NumPy writes is not packed; else a small file might unpack to anything.
+        if any(e.compress_type != zipfile.ZIP_STORED for e in archive.infolist()):
+            raise ValueError("it is packed")
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        path = folder / _MANIFEST
+        if path.stat().st_size > _MOST_MANIFEST:
+            raise Damaged(f"{_MANIFEST} has more than {_MOST_MANIFEST:,} bytes")
+        manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["format"] != _FORMAT:
             raise Damaged(f"its format is {manifest['format']!r}, and not {_FORMAT}")
         if set(manifest["sha256"]) != {_STATE, _HISTORY}:
