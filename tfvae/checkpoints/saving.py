@@ -15,13 +15,15 @@ from tfvae.checkpoints.stopping import Interrupted, StopRequest
 from tfvae.checkpoints.store import Checkpoint, CheckpointStore
 
 _MIN_SECONDS = 5.0
+_SHARE = 0.02  # of the training's time, at most
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
     """Writes checkpoints at ends of epochs, and within them if wanted.
 
-    At ends of epochs it waits until the last one is `min_seconds` old, so that short
-    epochs cost nothing; the training's last epoch is always written.
+    At ends of epochs it waits until the last one is `min_seconds` old, and 50 times as
+    old as it took to write, so that short epochs cost little; the training's last epoch
+    is always written.
 
     Args:
         store: Where they go.
@@ -55,7 +57,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self.every = (settings or Checkpointing()).checkpoint_every
         self.stop, self.on_stop = stop, on_stop
         self.earlier, self.min_seconds = earlier, min_seconds
-        self._saved_at = -math.inf
+        self._saved_at, self._cost = -math.inf, 0.0
         self._saved_step: int | None = None
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
@@ -90,7 +92,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
         """Writes, unless the last one is new; at the end always."""
         last = epoch + 1 == self.params["epochs"] or self.model.stop_training
         stopping = self.stop is not None and self.stop.signum is not None
-        waited = time.perf_counter() - self._saved_at >= self.min_seconds
+        wait = max(self.min_seconds, self._cost / _SHARE)
+        waited = time.perf_counter() - self._saved_at >= wait
         step = int(self.model.steps)
         if last or stopping or waited or self.every is not None:
             early = bool(self.model.stop_training)
@@ -102,6 +105,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         if position.step == self._saved_step:
             return  # nothing was done since
         self.model.check_finite()
+        begun = time.perf_counter()
         self.store.write(
             Checkpoint(
                 position,
@@ -113,6 +117,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
             )
         )
         self._saved_at, self._saved_step = time.perf_counter(), position.step
+        self._cost = self._saved_at - begun
 
     def _end(self, step: int) -> None:
         if self.on_stop is not None:
