@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import (
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from tfvae.callbacks import ModelFile
+from tfvae.checkpoints import SaveCheckpoints
 from tfvae.config import Config
 from tfvae.metrics import active_units
 from tfvae.monitoring import Monitoring
@@ -310,14 +310,16 @@ class Killed(Exception):
 def killed_in_epoch(number: int, saved: int, monkeypatch, config, folder) -> None:
     """Trains until an epoch's events are written; the model is that of another."""
 
+    save = SaveCheckpoints.on_epoch_end
+
     def kill(self, epoch, logs=None):
         if epoch + 1 == saved:
-            self._save()
+            save(self, epoch, logs)
         if epoch + 1 == number:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(ModelFile, "on_epoch_end", kill)
+        patch.setattr(SaveCheckpoints, "on_epoch_end", kill)
         with pytest.raises(Killed):
             train(config, folder, monitoring=EACH)
 
