@@ -12,8 +12,9 @@ import tfvae
 LAYERS = {
     name: level
     for level, names in {
-        -1: "types version",  # import nothing of the package, so layer 0 may use them
-        0: "lookup seeds startup require files lazy device distributions",
+        # import nothing of the package, so layer 0 may use them
+        -1: "types version lazy",
+        0: "lookup seeds startup require files device distributions replicas",
         1: "objectives heads priors networks metrics data config schedules optimizers",
         2: "latents estimators",
         3: "models",

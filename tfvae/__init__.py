@@ -31,6 +31,7 @@ _MODULES = (
     "pictures",
     "priors",
     "recipes",
+    "replicas",
     "reports",
     "runs",
     "schedules",
@@ -39,6 +40,7 @@ _MODULES = (
     "tables",
     "training",
 )
+_COMMANDS = (["-m", "tfvae"], ["-m", "tfvae.replicas.launching"])
 _FROM_MODELS = ("VAE", "ConditionalDistribution")
 
 __all__ = ["InputError", "__version__", *_FROM_MODELS, *_MODULES]
@@ -58,7 +60,7 @@ def __dir__() -> list[str]:
 
 def _started_as_command() -> bool:
     program = os.path.basename(sys.argv[0]) if sys.argv else ""
-    return program in ("tfvae", "tfvae.exe") or sys.orig_argv[1:3] == ["-m", "tfvae"]
+    return program in ("tfvae", "tfvae.exe") or sys.orig_argv[1:3] in _COMMANDS
 
 
 # Keras loads a saved model only if its classes are registered, so a plain

@@ -131,6 +131,8 @@ def steps_per_execution(config: Config, steps_per_epoch: int) -> int:
 
     Keras runs whole executions, so that any other would make epochs longer.
     """
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        return 1  # Keras' loop over steps cannot take what several replicas are given
     wanted = min(config.steps_per_execution or _STEPS_PER_EXECUTION, steps_per_epoch)
     return next(n for n in range(wanted, 0, -1) if steps_per_epoch % n == 0)
 

@@ -26,3 +26,11 @@ class InputError(ValueError):
     The message is one line that says what was given, what is wanted and what to
     change. The command line prints it and exits with status 2.
     """
+
+
+class LostWorkerError(RuntimeError):
+    """A training on several machines ended, since one of its workers did.
+
+    The message is one line. The command line prints it and exits with status 75, which
+    says that the same command may succeed when it is tried again.
+    """

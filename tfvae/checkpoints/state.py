@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfvae.models import VAE
 from tfvae.types import InputError
@@ -32,7 +33,9 @@ class Position(NamedTuple):
 
 def arrays_of(vae: VAE) -> dict[str, np.ndarray]:
     """Returns every number of a compiled model, its optimizer and its metrics."""
-    return {name: np.array(v) for name, v in _variables(vae).items()}
+    # No np.array, which takes a variable of several replicas for an object.
+    variables = _variables(vae).items()
+    return {name: tf.convert_to_tensor(v).numpy() for name, v in variables}
 
 
 def apply_arrays(vae: VAE, arrays: Mapping[str, np.ndarray], rate: bool = True) -> None:

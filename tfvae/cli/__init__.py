@@ -32,11 +32,14 @@ from tfvae.lookup import lookup
 from tfvae.monitoring.settings import Monitoring
 from tfvae.pictures import KINDS
 from tfvae.recipes import RECIPES
+from tfvae.replicas.cluster import this_worker
+from tfvae.replicas.settings import Distribution
 from tfvae.startup import import_tensorflow, is_terminal
-from tfvae.types import InputError
+from tfvae.types import InputError, LostWorkerError
 from tfvae.version import __version__
 
 _TYRO_CONFIG = (tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes)
+_LOST_WORKER = 75  # sysexits' EX_TEMPFAIL
 _BENCHMARKED = "digits-binconcrete"  # by default: it needs no download
 
 
@@ -56,10 +59,12 @@ def train_command(arguments: Sequence[str]) -> None:
         f"train {name}",
         rest,
         default=TrainArguments(
-            tyro.MISSING, Monitoring(), Checkpointing(), recipe.config
+            tyro.MISSING, Distribution(), Monitoring(), Checkpointing(), recipe.config
         ),
         description=f"{recipe.summary[0].upper()}{recipe.summary[1:]}.",
     )
+    if given.distribution.strategy == "multi_worker":
+        this_worker(os.environ)
     import_tensorflow()
     from tfvae.training import train
 
@@ -69,6 +74,7 @@ def train_command(arguments: Sequence[str]) -> None:
         monitoring=given.monitoring,
         checkpointing=given.checkpointing,
         allow_changed=given.allow_changed,
+        distribution=given.distribution,
     )
     print(f"model, history and logs: {run.folder.path}")
 
@@ -229,7 +235,10 @@ Each command explains itself with --help; --version prints the version."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0, or 2 for bad input."""
+    """Runs one command; returns the exit status: 0, 2 for bad input, or 75.
+
+    75 (EX_TEMPFAIL) says that another worker ended, and the same command may go on.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -244,6 +253,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         lookup(COMMANDS, name, "command")(arguments[1:])
     except InputError as error:
         return _refuse(str(error))
+    except LostWorkerError as error:
+        return _leave(str(error))
     except BrokenPipeError:  # whoever read our output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
@@ -266,6 +277,14 @@ def _refuse(message: str) -> int:
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
     print(f"tfvae: {shown}", file=sys.stderr)
     return 2
+
+
+def _leave(message: str) -> int:
+    """Ends this process as it is: TensorFlow would wait for the worker that is gone."""
+    print(f"tfvae: {message}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(_LOST_WORKER)
 
 
 def _in_one_line(error: BaseException) -> str:

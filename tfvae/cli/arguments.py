@@ -14,6 +14,7 @@ from tfvae.config import Config
 from tfvae.evaluation.settings import Annealing, Scoring
 from tfvae.export import EXPORTED_SAMPLES
 from tfvae.monitoring.settings import Monitoring
+from tfvae.replicas.settings import Distribution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,7 @@ class TrainArguments:
 
     workdir: Path
     """The run's folder: new, empty, or of the same settings."""
+    distribution: Annotated[Distribution, tyro.conf.arg(name="")]
     monitoring: Annotated[Monitoring, tyro.conf.arg(name="")]
     checkpointing: Annotated[Checkpointing, tyro.conf.arg(name="")]
     config: Annotated[Config, tyro.conf.arg(name="")]

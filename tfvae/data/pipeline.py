@@ -11,6 +11,7 @@ from tfvae.data.binarization import BINARIZATIONS, Binarization, bernoulli
 from tfvae.data.images import to_grey
 from tfvae.data.splits import ArraySplit, Split, StreamSplit, check_count
 from tfvae.lookup import lookup
+from tfvae.replicas import Rows
 from tfvae.seeds import as_seed, derive_seed
 from tfvae.types import InputError, Seed
 
@@ -256,18 +257,23 @@ def draw_seed_of(seed: Seed) -> tf.Tensor:
     return derive_seed(seed, "binarization/train/step")
 
 
-def drawn_at_step(images: tf.Tensor, seed: Seed, step: tf.Tensor) -> tf.Tensor:
+def drawn_at_step(
+    images: tf.Tensor, seed: Seed, step: tf.Tensor, rows: Rows | None = None
+) -> tf.Tensor:
     """Returns the draw that binarization "dynamic" makes of a batch at a step.
 
     Args:
         images: [B, H, W, C] Uint8, or float32 in [0, 1].
         seed: The root seed of `training_batches`.
         step: The global step.
+        rows: Of the global batch that the images are; None: all of it.
 
     Returns:
         Float32 zeros and ones [B, H, W, C].
     """
-    return bernoulli(to_grey(images), _fold(draw_seed_of(seed), step))
+    everyones = images if rows is None else rows.padded(images)
+    drawn = bernoulli(to_grey(everyones), _fold(draw_seed_of(seed), step))
+    return drawn if rows is None else rows.own(drawn)
 
 
 def _draw(

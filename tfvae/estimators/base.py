@@ -12,6 +12,7 @@ import tensorflow_probability as tfp
 
 from tfvae.estimators.draws import Chunk, drawn
 from tfvae.objectives import LogWeightTerms, Objective
+from tfvae.replicas import Rows, global_sum
 from tfvae.types import InputError
 
 tfd = tfp.distributions
@@ -31,6 +32,9 @@ class Problem(NamedTuple):
         seed: [2] Of the draws.
         posterior_params: [B, ...] What the posterior is made of, where it is known.
         remade: Makes the same problem of other `posterior_params`.
+        rows: Of the global batch, which this replica holds; None: it is the only one.
+        everyones: Makes the posterior of the global batch, of which only this
+            replica's rows have a meaning.
     """
 
     objective: Objective
@@ -43,6 +47,8 @@ class Problem(NamedTuple):
     seed: tf.Tensor
     posterior_params: tf.Tensor | None = None
     remade: Callable[[tf.Tensor], Problem] | None = None
+    rows: Rows | None = None
+    everyones: Callable[[], tfd.Distribution] | None = None
 
     def of_params(self, params: tf.Tensor) -> Problem:
         """Returns the same problem of other `posterior_params`."""
@@ -55,7 +61,7 @@ class Problem(NamedTuple):
 
     def draw(self, chunk: Chunk | None = None) -> tf.Tensor:
         """Draws z_s ~ q(z|x), [S, B, ...], or a chunk of these samples."""
-        return drawn(self.posterior.sample, self.num_samples, self.seed, chunk)
+        return self._drawn("sample", chunk)
 
     def draw_with_density(
         self, chunk: Chunk | None = None
@@ -65,7 +71,13 @@ class Problem(NamedTuple):
         A posterior made from noise takes log q from the noise: finding the noise of a z
         again costs more, and digits where scales are small.
         """
-        sample = self.posterior.experimental_sample_and_log_prob
+        return self._drawn("experimental_sample_and_log_prob", chunk)
+
+    def _drawn(self, method: str, chunk: Chunk | None):
+        if self.rows is None:
+            sample = getattr(self.posterior, method)
+        else:
+            sample = self.rows.of_sampler(getattr(self.everyones(), method))
         return drawn(sample, self.num_samples, self.seed, chunk)
 
     def weigh(
@@ -222,9 +234,19 @@ def _floored_rate(problem: Problem, z: tf.Tensor) -> tf.Tensor:
     else:
         rates = q.log_prob(z) - p.log_prob(z)  # [S, B, D]
     floor = tf.cast(problem.objective.free_bits, rates.dtype)
-    counts = tf.reduce_mean(rates, axis=(0, 1)) > floor  # [D]
+    counts = _mean_of_rows(rates, problem.rows) > floor  # [D]
     floored = tf.reduce_sum(tf.where(counts, rates, floor), axis=-1)  # [S or 1, B]
     return tf.broadcast_to(floored, tf.shape(z)[:2])
+
+
+def _mean_of_rows(values: tf.Tensor, rows: Rows | None) -> tf.Tensor:
+    """Returns the mean [D] of values [S, B, D] over samples and the global batch."""
+    if rows is None:
+        return tf.reduce_mean(values, axis=(0, 1))
+    per_row = tf.reduce_mean(values, axis=0)  # [B, D]
+    return global_sum(tf.reduce_sum(per_row, axis=0)) / tf.cast(
+        rows.total, values.dtype
+    )
 
 
 def single_variables(distribution: tfd.Distribution) -> tfd.Distribution:

@@ -27,6 +27,7 @@ from tfvae.estimators.base import (
     surrogate_of,
 )
 from tfvae.objectives import LogWeightTerms, Objective
+from tfvae.replicas import uniform
 from tfvae.seeds import derive_seed
 from tfvae.types import InputError
 
@@ -146,9 +147,9 @@ class Disarm(_ScoreFunction):
     def estimate(self, problem: Problem) -> Estimate:
         """See `Estimator.estimate`."""
         logits = _bernoulli(problem.posterior).logits  # [B, D]
-        shape = tf.concat([[problem.num_samples], tf.shape(logits)], axis=0)
+        shape = [problem.num_samples, *tf.unstack(tf.shape(logits))]
         seed = derive_seed(problem.seed, "disarm")
-        u = tf.random.stateless_uniform(shape, seed, dtype=logits.dtype)
+        u = uniform(shape, seed, logits.dtype, problem.rows, axis=1)  # [S, B, D]
         z = tf.cast(u < tf.sigmoid(logits), logits.dtype)  # [S, B, D]
         twin = tf.cast(1.0 - u < tf.sigmoid(logits), logits.dtype)
         terms = problem.weigh(tf.stop_gradient(z))

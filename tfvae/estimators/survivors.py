@@ -83,6 +83,7 @@ class Survivors(TwoPasses):
             0.5 * (objective.coefficients(log_weights) + encoders),
             self.backward_samples,
             seed,
+            problem.rows,
         )  # [m, B]
         kept, a, b = (_kept(values, numbers) for values in (z, a, b))
         if self.sample_chunk is not None:

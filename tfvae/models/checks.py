@@ -63,6 +63,31 @@ def grey_values(head: DistributionHead) -> InputError:
     )
 
 
+def check_replicas(steps_per_execution: int, jit_compile: bool | str) -> None:
+    """Refuses what a training on several replicas cannot have."""
+    if steps_per_execution > 1:
+        raise InputError(
+            f"steps_per_execution {steps_per_execution} is not usable on several "
+            "replicas: Keras' loop over steps cannot take their batches; give 1"
+        )
+    if jit_compile is True:
+        raise InputError(
+            "jit_compile True (XLA) is not usable on several replicas: Keras compiles "
+            "the step of all as one program, which TensorFlow keeps to one device; "
+            "give False or 'auto'"
+        )
+
+
+def check_order(x: object, shuffle: bool | str) -> None:
+    """Refuses arrays that each of several workers would shuffle its own way."""
+    if shuffle and isinstance(x, (np.ndarray, tf.Tensor, Mapping)):
+        raise InputError(
+            "several workers cannot shuffle arrays, since each would find another "
+            "order; give fit a data set, as tfvae.data.training_batches makes, or "
+            "shuffle=False"
+        )
+
+
 def check_second_pass(*models: keras.Layer) -> None:
     """Refuses layers that do something else each time they are called in training.
 

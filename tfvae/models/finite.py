@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from tfvae.models.reporting import weighted_mean
 from tfvae.objectives import LogWeightTerms
+from tfvae.replicas import Rows, global_sum
 from tfvae.types import InputError
 
 _TERMS = ("log p(x|z)", "log p(z)", "log q(z|x)")
@@ -39,33 +41,29 @@ class FiniteWatch:
     def see(
         self,
         step: tf.Tensor,
-        surrogate: tf.Tensor,
-        terms: LogWeightTerms,
+        means: tf.Tensor,
         gradients: Sequence[tf.Tensor | tf.IndexedSlices | None],
     ) -> tf.Tensor:
         """Takes note of the first step that is not tolerated.
 
         Args:
             step: Its number, from 0.
-            surrogate: The scalar whose gradient is taken.
-            terms: [S, B] Of the log-weights.
+            means: [4] Of `means_of`.
             gradients: Of the variables, in their order.
 
         Returns:
             Whether the step's numbers are all finite.
         """
-        values = (terms.log_likelihood, terms.log_prior, terms.log_posterior)
-        means = tf.stack([tf.cast(tf.reduce_mean(v), tf.float32) for v in values])
         # A sum is finite if all of its parts are; parts whose sum overflows are lost.
         sums = tf.stack([_sum(g) for g in gradients]) if self.gradients else self._sums
-        seen = tf.concat([means, [tf.cast(surrogate, tf.float32)], sums], axis=0)
+        seen = tf.concat([means, sums], axis=0)
         finite = tf.reduce_all(tf.math.is_finite(seen))
         left = tf.less(self.skipped, self.tolerated)
         bad = tf.logical_not(finite)
         first = tf.logical_and(bad, tf.logical_and(self._step < 0, ~left))
         for variable, value in (
             (self._step, step),
-            (self._terms, means),
+            (self._terms, means[:-1]),
             *([(self._sums, sums)] if self.gradients else []),
         ):
             variable.assign(tf.where(first, value, variable))
@@ -80,7 +78,7 @@ class FiniteWatch:
             InputError: A step's loss or gradient was not finite, and no more such steps
                 are tolerated.
         """
-        step = int(self._step)
+        step = int(tf.convert_to_tensor(self._step))
         if step < 0:
             return
         values = zip(_TERMS, self._terms.numpy(), strict=True)
@@ -98,6 +96,25 @@ class FiniteWatch:
             "kl_warmup_steps, scales and temperatures nearer to 1, or skip_nonfinite "
             "to leave out such steps"
         )
+
+
+def means_of(
+    terms: LogWeightTerms, surrogate: tf.Tensor, rows: Rows | None
+) -> tf.Tensor:
+    """Returns [4] the means of the log-weights' terms, and the surrogate.
+
+    Args:
+        terms: [S, B].
+        surrogate: The scalar whose gradient is taken, or this replica's part of it.
+        rows: Of the global batch, whose means they are then; None: it is all here.
+    """
+    values = (terms.log_likelihood, terms.log_prior, terms.log_posterior)
+    if rows is None:
+        parts = [tf.reduce_mean(each) for each in values]
+    else:
+        parts = [weighted_mean(tf.reduce_mean(v, axis=0), None, rows) for v in values]
+    means = tf.stack([tf.cast(each, tf.float32) for each in (*parts, surrogate)])
+    return means if rows is None else global_sum(means)
 
 
 def _sum(gradient: tf.Tensor | tf.IndexedSlices | None) -> tf.Tensor:

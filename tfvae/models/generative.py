@@ -15,6 +15,7 @@ from tfvae.models.checks import check_parts
 from tfvae.models.conditional import ConditionalDistribution, with_parts
 from tfvae.objectives import Elbo, LogWeightTerms
 from tfvae.priors import Prior
+from tfvae.replicas import Rows
 from tfvae.require import require_int
 from tfvae.seeds import derive_seed
 from tfvae.types import InputError, Seed
@@ -152,7 +153,12 @@ class LatentVariableModel(keras.Model):
         return problem.draw_and_weigh(chunk)
 
     def _problem(
-        self, x: tf.Tensor, num_samples: int, seed: Seed, training: bool
+        self,
+        x: tf.Tensor,
+        num_samples: int,
+        seed: Seed,
+        training: bool,
+        rows: Rows | None = None,
     ) -> Problem:
         """Returns what there is to estimate for images x, with the elbo's terms."""
         params = self.encoder.params(x, training=training)
@@ -170,6 +176,8 @@ class LatentVariableModel(keras.Model):
                 seed=seed,
                 posterior_params=params,
                 remade=made_of,
+                rows=rows,
+                everyones=lambda: head(rows.padded(params)),
             )
 
         return made_of(params)

@@ -8,6 +8,13 @@ import tensorflow as tf
 from tfvae.seeds import derive_seed
 
 
+class Counter(keras.Variable):
+    """An integer that counts; `int` takes it on one device and on several."""
+
+    def __int__(self) -> int:
+        return int(tf.convert_to_tensor(self))
+
+
 def seed_layers(model: keras.Model, seed: tf.Tensor) -> None:
     """Makes what layers draw (dropout) a function of the step's seed, as z is."""
     for index, layer in enumerate(model._flatten_layers()):

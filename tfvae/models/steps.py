@@ -11,12 +11,19 @@ import tensorflow as tf
 from tfvae.data import drawn_at_step
 from tfvae.estimators import Estimate, Estimator
 from tfvae.models.checks import Schedule
-from tfvae.models.finite import FiniteWatch
+from tfvae.models.finite import FiniteWatch, means_of
 from tfvae.models.generative import IMAGE_KEY, LatentVariableModel
 from tfvae.models.layers import seed_layers
-from tfvae.models.replicas import per_replica, replica_seed, several_replicas
-from tfvae.models.reporting import SKIPPED, Report, weighted_mean
+from tfvae.models.reporting import SKIPPED, Batch, Report, Seen, greyness, weighted_mean
 from tfvae.objectives import LogWeightTerms, Objective
+from tfvae.replicas import (
+    do_if,
+    own_share,
+    replica_seed,
+    rows_held,
+    several_workers,
+    summed_gradients,
+)
 from tfvae.require import require_int
 from tfvae.seeds import derive_seed
 from tfvae.types import Seed
@@ -72,13 +79,17 @@ class SteppingModel(LatentVariableModel):
     def check_finite(self) -> None:
         """Looks at the training steps since `compile`, in eager mode.
 
-        With several replicas only what is reported can tell.
-
         Raises:
             InputError: The loss or the gradient of one was not finite, and it is more
                 than `skip_nonfinite` tolerates.
         """
         self._watch.check()
+
+    def _maybe_symbolic_build(self, *args, **kwargs) -> None:
+        """Does nothing: the model and its optimizer are built when they are made.
+
+        Keras would add up one batch of all replicas, whose shapes must then be equal.
+        """
 
     def track_gradients(self, every: int | None) -> None:
         """Says at which of the training steps to come `grad_norm` is looked at.
@@ -107,61 +118,58 @@ class SteppingModel(LatentVariableModel):
         `grad_norm` is the L2 norm of the loss's gradient, all weights together, before
         the optimizer clips or scales it, a mean over the epoch's steps that
         `track_gradients` names. With loss scaling it is that of the loss unscaled, and
-        steps whose gradient overflows do not count. On several replicas, whose
-        gradients are summed within the optimizer, there is none.
+        steps whose gradient overflows do not count.
         """
         return self._report.tracked()
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """One step of the optimizer on one batch."""
         step = tf.convert_to_tensor(self.steps)
-        x, sample_weight = self._unpack(data, step if self.binarize else None)
+        batch = self._unpack(data, step if self.binarize else None)
         for weight, schedule in self._schedules.values():
             weight.assign(schedule(step))
-        seed = replica_seed(derive_seed(self.seed, "train", step))
-        seed_layers(self, seed)
+        seed = derive_seed(self.seed, "train", step)
+        seed_layers(self, replica_seed(seed))
         with tf.GradientTape() as tape:
-            estimate = self._estimate(x, seed, training=True)
-            surrogate = -weighted_mean(estimate.surrogate, sample_weight)
-            penalty = self._penalty(surrogate.dtype)
-            loss = self.optimizer.scale_loss(per_replica(surrogate + penalty))
+            estimate = self._estimate(batch, seed, training=True)
+            values = weighted_mean(estimate.surrogate, batch.sample_weight, batch.rows)
+            penalty = self._penalty(values.dtype)
+            surrogate = own_share(penalty, batch.rows) - values
+            loss = self.optimizer.scale_loss(surrogate)
         variables = self.trainable_variables
-        gradients = tape.gradient(loss, variables)
+        gradients = summed_gradients(tape.gradient(loss, variables))
         if not variables:
             warnings.warn("the model has no trainable weights", stacklevel=2)
         self.steps.assign_add(1)
         kl_weight = tf.convert_to_tensor(self.kl_weight)
-        self._report.see(x, self.decoder.head)
+        seen = self._seen(batch, estimate.terms, kl_weight, penalty)
 
         def take() -> None:
             self._see_gradients(gradients, step)
             if variables:
                 self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            self._take_in(estimate.terms, kl_weight, penalty, sample_weight)
+            self._take_in(seen, kl_weight)
 
-        self._take_if_finite(take, step, surrogate + penalty, estimate.terms, gradients)
-        return self.get_metrics_result()
+        means = means_of(estimate.terms, surrogate, batch.rows)
+        self._take_if_finite(take, step, means, gradients)
+        return self._logs()
 
     def _take_if_finite(
         self,
         take: Callable[[], None],
         step: tf.Tensor,
-        surrogate: tf.Tensor,
-        terms: LogWeightTerms,
+        means: tf.Tensor,
         gradients: list,
     ) -> None:
-        if several_replicas():
-            take()
-            return
-        finite = self._watch.see(step, surrogate, terms, gradients)
+        finite = self._watch.see(step, means, gradients)
         if not self._watch.tolerated:
             take()
             return
-        tf.cond(finite, take, lambda: None)
+        do_if(finite, take)
         self._report.set_latest(SKIPPED, self._watch.skipped)
 
     def _see_gradients(self, gradients: list, step: tf.Tensor) -> None:
-        if self._track_every is None or several_replicas():
+        if self._track_every is None:
             return
         every = self._track_every
         one = tf.ones([], self.compute_dtype)
@@ -170,32 +178,43 @@ class SteppingModel(LatentVariableModel):
 
     def test_step(self, data) -> dict[str, tf.Tensor]:
         """Scores one batch, with kl_weight 1."""
-        x, sample_weight = self._unpack(data)
+        batch = self._unpack(data)
         # The number of examples seen so far, which Keras sets to 0 when it begins, is
         # what makes the draws of two batches differ and those of two runs agree.
         seed = derive_seed(self.seed, "test", self._report.examples_seen)
-        seed = replica_seed(seed)
-        terms = self._estimate(x, seed, training=False).terms
+        terms = self._estimate(batch, seed, training=False).terms
         one = tf.ones([], terms.rate.dtype)
-        self._report.see(x, self.decoder.head)
-        self._take_in(terms, one, self._penalty(one.dtype), sample_weight)
-        return self.get_metrics_result()
+        self._take_in(self._seen(batch, terms, one, self._penalty(one.dtype)), one)
+        return self._logs()
 
-    def _take_in(
+    def _seen(
         self,
+        batch: Batch,
         terms: LogWeightTerms,
         kl_weight: tf.Tensor,
         penalty: tf.Tensor,
-        sample_weight: tf.Tensor | None,
-    ) -> None:
+    ) -> Seen:
+        grey = greyness(batch.x, self.decoder.head)
+        return self._report.seen(self.objective, terms, kl_weight, penalty, batch, grey)
+
+    def _take_in(self, seen: Seen, kl_weight: tf.Tensor) -> None:
         current = {name: weight for name, (weight, _) in self._schedules.items()}
         settings = {**current, "kl_weight": kl_weight, SKIPPED: self.skipped_steps}
-        self._report.update(
-            self.objective, terms, kl_weight, penalty, sample_weight, settings
-        )
+        self._report.take_in(seen, settings)
 
-    def _estimate(self, x: tf.Tensor, seed: Seed, training: bool) -> Estimate:
-        problem = self._problem(x, self.num_samples, seed, training)
+    def _logs(self) -> dict[str, tf.Tensor]:
+        result = self.get_metrics_result()
+        if several_workers():
+            # Keras takes the mean over all workers of each, along its first axis.
+            return {"loss": result["loss"][tf.newaxis]}
+        return result
+
+    def _get_metrics_result_or_logs(self, logs) -> dict[str, tf.Tensor]:
+        """Returns the epoch's numbers, of which several workers log few by steps."""
+        return self.get_metrics_result()
+
+    def _estimate(self, batch: Batch, seed: Seed, training: bool) -> Estimate:
+        problem = self._problem(batch.x, self.num_samples, seed, training, batch.rows)
         return self.estimator.estimate(
             problem._replace(
                 objective=self.objective, kl_weight=tf.convert_to_tensor(self.kl_weight)
@@ -208,19 +227,18 @@ class SteppingModel(LatentVariableModel):
             [tf.zeros([], dtype), *(tf.cast(p, dtype) for p in self.losses)]
         )
 
-    def _unpack(
-        self, data, step: tf.Tensor | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Returns (x, sample_weight); the batch is x, (x, y), (x, y, w) or a dict.
+    def _unpack(self, data, step: tf.Tensor | None = None) -> Batch:
+        """Returns what is used of x, (x, y), (x, y, w) or a dict.
 
         With a step, x is drawn from the batch's grey values.
         """
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        rows = rows_held(x)
         if step is not None:
             x = x[IMAGE_KEY] if isinstance(x, Mapping) and IMAGE_KEY in x else x
-            x = drawn_at_step(tf.convert_to_tensor(x), self.seed, step)
+            x = drawn_at_step(tf.convert_to_tensor(x), self.seed, step, rows)
         x = self._images(x)
         if sample_weight is not None:  # [B] or [B, 1]
             sample_weight = tf.cast(sample_weight, self.compute_dtype)
             sample_weight = tf.reshape(sample_weight, tf.shape(x)[:1])
-        return x, sample_weight
+        return Batch(x, sample_weight, rows)

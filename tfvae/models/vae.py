@@ -17,6 +17,8 @@ from tfvae.heads import BernoulliHead, constant_weight
 from tfvae.latents import Latent
 from tfvae.models.checks import (
     Schedule,
+    check_order,
+    check_replicas,
     check_second_pass,
     check_setting,
     check_steps,
@@ -24,12 +26,13 @@ from tfvae.models.checks import (
 )
 from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.finite import FiniteWatch
-from tfvae.models.layers import has_float16_layer, loss_scaled
+from tfvae.models.layers import Counter, has_float16_layer, loss_scaled
 from tfvae.models.reporting import SKIPPED, Report
 from tfvae.models.steps import SteppingModel
 from tfvae.objectives import Objective, get_objective
 from tfvae.optimizers import get_optimizer
 from tfvae.priors import Prior
+from tfvae.replicas import leave_gradients, several_workers, shared_if_several
 from tfvae.require import require_int
 from tfvae.seeds import as_seed
 from tfvae.types import InputError
@@ -74,8 +77,8 @@ class VAE(SteppingModel):
     ) -> None:
         super().__init__(encoder, decoder, latent, prior, **kwargs)
         self.kl_weight = constant_weight(self, "kl_weight", 1.0)
-        self.steps = self.add_weight(
-            name="steps", shape=(), dtype="int64", initializer="zeros", trainable=False
+        self.steps = Counter(
+            "zeros", shape=(), dtype="int64", trainable=False, name="steps"
         )
 
     def compile(
@@ -167,6 +170,9 @@ class VAE(SteppingModel):
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
         )
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            check_replicas(steps_per_execution, jit_compile)
+            leave_gradients(optimizer)
         self.optimizer.build(self.trainable_variables)  # so that it can be saved now
         self.objective, self.estimator = objective, estimator
         self.num_samples, self.seed, self.binarize = num_samples, seed, binarize
@@ -215,6 +221,12 @@ class VAE(SteppingModel):
         check_steps(x, kwargs.get("steps_per_epoch"), self.steps_per_execution)
         if kwargs.get("sample_weight") is not None and y is None:
             y = x  # without it Keras drops the weights
+        if several_workers(self.distribute_strategy):
+            check_order(x, kwargs.get("shuffle", True))
+        if validation is not None:
+            shared = shared_if_several(validation, self.distribute_strategy)
+            kwargs["validation_data"] = shared
+        x = shared_if_several(x, self.distribute_strategy)
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
@@ -227,6 +239,7 @@ class VAE(SteppingModel):
             check_values(x, self.decoder.head)
         if kwargs.get("sample_weight") is not None and y is None:
             y = x
+        x = shared_if_several(x, self.distribute_strategy)
         return super().evaluate(x, y, *args, **kwargs)
 
     def _check_combination(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import keras
+import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.config.names import CONTINUOUS_LIKELIHOODS
@@ -45,7 +46,7 @@ def settings_now(vae: VAE) -> dict[str, float]:
         "temperature": getattr(vae.encoder.head, "temperature", None),
         "prior_temperature": vae.latent.prior_temperature,
     }
-    values = {name: float(w) for name, w in weights.items() if w is not None}
+    values = {name: _number(w) for name, w in weights.items() if w is not None}
     return {**values, "learning_rate": last_learning_rate(vae.optimizer)}
 
 
@@ -57,5 +58,10 @@ def last_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     rate = optimizer._learning_rate
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        return float(rate(max(int(optimizer._iterations) - 1, 0)))
-    return float(rate)
+        return float(rate(max(int(_number(optimizer._iterations)) - 1, 0)))
+    return _number(rate)
+
+
+def _number(weight: keras.Variable) -> float:
+    """Returns a weight's value, on one device and on several."""
+    return float(tf.convert_to_tensor(weight))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -23,6 +24,7 @@ from tfvae.config import Config
 from tfvae.files import locked, replacing
 from tfvae.models import VAE
 from tfvae.monitoring import Monitoring
+from tfvae.replicas import Distribution, Team, team_of
 from tfvae.runs import (
     Run,
     RunFolder,
@@ -47,6 +49,7 @@ from tfvae.training.resuming import (
     check_same_run,
     restore,
 )
+from tfvae.training.together import agree, followed, team_notes
 
 
 def notes(config: Config, steps: int) -> list[str]:
@@ -83,6 +86,7 @@ def train(
     monitoring: Monitoring | None = None,
     checkpointing: Checkpointing | None = None,
     allow_changed: Sequence[str] = (),
+    distribution: Distribution | None = None,
 ) -> Run:
     """Trains a run in its folder, or goes on with one that was stopped.
 
@@ -99,6 +103,8 @@ def train(
         checkpointing: When checkpoints are written; None: the defaults.
         allow_changed: Fields in which the configuration may differ from the folder's,
             of `CHANGEABLE`.
+        distribution: On which devices; None: on one. Of several workers, of which each
+            calls this with a folder that all can read, the chief alone writes.
 
     Returns:
         The run, with the model that its folder now has.
@@ -106,34 +112,65 @@ def train(
     Raises:
         InputError: The folder holds another run, or configuration or data are bad.
         Interrupted: A signal came; a `KeyboardInterrupt`.
+        LostWorkerError: Another worker ended.
     """
     check_allowed(allow_changed)
     config = absolute_paths(config)
     folder = check_workdir(workdir)
     if folder.config.exists():
         check_same_run(config, folder, allow_changed)
+    with team_of(distribution) as team:
+        team.check_batch_size(config.batch_size)
+        whole = _Whole(config, folder, team, monitoring, checkpointing, progress_bar)
+        return _train(whole, allow_changed)
+
+
+class _Whole(NamedTuple):
+    """What is given to a training."""
+
+    config: Config
+    folder: RunFolder
+    team: Team
+    monitoring: Monitoring | None
+    checkpointing: Checkpointing | None
+    progress_bar: bool | None
+
+
+def _train(given: _Whole, allow_changed: Sequence[str]) -> Run:
+    config, folder, team = given[:3]
     data = load_data(config)
     record = RunRecord(config, data.provenance, versions())
     if folder.config.exists():
         check_same_data(record, folder)
-    vae = make_model(config, data)
+    with team.strategy.scope():
+        vae = make_model(config, data)
+    run = Run(folder, record, vae)
+    if not team.is_chief:
+        return followed(run, data, team, _fit)
     folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
         store = CheckpointStore(folder.checkpoints)
         remove_partials(folder)
         store.remove_partials()
         # It may be new since it was looked for.
-        record = _goes_on(record, folder, allow_changed)
-        run = Run(folder, record, vae)
+        run = run._replace(record=_goes_on(record, folder, allow_changed))
         resumed = restore(vae, config, folder, store)
+        agree(team, record, vae)
         if not _is_finished(resumed.position, config, folder):
-            write_record(folder, record)
-            _say(config, data, resumed.position, monitoring)
+            write_record(folder, run.record)
+            _say(given, data, resumed.position)
             with StopRequest() as stop:
                 parts = fit_parts(
-                    config, data, folder, resumed, monitoring, checkpointing, stop
+                    config,
+                    data,
+                    folder,
+                    resumed,
+                    given.monitoring,
+                    given.checkpointing,
+                    stop,
                 )
-                _fit(vae, config, data, parts, resumed, progress_bar)
+                _fit(vae, config, data, parts, resumed, given.progress_bar)
+                team.meet()
         elif not folder.model.exists() and not config.keep_best:
             with replacing(folder.model) as partial:
                 vae.save(partial)
@@ -169,20 +206,17 @@ def _is_finished(position: Position, config: Config, folder: RunFolder) -> bool:
     return True
 
 
-def _say(
-    config: Config,
-    data: tfvae.data.ImageData,
-    position: Position,
-    monitoring: Monitoring | None,
-) -> None:
+def _say(given: _Whole, data: tfvae.data.ImageData, position: Position) -> None:
     """Tells where the run goes on, and what a reader of its numbers must know."""
+    config = given.config
     steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)
     if position.step:
         within = f", step {position.batch} of the next" if position.batch else ""
         print(f"goes on after epoch {position.epoch}{within}")
-    for note in notes(config, config.epochs * steps_per_epoch):
+    lines = notes(config, config.epochs * steps_per_epoch)
+    for note in [*lines, *team_notes(given.team, config)]:
         print(f"note: {note}")
-    _note_profile(monitoring, position.step, config, steps_per_epoch)
+    _note_profile(given.monitoring, position.step, config, steps_per_epoch)
 
 
 def _note_profile(
@@ -206,11 +240,12 @@ def _fit(
     parts: FitParts,
     resumed: Resumed,
     progress_bar: bool | None,
+    quiet: bool = False,
 ) -> None:
     bar = is_terminal(sys.stdout) if progress_bar is None else progress_bar
     (position, checkpoint), steps = resumed, parts.steps_per_epoch
     epoch = position.epoch
-    line = [] if bar else [EpochLine(config.epochs)]
+    line = [] if bar or quiet else [EpochLine(config.epochs)]
     verbose = 1 if bar else 0
 
     def remember() -> None:
