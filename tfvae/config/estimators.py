@@ -41,7 +41,8 @@ def check_estimator(config: Config) -> None:
     if config.num_samples % (config.num_groups or 2):
         raise InputError(
             f"num_samples {config.num_samples} is not a multiple of num_groups "
-            f"{config.num_groups or 2}; change one of them"
+            f"{config.num_groups or 2} (objective {config.objective!r}); change one of "
+            "them"
         )
     if config.objective == "piwae" and config.dtype_policy == "mixed_float16":
         raise InputError(
