@@ -357,7 +357,7 @@ def test_what_cannot_be_compared_is_refused_with_what_differs(
         (Scoring, {"batch_size": 1.5}, "(--batch-size) 1.5"),
         (Scoring, {"chunk_size": True}, "(--chunk-size) True"),
         (Scoring, {"seed": -1}, "(--seed) -1"),
-        (Scoring, {"seed": 2**62}, "below 2^62"),
+        (Scoring, {"seed": 2**62}, f"{2**62 - 1} at most"),
         (Scoring, {"split": "dev"}, "'dev'; choose one of test, validation, train"),
         (Scoring, {"binarization": "x"}, "'x'; choose one of dynamic"),
         (Annealing, {"ais": True, "ais_chains": 0}, "(--ais-chains) 0"),

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfvae.types import InputError
+
 
 @keras.saving.register_keras_serializable(package="tfvae")
 class Adam(keras.optimizers.Adam):
@@ -54,10 +56,20 @@ class Adam(keras.optimizers.Adam):
 def get_optimizer(
     optimizer: str | Mapping[str, Any] | keras.optimizers.Optimizer,
 ) -> keras.optimizers.Optimizer:
-    """Returns what `keras.optimizers.get` does, with the `Adam` above for "adam"."""
+    """Returns what `keras.optimizers.get` does, with the `Adam` above for "adam".
+
+    Raises:
+        InputError: Keras knows no such optimizer.
+    """
     if isinstance(optimizer, str) and optimizer.lower() == "adam":
         return Adam()
     if isinstance(optimizer, Mapping):
         if str(optimizer.get("class_name")).lower() == "adam":
             return Adam.from_config(dict(optimizer.get("config", {})))
-    return keras.optimizers.get(optimizer)
+    try:
+        return keras.optimizers.get(optimizer)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"optimizer {optimizer!r:.100} is not usable; give Keras' name for one, "
+            "such as 'adam', or an optimizer"
+        ) from error

@@ -2,26 +2,59 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import numbers
 import operator
+import os
+from pathlib import Path
 
 from tfvae.types import InputError
 
+MOST = 2**31 - 1  # more, TensorFlow's int32 counters would take for something else
+SEEDS = 2**62 - 1  # what `tfvae.seeds` takes
 
-def require_int(name: str, value: object, least: int = 1) -> int:
+
+def require_int(name: str, value: object, least: int = 1, most: int = MOST) -> int:
     """Returns `value` as an int; NumPy's ints are ints, True and 2.0 are not.
 
     Raises:
-        InputError: It is no int, or below `least`.
+        InputError: It is no int, below `least`, or above `most`.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
     if number is None or number < least:
-        raise InputError(f"{name} {value!r} is not usable; give an int >= {least}")
+        raise InputError(f"{name} {value!r:.100} is not usable; give an int >= {least}")
+    if number > most:
+        raise InputError(f"{name} {value!r:.100} is not usable; give {most} at most")
     return number
+
+
+def require_path(name: str, value: object) -> Path:
+    """Returns `value`, a str or what stands for a path, as a `Path`.
+
+    Raises:
+        InputError: It is something else, empty, no name for a file, or not UTF-8, which
+            TensorFlow needs.
+    """
+    try:
+        text = os.fspath(value)
+        if not isinstance(text, str) or not text or "\0" in text:
+            raise TypeError
+        text.encode("utf-8")
+        os.lstat(text)
+    except (TypeError, UnicodeEncodeError):
+        raise InputError(
+            f"{name} {value!r:.100} is not usable; give a path as text, in UTF-8"
+        ) from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(
+                f"{name} {value!r:.100} is not usable ({error.strerror}); give another"
+            ) from None
+    return Path(text)
 
 
 def require_number(name: str, value: object, zero: bool = False) -> float:

@@ -16,6 +16,7 @@ from tfvae.data.request import Request
 from tfvae.data.splits import ArraySplit, ImageData
 from tfvae.data.tfds_builder import is_tfds_name
 from tfvae.data.tfds_source import load_tfds
+from tfvae.require import require_int, require_path
 from tfvae.types import InputError
 
 MEMORY_LIMIT = 2 << 30
@@ -86,10 +87,11 @@ def load(
         raise _unknown(name)
     if isinstance(split_seed, bool) or not isinstance(split_seed, int):
         raise InputError(f"split_seed {split_seed!r} is not usable; give an int")
+    memory_limit = require_int("memory_limit", memory_limit, 0, 1 << 62)
     request = Request(
         name=name,
-        data_dir=None if data_dir is None else os.fspath(data_dir),
-        manual_dir=None if manual_dir is None else os.fspath(manual_dir),
+        data_dir=_folder("data_dir", data_dir),
+        manual_dir=_folder("manual_dir", manual_dir),
         image_size=check_image_size(image_size),
         validation_size=check_validation_size(validation_size),
         split_seed=split_seed,
@@ -108,6 +110,10 @@ def load(
         if isinstance(split, ArraySplit)
     }
     return data._replace(provenance={**data.provenance, "checksums": sums})
+
+
+def _folder(name: str, path: object) -> str | None:
+    return None if path is None else str(require_path(name, path))
 
 
 def _load_other(request: Request) -> ImageData:

@@ -29,6 +29,10 @@ class ArraySplit:
     def __init__(
         self, name: str, images: np.ndarray, labels: np.ndarray | None = None
     ) -> None:
+        if not isinstance(images, np.ndarray):
+            raise InputError(
+                f"the {name} images are a {type(images).__name__}; give a NumPy array"
+            )
         if images.ndim != 4 or images.dtype not in (np.uint8, np.float32):
             raise InputError(
                 f"the {name} images have shape {images.shape} and dtype "
@@ -38,6 +42,18 @@ class ArraySplit:
             raise InputError(
                 f"the {name} split has no images (shape {images.shape}); "
                 "give at least one"
+            )
+        # Not "<": NaN is neither below 0 nor above 1.
+        if images.dtype == np.float32 and not (images.min() >= 0 and images.max() <= 1):
+            raise InputError(
+                f"the {name} images have values from {images.min():g} to "
+                f"{images.max():g}; floats in [0, 1] are wanted"
+            )
+        kind = getattr(getattr(labels, "dtype", None), "kind", "")
+        if labels is not None and kind not in ("i", "u"):
+            raise InputError(
+                f"the {name} split's labels are no array of ints; give int64 [N], or "
+                "None"
             )
         if labels is not None and labels.shape != (len(images),):
             raise InputError(

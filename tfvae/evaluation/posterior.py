@@ -11,13 +11,14 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.evaluation.aggregate import MAX_ELEMENTS, Aggregate, AggregateTerms
+from tfvae.evaluation.inputs import check_model, counted_batches
 from tfvae.heads.latent_hierarchy import LayerChain
 from tfvae.latents import independent_variables
 from tfvae.metrics import ACTIVE_VARIANCE
 from tfvae.models import VAE
 from tfvae.require import require_int
 from tfvae.seeds import derive_seed
-from tfvae.types import InputError, Seed
+from tfvae.types import Seed
 
 tfd = tfp.distributions
 
@@ -85,15 +86,16 @@ def posterior_summary(
         progress: Called after each batch with the number of images seen so far.
 
     Raises:
-        InputError: A number is out of range, or there are no images.
+        InputError: A number is out of range, `vae` is no model, or there are no images
+            or some that are not finite.
     """
     num_samples = require_int("num_samples", num_samples, least=2)
     num_aggregate = require_int("num_aggregate", num_aggregate)
+    check_model(vae)
     prior = vae.prior()
     aggregate, layers, seen = Aggregate(prior), [], 0
     rows = max(1, MAX_ELEMENTS // (num_samples * math.prod(vae.latent.event_shape)))
-    for index, batch in enumerate(batches):
-        batch = tf.convert_to_tensor(batch)
+    for index, batch in enumerate(counted_batches(vae, batches, progress)):
         for start in range(0, int(batch.shape[0]), rows):
             x = batch[start : start + rows]
             posterior = vae.encode(x)
@@ -107,10 +109,6 @@ def posterior_summary(
                 kept = posterior if wanted == len(x) else vae.encode(x[:wanted])
                 aggregate.add(kept, z[0, :wanted])
         seen += int(batch.shape[0])
-        if progress is not None:
-            progress(seen)
-    if not seen:
-        raise InputError("there are no images to summarise; give at least one batch")
     summaries = tuple(layer.summary() for layer in layers)
     return PosteriorSummary(seen, num_samples, summaries, aggregate.terms())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -11,14 +12,17 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.estimators import Chunk, block_size
+from tfvae.evaluation.inputs import check_model, counted_batches
 from tfvae.metrics import bits_per_dim, mean_with_error
 from tfvae.models import VAE
 from tfvae.require import require_int
 from tfvae.seeds import derive_seed
-from tfvae.types import InputError, Seed
+from tfvae.types import Seed
 
 # Numbers in the largest tensor of one chunk: 16 Mi float32 are 64 MiB.
 _CHUNK_ELEMENTS = 1 << 24
+# TensorFlow never frees a trace that has a gradient of its own, so a model's is kept.
+_SCORERS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 class ImageScores(NamedTuple):
@@ -72,22 +76,16 @@ def score_images(
         progress: Called after each batch with the number of images scored so far.
 
     Raises:
-        InputError: `num_samples` or `chunk_size` is not an int of 1 or more, or there
-            are no images.
+        InputError: `num_samples` or `chunk_size` is not an int of 1 or more, `vae` is
+            no model, or there are no images or some that are not finite.
     """
     num_samples = require_int("num_samples", num_samples)
     if chunk_size is not None:
         chunk_size = require_int("chunk_size", chunk_size)
-    # Not a function defined here: TensorFlow would take those of several models for
-    # one that is traced again and again, and warn.
-    add_chunk = tf.function(
-        functools.partial(_add_chunk, vae, num_samples),
-        reduce_retracing=True,
-        autograph=False,
-    )
-    scores, seen = [], 0
-    for index, x in enumerate(batches):
-        x = tf.convert_to_tensor(x)
+    check_model(vae)
+    add_chunk = _scorer(vae, num_samples)
+    scores = []
+    for index, x in enumerate(counted_batches(vae, batches, progress)):
         size = min(chunk_size or default_chunk_size(x.shape, num_samples), num_samples)
         sums = _no_samples(int(x.shape[0]))
         batch_seed = derive_seed(seed, "evaluation", index)
@@ -95,11 +93,6 @@ def score_images(
             kept = min(size, num_samples - start)
             sums = add_chunk(x, batch_seed, tf.constant(number), size, kept, sums)
         scores.append(_scores(sums, num_samples))
-        seen += int(x.shape[0])
-        if progress is not None:
-            progress(seen)
-    if not scores:
-        raise InputError("there are no images to score; give at least one batch")
     return ImageScores(*map(np.concatenate, zip(*scores, strict=True)))
 
 
@@ -160,8 +153,24 @@ def summarise_nats(
     }
 
 
+def _scorer(vae: VAE, num_samples: int) -> Callable[..., _Sums]:
+    """Returns the function that adds a chunk, the same for the same model."""
+    parts = (vae.encoder, vae.decoder, vae.latent, vae.prior_layer)
+    known = _SCORERS.setdefault(vae, {})
+    key = (num_samples, *map(id, parts))
+    if key not in known:
+        # Not a function defined here: TensorFlow would take those of several models for
+        # one that is traced again and again, and warn.
+        known[key] = tf.function(
+            functools.partial(_add_chunk, weakref.ref(vae), num_samples),
+            reduce_retracing=True,
+            autograph=False,
+        )
+    return known[key]
+
+
 def _add_chunk(
-    vae: VAE,
+    model: Callable[[], VAE],
     num_samples: int,
     x: tf.Tensor,
     seed: tf.Tensor,
@@ -171,7 +180,7 @@ def _add_chunk(
     sums: _Sums,
 ) -> _Sums:
     chunk = Chunk(size, number, kept)
-    terms = vae.log_weight_terms(x, num_samples, seed, chunk)
+    terms = model().log_weight_terms(x, num_samples, seed, chunk)
     log_weights = tf.cast(terms.log_weights(), tf.float64)  # [S, B]
     top = tf.maximum(sums.top, tf.reduce_max(log_weights, axis=0))  # [B]
     shrunk = tf.exp(sums.top - top)

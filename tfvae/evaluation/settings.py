@@ -6,7 +6,7 @@ import dataclasses
 from typing import Literal, get_args
 
 from tfvae.config.names import Binarization
-from tfvae.require import require_int
+from tfvae.require import SEEDS, require_int
 from tfvae.types import InputError
 
 SplitName = Literal["test", "validation", "train"]
@@ -41,10 +41,7 @@ class Scoring:
         for name in ("num_samples", "limit", "batch_size", "chunk_size"):
             if getattr(self, name) is not None or name in ("num_samples", "batch_size"):
                 _require(self, name)
-        if _require(self, "seed", least=0) >= 2**62:
-            raise InputError(
-                f"seed (--seed) {self.seed} is not usable; give an int below 2^62"
-            )
+        require_int(_both("seed"), self.seed, 0, SEEDS)
         _require_name(self, "split", SplitName)
         if self.binarization is not None:
             _require_name(self, "binarization", Binarization)

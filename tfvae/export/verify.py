@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from tfvae.export.layout import CARD, FORMAT
 from tfvae.export.versions import versions_in
+from tfvae.require import require_path
 from tfvae.types import InputError
 
 _REPLAY = Path(__file__).with_name("replay.py")
@@ -48,7 +49,7 @@ def verify_saved_model(path: str | os.PathLike) -> Verification:
         InputError: There is no such model, it is not one that `tfvae export` wrote, it
             is damaged, or it answers otherwise than it did.
     """
-    version = _version(Path(path))
+    version = _version(require_path("path", path))
     _check_card(version)
     try:
         done = subprocess.run(

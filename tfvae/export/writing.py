@@ -20,7 +20,7 @@ from tfvae.export.signatures import Pixels, signatures_of
 from tfvae.export.versions import next_version
 from tfvae.lookup import lookup
 from tfvae.models import VAE
-from tfvae.require import require_int
+from tfvae.require import require_int, require_path
 from tfvae.types import InputError
 
 _MOST_SAMPLES = 2**20  # as in a configuration
@@ -77,6 +77,7 @@ def export_saved_model(
             written to; an argument is not usable; or the model is one of counts, or
             answers with something that is not finite.
     """
+    path = require_path("path", path)
     if not isinstance(vae, VAE):
         raise InputError(f"{type(vae).__name__} is no VAE; give one of tfvae.VAE")
     pixels = _pixels(vae, binarization, value_range)

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.heads.base import MIN_SCALE, DistributionHead
-from tfvae.require import require_int
+from tfvae.require import SEEDS, require_int
 from tfvae.seeds import derive_int
 from tfvae.types import InputError
 
@@ -204,7 +204,7 @@ class FlowHead(DistributionHead):
         whole = f"a size in hidden_sizes {tuple(hidden_sizes)}:"
         self.hidden_sizes = tuple(require_int(whole, size) for size in hidden_sizes)
         self.num_flows = require_int("num_flows", num_flows)
-        self.seed = require_int("seed", seed, least=0)
+        self.seed = require_int("seed", seed, 0, SEEDS)
         self.couplings = [
             Coupling(
                 self.event_shape[0],

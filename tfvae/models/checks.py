@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfvae.heads import DistributionHead
 from tfvae.latents import HierarchyHead, Latent
 from tfvae.models.conditional import ConditionalDistribution
+from tfvae.priors import Prior
 from tfvae.require import require_number
 from tfvae.types import InputError
 
@@ -36,10 +37,14 @@ def check_setting(
 def check_values(x: object, head: DistributionHead) -> None:
     """Refuses an array of values that a likelihood has no probability for."""
     if isinstance(x, Mapping):
-        x = x.get("image")
+        x = x.get("image", ())
+    if x is None:
+        raise InputError("there are no images (None); give an array or a data set")
     if not isinstance(x, (np.ndarray, tf.Tensor)):
         return
     x = np.asarray(x)
+    if not x.size:
+        raise InputError(f"there are no images (shape {x.shape}); give at least one")
     if not np.issubdtype(x.dtype, np.floating):
         return  # the step says what is wanted
     if not np.isfinite(x).all():
@@ -122,9 +127,13 @@ def check_steps(x: object, steps_per_epoch: int | None, per_execution: int) -> N
 
 
 def check_parts(
-    encoder: ConditionalDistribution, decoder: ConditionalDistribution, latent: Latent
+    encoder: ConditionalDistribution,
+    decoder: ConditionalDistribution,
+    latent: Latent,
+    prior: Prior | None,
 ) -> None:
     """Refuses an encoder, a decoder and a latent family that do not fit together."""
+    _check_kinds(encoder, decoder, latent, prior)
     if encoder.head.event_shape != latent.event_shape:
         raise InputError(
             f"the encoder's head has event_shape {encoder.head.event_shape} and the "
@@ -143,6 +152,20 @@ def check_parts(
             f"decoder's head puts out {decoder.head.event_shape}; make them equal"
         )
     _check_posterior_head(encoder.head, latent)
+
+
+def _check_kinds(encoder: object, decoder: object, latent: object, prior: object):
+    wanted = {
+        "encoder": (encoder, ConditionalDistribution),
+        "decoder": (decoder, ConditionalDistribution),
+        "latent": (latent, Latent),
+        "prior": (prior, Prior),
+    }
+    for name, (given, kind) in wanted.items():
+        if not isinstance(given, kind) and not (name == "prior" and given is None):
+            raise InputError(
+                f"{name} {given!r:.100} is not usable; give a {kind.__name__}"
+            )
 
 
 def _check_posterior_head(head: DistributionHead, latent: Latent) -> None:

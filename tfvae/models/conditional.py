@@ -32,6 +32,11 @@ class ConditionalDistribution(keras.Model):
     """
 
     def __init__(self, network: keras.Model, head: DistributionHead, **kwargs) -> None:
+        if not isinstance(head, DistributionHead):
+            raise InputError(
+                f"head {head!r:.100} is not usable; give a DistributionHead, for "
+                "example latent.posterior_head()"
+            )
         if kwargs.get("dtype") is None:
             kwargs["dtype"] = head.compute_dtype
         super().__init__(**kwargs)

@@ -61,10 +61,10 @@ class LatentVariableModel(keras.Model):
         prior: Prior | None = None,
         **kwargs,
     ) -> None:
+        check_parts(encoder, decoder, latent, prior)
         if kwargs.get("dtype") is None:
             kwargs["dtype"] = decoder.head.compute_dtype
         super().__init__(**kwargs)
-        check_parts(encoder, decoder, latent)
         self.encoder = encoder
         self.decoder = decoder
         self.latent = latent
@@ -186,6 +186,14 @@ class LatentVariableModel(keras.Model):
         x = self._check_images(x)
         return tf.cast(x, self.compute_dtype)
 
+    def checked_images(self, x) -> tf.Tensor:
+        """Returns a batch as a tensor [B, *image_shape] of floats.
+
+        Raises:
+            InputError: It is something else.
+        """
+        return self._check_images(x)
+
     def _check_images(self, x):
         """Returns the images in a batch, a tensor or what stands for one."""
         if isinstance(x, Mapping):
@@ -196,13 +204,14 @@ class LatentVariableModel(keras.Model):
                 )
             x = x[IMAGE_KEY]
         if not isinstance(x, keras.KerasTensor):
-            x = tf.convert_to_tensor(x)
+            x = _tensor(x)
         if not tf.as_dtype(x.dtype).is_floating:
             raise InputError(
                 f"images have dtype {tf.as_dtype(x.dtype).name}; give floats between 0 "
                 "and 1, for example tf.cast(x, tf.float32) / 255"
             )
-        if not tf.TensorShape(x.shape)[1:].is_compatible_with(self.image_shape):
+        shape = tf.TensorShape(x.shape)
+        if shape.rank == 0 or not shape[1:].is_compatible_with(self.image_shape):
             raise InputError(
                 f"images have shape {tuple(x.shape)} and the model takes "
                 f"[B, {str(self.image_shape)[1:-1]}]; change the data or the model"
@@ -229,3 +238,14 @@ class LatentVariableModel(keras.Model):
                 encoder.network, head, name=encoder.name
             )
         return cls(**parts)
+
+
+def _tensor(x) -> tf.Tensor:
+    try:
+        return tf.convert_to_tensor(x)
+    except (TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"images of type {type(x).__name__} are no array ({reason:.100}); give "
+            "floats [B, *image_shape]"
+        ) from error

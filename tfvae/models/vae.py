@@ -33,7 +33,7 @@ from tfvae.objectives import Objective, get_objective
 from tfvae.optimizers import get_optimizer
 from tfvae.priors import Prior
 from tfvae.replicas import leave_gradients, several_workers, shared_if_several
-from tfvae.require import require_int
+from tfvae.require import SEEDS, require_int
 from tfvae.seeds import as_seed
 from tfvae.types import InputError
 
@@ -146,7 +146,7 @@ class VAE(SteppingModel):
             )
         if optimizer is None:
             raise InputError("optimizer None is not usable; give one, such as 'adam'")
-        seed = require_int("seed", seed, least=0)
+        seed = require_int("seed", seed, 0, SEEDS)
         as_seed(seed)  # refuses now what no step could use
         settings = {
             "kl_weight": (self.kl_weight, kl_weight),

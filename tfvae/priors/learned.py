@@ -15,7 +15,7 @@ from tfvae.priors.base import (
     refuse_components,
     require_components,
 )
-from tfvae.require import require_int
+from tfvae.require import SEEDS, require_int
 from tfvae.seeds import derive_seed
 from tfvae.types import InputError
 
@@ -116,7 +116,7 @@ class MixturePrior(Prior):
     ) -> None:
         super().__init__(latent, **kwargs)
         self.num_components = require_components(num_components)
-        self.seed = require_int("seed", seed, least=0)
+        self.seed = require_int("seed", seed, 0, SEEDS)
         self.head = latent.posterior_head()
         self.params = self.constant_start("params", self._spread(latent.event_shape))
         self.logits = self.constant_start("logits", np.zeros([self.num_components]))

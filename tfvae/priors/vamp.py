@@ -9,7 +9,7 @@ import tensorflow_probability as tfp
 
 from tfvae.distributions import mixture
 from tfvae.priors.base import Encoder, Family, Prior, require_components
-from tfvae.require import require_int
+from tfvae.require import SEEDS, require_int
 from tfvae.seeds import derive_seed
 from tfvae.types import InputError
 
@@ -73,7 +73,7 @@ class VampPrior(Prior):
     ) -> VampPrior:
         """See `Prior.make`; K different images are drawn as pseudo-inputs."""
         num_components = require_components(num_components)
-        seed = derive_seed(require_int("seed", seed, least=0), "vamp prior")
+        seed = derive_seed(require_int("seed", seed, 0, SEEDS), "vamp prior")
         if images is None:
             raise InputError(
                 "VampPrior starts from images, and none are given; pass the training "

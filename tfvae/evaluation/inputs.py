@@ -1,0 +1,56 @@
+"""What evaluation is given: a model, and batches of images that it has scores for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import tensorflow as tf
+
+from tfvae.models import VAE, LatentVariableModel
+from tfvae.models.checks import check_values
+from tfvae.types import InputError
+
+
+def check_model(vae: VAE) -> None:
+    """Refuses what is no model.
+
+    Raises:
+        InputError: It is none.
+    """
+    if not isinstance(vae, LatentVariableModel):
+        raise InputError(f"{type(vae).__name__} is no VAE; give one of tfvae.VAE")
+
+
+def counted_batches(
+    vae: VAE, batches: Iterable[tf.Tensor], progress: Callable[[int], None] | None
+) -> Iterator[tf.Tensor]:
+    """Yields batches as tensors [B, ...], and tells how many images have been used.
+
+    Args:
+        vae: The model.
+        batches: Of images [B, *image_shape].
+        progress: Called when a batch has been used, with the number of images so far.
+
+    Raises:
+        InputError: They are no batches, hold no image, or hold one that the model has
+            no probability for.
+    """
+    if progress is not None and not callable(progress):
+        raise InputError(f"progress {progress!r:.100} is not usable; give a function")
+    if isinstance(batches, (str, bytes)) or not isinstance(batches, Iterable):
+        raise InputError(
+            f"batches {batches!r:.100} is not usable; give batches of images, for "
+            "example of tfvae.data.evaluation_batches"
+        )
+    seen = 0
+    for batch in batches:
+        x = vae.checked_images(batch)
+        if not len(x):
+            continue
+        check_values(x, vae.decoder.head)
+        yield x
+        seen += len(x)
+        if progress is not None:
+            progress(seen)
+    if not seen:
+        raise InputError("there are no images to look at; give at least one batch")
