@@ -420,3 +420,77 @@ def test_a_report_shows_an_evaluation_of_other_types_as_text(content, paths, cap
     (paths["run"] / "evaluation.json").write_text(json.dumps(content))
     assert cli.main(COMMANDS["report"].format(**paths).split()) == 0
     assert "<script" not in (paths["run"] / "report.html").read_text()
+
+
+SOURCES = {
+    "gone": (lambda data: data.unlink(), "is no file"),
+    "truncated": (lambda data: truncated(data, 500), "not a .npz file"),
+    "another": (
+        lambda data: np.savez(data, x_train=np.zeros((40, 4, 4), "u1")),
+        "has changed",
+    ),
+    "of another shape": (
+        lambda data: np.savez(data, x_train=np.zeros((40, 5, 5), "u1")),
+        "has changed",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("command", ["evaluate", "compare", "plot", "report"])
+def test_data_that_was_damaged_since_is_one_line(command, name, paths, capsys):
+    damage, said = SOURCES[name]
+    copy = paths["run"].parent / "data.npz"
+    shutil.copy(paths["data"], copy)
+    with_setting(paths["run"], dataset=f"npz:{copy}")
+    path = paths["run"] / "config.json"
+    path.write_text(path.read_text().replace(str(paths["data"]), str(copy)))
+    damage(copy)
+    refused(COMMANDS[command], paths, said, capsys)
+
+
+TARGETS = {
+    "a folder for the evaluation": (
+        "evaluate",
+        lambda p: made_folder(p["run"] / "evaluation.json"),
+        "evaluation.json",
+    ),
+    "a folder for the report": (
+        "report",
+        lambda p: made_folder(p["run"] / "report.html"),
+        "report.html",
+    ),
+    "a file for the pictures": (
+        "plot",
+        lambda p: (p["run"] / "pictures").write_text("mine"),
+        "pictures",
+    ),
+    "a folder for a picture": (
+        "plot",
+        lambda p: (p["run"] / "pictures" / "samples.png").mkdir(parents=True),
+        "samples.png",
+    ),
+    "a link to nowhere for the pictures": (
+        "plot",
+        lambda p: (p["run"] / "pictures").symlink_to("no/where"),
+        "pictures",
+    ),
+    "a link to nowhere for the export": (
+        "export",
+        lambda p: p["new"].symlink_to("no/where"),
+        "leads nowhere",
+    ),
+    "a pipe for the export": ("export", lambda p: os.mkfifo(p["new"]), "is a file"),
+    "a folder for the lock": (
+        "train",
+        lambda p: made_folder(p["run"] / ".lock"),
+        ".lock",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_stands_where_a_command_writes_is_named(name, paths, capsys):
+    command, damage, said = TARGETS[name]
+    damage(paths)
+    refused(COMMANDS[command], paths, said, capsys)
