@@ -44,6 +44,7 @@ def cases() -> dict[str, tuple[str, dict]]:
         "clipped": ("normal", {**iwae, "clip": 0.05}),
         "weights": ("normal", {**iwae, "weigh": True}),
         "penalty": ("normal", {**iwae, "l2": 0.1}),
+        "skipped": ("normal", {**iwae, "skip_nonfinite": 1000, "nan": True}),
     }
 
 
@@ -84,13 +85,15 @@ def trained(strategy, latent: str, settings: dict, steps: int) -> dict:
 
     settings = dict(settings)
     clip, weigh = settings.pop("clip", None), settings.pop("weigh", False)
-    l2 = settings.pop("l2", None)
+    l2, nan = settings.pop("l2", None), settings.pop("nan", False)
     with strategy.scope():
         vae = model(latent, l2)
         optimizer = keras.optimizers.Adam(0.01, global_clipnorm=clip)
         vae.compile(optimizer, seed=3, jit_compile=False, **settings)
     vae.track_gradients(1)
     x = images(binary=not settings.get("binarize"))
+    if nan:
+        x[3] = np.nan
     scored = images(binary=True)
     given = (x, x, np.linspace(0.5, 2.0, IMAGES)) if weigh else x
     batches = tf.data.Dataset.from_tensor_slices(given).batch(BATCH)

@@ -66,6 +66,12 @@ sys.exit(main(sys.argv[1:]))
             2,
             "grey_targets",
         ),
+        (["train", "mnist-iwae", "--workdir", "w", "--strategy", "x"], 2, "mirrored"),
+        (
+            ["train", "mnist-iwae", "--workdir", "w", "--strategy", "multi_worker"],
+            2,
+            "TF_CONFIG, which is not set",
+        ),
         (["evaluate"], 2, "run"),
         (["evaluate", "w", "--split", "dev"], 2, "validation"),
         (["evaluate", "w", "--num-samples", "many"], 2, "num-samples"),

@@ -12,7 +12,9 @@ import pytest
 import reference_replicas
 import tensorflow as tf
 
+from tfvae.models.checks import check_order, check_replicas
 from tfvae.replicas.batches import part_of
+from tfvae.types import InputError
 
 # Float64 sums of up to 25 images in another order, of numbers up to some hundreds:
 # 1e-13, and Adam divides by gradients that may be small.
@@ -73,6 +75,27 @@ def test_every_row_of_a_batch_has_one_replica_and_shares_differ_by_one(size, tot
     np.testing.assert_array_equal(np.concatenate(parts), rows)
     sizes = [len(part) for part in parts]
     assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"steps_per_execution": 2}, "steps_per_execution 2"),
+        ({"jit_compile": True}, "jit_compile True"),
+    ],
+)
+def test_what_several_replicas_cannot_have_is_refused(arguments, said):
+    given = {"steps_per_execution": 1, "jit_compile": "auto", **arguments}
+    with pytest.raises(InputError, match=said):
+        check_replicas(**given)
+
+
+def test_arrays_that_each_worker_would_shuffle_its_own_way_are_refused():
+    x = np.zeros([4, 2])
+    with pytest.raises(InputError, match="shuffle=False"):
+        check_order(x, True)
+    check_order(x, False)
+    check_order(tf.data.Dataset.from_tensors(x), True)
 
 
 def test_a_structure_is_shared_out_by_its_rows():

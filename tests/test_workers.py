@@ -149,6 +149,37 @@ def test_a_strategy_with_one_device_trains_as_none_does(tmp_path, capsys):
         np.testing.assert_array_equal(np.array(here), np.array(there))
 
 
+OTHER_NUMBER = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+logical = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, logical)
+import dataclasses
+import numpy as np
+from test_workers import SMALL
+from tfvae.replicas import Distribution
+from tfvae.training import train
+
+folder = sys.argv[1]
+whole = dataclasses.replace(SMALL, epochs=3, binarization="dynamic")
+for epochs, strategy in ((1, "none"), (2, "mirrored"), (3, "none")):
+    config = dataclasses.replace(whole, epochs=epochs)
+    run = train(config, folder + "/some", distribution=Distribution(strategy))
+one = train(whole, folder + "/one")
+assert int(run.vae.steps) == int(one.vae.steps) == 12
+for here, there in zip(run.vae.weights, one.vae.weights, strict=True):
+    # Float32, 12 steps of Adam with a learning rate of 1e-3; other noise moves by 1e-2.
+    np.testing.assert_allclose(here, there, atol=1e-5)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_replicas(fresh_python, tmp_path):
+    said = fresh_python(OTHER_NUMBER, tmp_path, PYTHONPATH=f"{ROOT}:{SCRIPT.parent}")
+    assert "2 replicas share each batch of 400" in said.stdout
+
+
 # -- processes -------------------------------------------------------------------------
 
 

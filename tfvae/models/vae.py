@@ -57,6 +57,11 @@ class VAE(SteppingModel):
     - `kl_weight`, `temperature`, `prior_temperature`: where they follow a schedule, and
       a `kl_weight` that is not 1.
 
+    Made and compiled in the scope of a `tf.distribute` strategy, it trains on several
+    replicas as on one, to rounding: data and draws depend on the place in the global
+    batch. Two kinds of layers know their replica's rows alone: those with draws of their
+    own (dropout), and `BatchNormalization` unless it is synchronised.
+
     Args:
         encoder: x -> q(z|x).
         decoder: What `latent.decoder_input` makes of z -> p(x|z).
