@@ -65,7 +65,7 @@ def model(latent: str, l2: float | None):
     if l2:
         for layer in decoder.layers:
             if isinstance(layer, keras.layers.Dense):
-                layer.kernel_regularizer = keras.regularizers.L2(l2)
+                layer.kernel.regularizer = keras.regularizers.L2(l2)
     return VAE(
         ConditionalDistribution(encoder, head),
         ConditionalDistribution(decoder, likelihood),
@@ -90,6 +90,7 @@ def trained(strategy, latent: str, settings: dict, steps: int) -> dict:
         vae = model(latent, l2)
         optimizer = keras.optimizers.Adam(0.01, global_clipnorm=clip)
         vae.compile(optimizer, seed=3, jit_compile=False, **settings)
+    assert bool(vae.losses) == bool(l2)
     vae.track_gradients(1)
     x = images(binary=not settings.get("binarize"))
     if nan:
