@@ -19,7 +19,7 @@ from test_replicas import assert_alike, on_several
 from tfvae.config import Config
 from tfvae.replicas import Distribution, Team
 from tfvae.replicas.cluster import Worker, this_worker
-from tfvae.replicas.launching import free_ports
+from tfvae.replicas.launching import Launched, free_ports
 from tfvae.runs import load_run, read_history
 from tfvae.training import train
 from tfvae.types import InputError
@@ -132,6 +132,23 @@ def test_the_launcher_answers_without_starting_anything(arguments, said, tmp_pat
     assert done.returncode == (0 if said == "usage" else 2)
     assert said in done.stdout + done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("codes", "found"),
+    [
+        (["0", "0"], (0, 0)),
+        (["75", "0"], (75, 0)),
+        (["75", "3", "75"], (3, 1)),
+        (["75", "os.kill(os.getpid(), 9)"], (137, 1)),
+    ],
+)
+def test_a_worker_that_failed_comes_before_those_that_lost_it(codes, found, tmp_path):
+    command = [sys.executable, "-c"]
+    started = [subprocess.Popen([*command, f"import os; os._exit({c})"]) for c in codes]
+    for worker in started:
+        worker.wait()
+    assert Launched(started, tmp_path).failed() == found
 
 
 # -- one device, and all of this machine -----------------------------------------------

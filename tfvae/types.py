@@ -28,6 +28,9 @@ class InputError(ValueError):
     """
 
 
+LOST_WORKER = 75  # sysexits' EX_TEMPFAIL: the status of a process that lost another
+
+
 class LostWorkerError(RuntimeError):
     """A training on several machines ended, since one of its workers did.
 

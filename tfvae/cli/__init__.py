@@ -35,11 +35,10 @@ from tfvae.recipes import RECIPES
 from tfvae.replicas.cluster import this_worker
 from tfvae.replicas.settings import Distribution
 from tfvae.startup import import_tensorflow, is_terminal
-from tfvae.types import InputError, LostWorkerError
+from tfvae.types import LOST_WORKER, InputError, LostWorkerError
 from tfvae.version import __version__
 
 _TYRO_CONFIG = (tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes)
-_LOST_WORKER = 75  # sysexits' EX_TEMPFAIL
 _BENCHMARKED = "digits-binconcrete"  # by default: it needs no download
 
 
@@ -284,7 +283,7 @@ def _leave(message: str) -> int:
     print(f"tfvae: {message}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(_LOST_WORKER)
+    os._exit(LOST_WORKER)
 
 
 def _in_one_line(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tfvae.replicas.cluster import VARIABLE
-from tfvae.types import InputError
+from tfvae.types import LOST_WORKER, InputError
 
 _USAGE = "usage: scripts/launch_local N RECIPE --workdir DIR [--any-field VALUE ...]"
 _PATIENCE = 60.0  # seconds for the others to end by themselves, and say why
@@ -68,13 +68,17 @@ class Launched:
         return not late and any(worker.poll() is None for worker in self.workers)
 
     def failed(self) -> tuple[int, int]:
-        """Returns the status and the number of a worker that failed; (0, 0): none."""
+        """Returns the status and the number of a worker that failed; (0, 0): none.
+
+        One that ended since it lost another is not the first.
+        """
+        found = []
         for number, worker in enumerate(self.workers):
-            if worker.poll():
+            if status := worker.poll():
                 # As a shell has it: 128 + the signal that ended it.
-                status = worker.returncode
-                return (status if status > 0 else 128 - status), number
-        return 0, 0
+                found.append((status if status > 0 else 128 - status, number))
+        first = [each for each in found if each[0] != LOST_WORKER]
+        return (first or found or [(0, 0)])[0]
 
 
 def _count(text: str) -> int:
