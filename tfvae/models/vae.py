@@ -59,13 +59,8 @@ class VAE(SteppingModel):
 
     Made and compiled in the scope of a `tf.distribute` strategy, it trains on several
     replicas as on one, to rounding: data and draws depend on the place in the global
-<<<<<<< HEAD
     batch. Two kinds of layers know their replica's rows alone: those with draws of
     their own (dropout), and `BatchNormalization` unless it is synchronised.
-=======
-    batch. Two kinds of layers know their replica's rows alone: those with draws of their
-    own (dropout), and `BatchNormalization` unless it is synchronised.
->>>>>>> 567aef1 (Test that a run goes on with another number of replicas, and what they cannot have)
 
     Args:
         encoder: x -> q(z|x).
