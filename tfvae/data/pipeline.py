@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
 from tfvae.data.binarization import BINARIZATIONS, Binarization, bernoulli
 from tfvae.data.images import to_grey
-from tfvae.data.splits import ArraySplit, Split, StreamSplit, check_count
+from tfvae.data.splits import ArraySplit, Split, StreamSplit, check_count, check_split
 from tfvae.lookup import lookup
 from tfvae.replicas import Rows
+from tfvae.require import require_int
 from tfvae.seeds import as_seed, derive_seed
 from tfvae.types import InputError, Seed
 
@@ -26,7 +26,7 @@ def steps_per_epoch(split: Split, batch_size: int) -> int:
         InputError: `batch_size` is no int of at least 1, or is larger than the split.
     """
     batch_size = check_count("batch_size", batch_size)
-    _check_split(split)
+    check_split(split)
     if batch_size > len(split):
         raise InputError(
             f"batch_size {batch_size} is larger than the {split.name} split, which has "
@@ -75,11 +75,7 @@ def training_batches(
     """
     steps = steps_per_epoch(split, batch_size)
     kind = lookup(BINARIZATIONS, binarization, "binarization")
-    is_int = isinstance(start_step, (int, np.integer)) and start_step is not True
-    if not is_int or not 0 <= start_step < 2**31:
-        raise InputError(
-            f"start_step {start_step!r} is not usable; give an int from 0 to 2^31 - 1"
-        )
+    start_step = require_int("start_step", start_step, least=0)
     make = _array_training if isinstance(split, ArraySplit) else _stream_training
     if on_device:
         if kind.draws != "step":
@@ -90,7 +86,7 @@ def training_batches(
         kind = kind._replace(apply=None)
     fixed_seed = as_seed(seed if binarization_seed is None else binarization_seed)
     seeds = (as_seed(seed), fixed_seed)
-    return make(split, int(batch_size), steps, kind, seeds, int(start_step))
+    return make(split, int(batch_size), steps, kind, seeds, start_step)
 
 
 def evaluation_batches(
@@ -120,7 +116,7 @@ def evaluation_batches(
         InputError: An argument is not usable.
     """
     batch_size = check_count("batch_size", batch_size)
-    _check_split(split)
+    check_split(split)
     size = len(split)
     if limit is not None:
         size = min(size, check_count("limit", limit))
@@ -140,14 +136,6 @@ def evaluation_batches(
         return transform(images[start : tf.minimum(start + batch_size, size)])
 
     return _finish(tf.data.Dataset.range(steps).map(batch, tf.data.AUTOTUNE))
-
-
-def _check_split(split: object) -> None:
-    if not isinstance(split, (ArraySplit, StreamSplit)):
-        raise InputError(
-            f"a {type(split).__name__} is no split; give one of tfvae.data.load, or an "
-            "ArraySplit of images"
-        )
 
 
 def _array_training(

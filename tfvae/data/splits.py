@@ -231,6 +231,19 @@ def check_count(name: str, value: object) -> int:
     return int(value)
 
 
+def check_split(split: object) -> None:
+    """Refuses what is no split.
+
+    Raises:
+        InputError: It is none.
+    """
+    if not isinstance(split, (ArraySplit, StreamSplit)):
+        raise InputError(
+            f"a {type(split).__name__} is no split; give one of tfvae.data.load, or an "
+            "ArraySplit of images"
+        )
+
+
 def _read_only(array: np.ndarray) -> np.ndarray:
     array = np.ascontiguousarray(array).view()
     array.flags.writeable = False
