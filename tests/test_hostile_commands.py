@@ -32,6 +32,8 @@ COMMANDS = {
     "export": "export {run} {new} --num-samples 2",
     "train": f"train {' '.join(TRAIN)} --workdir {{run}} --dataset npz:{{data}}",
 }
+# A training goes on from checkpoints, which have tests of their own.
+READERS = [name for name in COMMANDS if name != "train"]
 MODEL = "model.keras"
 
 
@@ -289,9 +291,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("command", "damage", "said"), cases(MODELS, list(COMMANDS), 2)
-)
+@pytest.mark.parametrize(("command", "damage", "said"), cases(MODELS, READERS, 2))
 def test_a_damaged_model_is_one_line(command, damage, said, paths, capsys):
     damage(paths["run"])
     refused(COMMANDS[command], paths, said, capsys)
@@ -330,7 +330,7 @@ PAYLOADS = {
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
-@pytest.mark.parametrize("command", ["evaluate", "train"])
+@pytest.mark.parametrize("command", ["evaluate", "export"])
 def test_no_code_of_a_model_is_executed(command, name, paths, capsys, monkeypatch):
     marker, folder = paths["run"].parent / "marker", paths["run"].parent
     (folder / "payload.py").write_text(f"import os\nos.mknod({str(marker)!r})\n")
