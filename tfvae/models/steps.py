@@ -17,6 +17,7 @@ from tfvae.models.layers import seed_layers
 from tfvae.models.reporting import SKIPPED, Batch, Report, Seen, greyness, weighted_mean
 from tfvae.objectives import LogWeightTerms, Objective
 from tfvae.replicas import (
+    Rows,
     do_if,
     own_share,
     replica_seed,
@@ -131,7 +132,7 @@ class SteppingModel(LatentVariableModel):
         seed = derive_seed(self.seed, "train", step)
         seed_layers(self, replica_seed(seed))
         with tf.GradientTape() as tape:
-            estimate = self._estimate(batch, seed, training=True)
+            estimate = self._estimate(batch.x, seed, True, batch.rows)
             values = weighted_mean(estimate.surrogate, batch.sample_weight, batch.rows)
             penalty = self._penalty(values.dtype)
             surrogate = own_share(penalty, batch.rows) - values
@@ -182,7 +183,7 @@ class SteppingModel(LatentVariableModel):
         # The number of examples seen so far, which Keras sets to 0 when it begins, is
         # what makes the draws of two batches differ and those of two runs agree.
         seed = derive_seed(self.seed, "test", self._report.examples_seen)
-        terms = self._estimate(batch, seed, training=False).terms
+        terms = self._estimate(batch.x, seed, False, batch.rows).terms
         one = tf.ones([], terms.rate.dtype)
         self._take_in(self._seen(batch, terms, one, self._penalty(one.dtype)), one)
         return self._logs()
@@ -213,8 +214,10 @@ class SteppingModel(LatentVariableModel):
         """Returns the epoch's numbers, of which several workers log few by steps."""
         return self.get_metrics_result()
 
-    def _estimate(self, batch: Batch, seed: Seed, training: bool) -> Estimate:
-        problem = self._problem(batch.x, self.num_samples, seed, training, batch.rows)
+    def _estimate(
+        self, x: tf.Tensor, seed: Seed, training: bool, rows: Rows | None = None
+    ) -> Estimate:
+        problem = self._problem(x, self.num_samples, seed, training, rows)
         return self.estimator.estimate(
             problem._replace(
                 objective=self.objective, kl_weight=tf.convert_to_tensor(self.kl_weight)
