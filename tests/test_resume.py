@@ -23,7 +23,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tfvae.callbacks import ModelFile
-from tfvae.checkpoints import Checkpointing, CheckpointStore, Interrupted
+from tfvae.checkpoints import Checkpointing, CheckpointStore, Interrupted, StopRequest
 from tfvae.config import Config
 from tfvae.monitoring import Monitor, Monitoring
 from tfvae.reports import evaluate_run
@@ -178,11 +178,19 @@ def test_the_seconds_of_a_broken_epoch_are_those_of_its_parts(tmp_path, monkeypa
 # -- signals ---------------------------------------------------------------------------
 
 
+@pytest.fixture
+def heard():
+    """A process that hears Ctrl-C: those that run tests side by side do not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
 def test_a_signal_ends_the_run_after_the_step_with_all_of_it_saved(
-    signum, status, unbroken, tmp_path, monkeypatch
+    signum, status, unbroken, tmp_path, monkeypatch, heard
 ):
     begin = Monitor.on_train_batch_begin
 
@@ -216,7 +224,7 @@ def test_a_signal_while_an_epoch_ends_waits_for_its_end(tmp_path, monkeypatch):
     assert (found.position.epoch, found.position.batch) == (1, 0)
 
 
-def test_a_second_signal_ends_the_run_at_once(tmp_path, monkeypatch):
+def test_a_second_signal_ends_the_run_at_once(tmp_path, monkeypatch, heard):
     def send_two(self, batch: int, logs: Mapping | None = None) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
@@ -227,6 +235,14 @@ def test_a_second_signal_ends_the_run_at_once(tmp_path, monkeypatch):
         patch.setattr(Monitor, "on_train_batch_begin", send_two)
         train(SMALL, tmp_path / "run", monitoring=QUIET)
     assert not isinstance(caught.value, Interrupted)
+
+
+def test_a_signal_that_is_ignored_stays_so(heard):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.signum == signal.SIGTERM
 
 
 def test_the_command_exits_with_the_status_of_the_signal(tmp_path):

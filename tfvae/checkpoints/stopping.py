@@ -31,7 +31,8 @@ class Interrupted(KeyboardInterrupt):
 class StopRequest:
     """Takes note of Ctrl-C and SIGTERM while it is entered, in the main thread.
 
-    Elsewhere Python hears no signals, and nothing is changed.
+    Elsewhere Python hears no signals, and nothing is changed. A signal that is ignored,
+    as a shell's background jobs ignore Ctrl-C, stays so.
 
     Attributes:
         signum: The signal that came; None: none did.
@@ -43,6 +44,8 @@ class StopRequest:
         self._before = {}
         if threading.current_thread() is threading.main_thread():
             for each in _SIGNALS:
+                if signal.getsignal(each) is signal.SIG_IGN:
+                    continue
                 self._before[each] = signal.signal(each, self._take_note)
         return self
 

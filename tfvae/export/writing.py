@@ -81,12 +81,9 @@ def export_saved_model(
     if not isinstance(vae, VAE):
         raise InputError(f"{type(vae).__name__} is no VAE; give one of tfvae.VAE")
     pixels = _pixels(vae, binarization, value_range)
-    num_samples = require_int("num_samples (--num-samples)", num_samples)
-    if num_samples > _MOST_SAMPLES:
-        raise InputError(
-            f"num_samples (--num-samples) {num_samples} is not usable; give "
-            f"{_MOST_SAMPLES} at most"
-        )
+    num_samples = require_int(
+        "num_samples (--num-samples)", num_samples, most=_MOST_SAMPLES
+    )
     signatures = signatures_of(vae, pixels, num_samples)
     examples = _examples(vae, examples, pixels)
     card = _json_card(card)
