@@ -121,12 +121,12 @@ def train(
         check_same_run(config, folder, allow_changed)
     with team_of(distribution) as team:
         team.check_batch_size(config.batch_size)
-        whole = _Whole(config, folder, team, monitoring, checkpointing, progress_bar)
-        return _train(whole, allow_changed)
+        asked = _Asked(config, folder, team, monitoring, checkpointing, progress_bar)
+        return _train(asked, allow_changed)
 
 
-class _Whole(NamedTuple):
-    """What is given to a training."""
+class _Asked(NamedTuple):
+    """A training, as it was asked for."""
 
     config: Config
     folder: RunFolder
@@ -136,7 +136,7 @@ class _Whole(NamedTuple):
     progress_bar: bool | None
 
 
-def _train(given: _Whole, allow_changed: Sequence[str]) -> Run:
+def _train(given: _Asked, allow_changed: Sequence[str]) -> Run:
     config, folder, team = given[:3]
     data = load_data(config)
     record = RunRecord(config, data.provenance, versions())
@@ -159,18 +159,7 @@ def _train(given: _Whole, allow_changed: Sequence[str]) -> Run:
         if not _is_finished(resumed.position, config, folder):
             write_record(folder, run.record)
             _say(given, data, resumed.position)
-            with StopRequest() as stop:
-                parts = fit_parts(
-                    config,
-                    data,
-                    folder,
-                    resumed,
-                    given.monitoring,
-                    given.checkpointing,
-                    stop,
-                )
-                _fit(vae, config, data, parts, resumed, given.progress_bar)
-                team.meet()
+            _lead(given, vae, data, resumed)
         elif not folder.model.exists() and not config.keep_best:
             with replacing(folder.model) as partial:
                 vae.save(partial)
@@ -178,6 +167,17 @@ def _train(given: _Whole, allow_changed: Sequence[str]) -> Run:
             with reading_model(folder):
                 vae.load_weights(folder.model)
     return run
+
+
+def _lead(
+    given: _Asked, vae: VAE, data: tfvae.data.ImageData, resumed: Resumed
+) -> None:
+    """Trains, as the only worker or the chief."""
+    how = (given.monitoring, given.checkpointing)
+    with StopRequest() as stop:
+        parts = fit_parts(given.config, data, given.folder, resumed, *how, stop)
+        _fit(vae, given.config, data, parts, resumed, given.progress_bar)
+        given.team.meet()
 
 
 def _goes_on(
@@ -206,7 +206,7 @@ def _is_finished(position: Position, config: Config, folder: RunFolder) -> bool:
     return True
 
 
-def _say(given: _Whole, data: tfvae.data.ImageData, position: Position) -> None:
+def _say(given: _Asked, data: tfvae.data.ImageData, position: Position) -> None:
     """Tells where the run goes on, and what a reader of its numbers must know."""
     config = given.config
     steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)
