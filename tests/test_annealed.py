@@ -200,7 +200,15 @@ def log_marginal(vae: VAE, x: np.ndarray) -> np.ndarray:
     return logsumexp(log_prior + log_likelihood, axis=0) + log_cell
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in ("bin_concrete", "flow", "learned prior")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in MODELS
+    ],
+)
 def test_weights_of_every_family_and_prior_have_the_mean_p_of_x(name):
     make, initial = MODELS[name]
     vae = make()

@@ -67,7 +67,9 @@ def assert_trained_alone(prior_name: str, latent: str) -> None:
 
 
 @pytest.mark.parametrize("prior_name", WITH_WEIGHTS)
-@pytest.mark.parametrize("latent", ["normal", "categorical"])
+@pytest.mark.parametrize(
+    "latent", [pytest.param("normal", marks=pytest.mark.slow), "categorical"]
+)
 def test_training_a_prior_alone_lowers_the_loss(prior_name, latent):
     assert_trained_alone(prior_name, latent)
 

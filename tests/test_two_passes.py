@@ -240,8 +240,8 @@ def test_without_the_inverse_probabilities_it_would_be_seen(monkeypatch):
     # That the test above can fail.
     import tfvae.estimators.survivors as module
 
-    def biased(weights, kept, seed):
-        numbers, inverse = module_resampling(weights, kept, seed)
+    def biased(*args):
+        numbers, inverse = module_resampling(*args)
         return numbers, tf.ones_like(inverse)
 
     module_resampling = module.optimal_resampling

@@ -71,8 +71,8 @@ def from_the_pipeline(vae: VAE) -> None:
     ("run", "jit_compile", "steps_per_execution"),
     [
         (from_an_array, False, 1),
-        (from_the_pipeline, False, 1),
-        (from_an_array, True, 1),
+        pytest.param(from_the_pipeline, False, 1, marks=pytest.mark.slow),
+        pytest.param(from_an_array, True, 1, marks=pytest.mark.slow),
         (from_the_pipeline, True, 2),
     ],
 )
