@@ -80,7 +80,7 @@ _THREE = (0, 1, 2)
 _FOUR_STAGES = ("--epochs", "40")
 # In place of 10^7 steps of 64 images at a constant rate.
 _SHORT_CONCRETE = (
-    *("--epochs", "60", "--batch-size", "100"),
+    *("--epochs", "30", "--batch-size", "100"),
     *("--learning-rate", "1e-3", "--learning-rate-schedule", "cosine"),
 )
 _VIMCO = (
