@@ -156,7 +156,16 @@ def test_schedules_go_on_where_they_were(journey, name):
         np.testing.assert_allclose(logs[setting], [schedule(3)], rtol=2e-7)
 
 
-@pytest.mark.parametrize(("latent", "network"), MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize(
+    ("latent", "network"),
+    [
+        pair
+        if pair in (("normal", "conv"), ("bin_concrete", "mlp"), ("bernoulli", "mlp"))
+        else pytest.param(*pair, marks=pytest.mark.slow)
+        for pair in MODELS.values()
+    ],
+    ids=MODELS,
+)
 def test_training_lowers_the_loss(latent, network):
     vae, x = tiny_vae(latent, network), np.tile(binary_images(2), [20, 1, 1, 1])
     vae.compile(keras.optimizers.Adam(0.03), "elbo", 4, estimator_for(latent))

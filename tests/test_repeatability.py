@@ -170,5 +170,6 @@ for one, two in zip(*moved):
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_follow_the_gradient_of_one(fresh_python):
     fresh_python(TWO_REPLICAS)

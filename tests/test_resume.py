@@ -581,7 +581,7 @@ def test_a_run_that_was_stopped_early_says_so(watched, capsys):
     assert "is finished: early stopping ended it after" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("step", [3, 5])
+@pytest.mark.parametrize("step", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_what_watches_a_run_remembers(step, watched, tmp_path, monkeypatch):
     def go() -> Run:
         return train(

@@ -101,7 +101,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(trained, tmp_pa
     assert not np.array_equal(*kernels)
 
 
-@pytest.mark.parametrize("config", [SMALL, RELAXED], ids=["normal", "annealed"])
+@pytest.mark.parametrize(
+    "config",
+    [SMALL, pytest.param(RELAXED, marks=pytest.mark.slow)],
+    ids=["normal", "annealed"],
+)
 def test_a_killed_run_ends_like_the_unbroken_one(config, tmp_path, monkeypatch):
     whole = dataclasses.replace(config, epochs=4)
     unbroken = train(whole, tmp_path / "unbroken")

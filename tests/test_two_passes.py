@@ -149,7 +149,7 @@ BOTH = {"backward_samples": 2, "sample_chunk": 3}
     ("mode", "how"),
     [
         ("eager", {"backward_samples": 2}),
-        ("eager", {"sample_chunk": 3}),
+        pytest.param("eager", {"sample_chunk": 3}, marks=pytest.mark.slow),
         ("xla", BOTH),
         pytest.param("xla", {"backward_samples": 2}, marks=pytest.mark.slow),
         pytest.param("xla", {"sample_chunk": 3}, marks=pytest.mark.slow),
