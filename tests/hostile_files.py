@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import pathlib
 import struct
+import subprocess
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -19,6 +21,7 @@ import pytest
 from tfvae import cli
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+FILLER = "filler"  # the file that fills a disk
 
 
 def snapshot(folder: pathlib.Path) -> dict[str, bytes | str]:
@@ -50,6 +53,45 @@ def refused(
     assert error.startswith("tfvae: ") and error.count("\n") == 1, error
     assert error.endswith("\n") and said in error, error
     assert snapshot(folder) == before
+
+
+def good_run(folder: pathlib.Path, arguments: Sequence[str]) -> pathlib.Path:
+    """Trains a run on forty images in a folder, and returns where it lies.
+
+    Args:
+        folder: Where the data and the run come to lie.
+        arguments: Of `tfvae train`, but for the data and the place.
+    """
+    images = np.random.default_rng(0).random((40, 4, 4)).astype(np.float32)
+    np.savez(folder / "data.npz", x_train=images, x_test=images[:9])
+    how = ["--workdir", str(folder / "run"), "--dataset", f"npz:{folder / 'data.npz'}"]
+    assert cli.main(["train", *arguments, *how]) == 0
+    return folder / "run"
+
+
+@contextlib.contextmanager
+def small_disk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Makes a folder that is a disk of one MiB; skips the test where none can be."""
+    folder.mkdir()
+    how = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(how, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no command mount")
+    if mounted.returncode:
+        pytest.skip(f"a disk cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: pathlib.Path) -> None:
+    """Leaves not a byte of a disk."""
+    with (disk / FILLER).open("wb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(1024))
 
 
 # -- archives --------------------------------------------------------------------------

@@ -13,13 +13,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tfvae.checkpoints import Checkpointing
+from tfvae.config import Config
 from tfvae.startup import import_tensorflow
-
-import_tensorflow()
-
-from tfvae.checkpoints import Checkpointing  # noqa: E402
-from tfvae.config import Config  # noqa: E402
-from tfvae.training import train  # noqa: E402
 
 
 def killing(call: Callable, countdown: list[int]) -> Callable:
@@ -33,6 +29,9 @@ def killing(call: Callable, countdown: list[int]) -> Callable:
 
 
 def main() -> None:
+    import_tensorflow()  # before the kills are counted: it writes files of its own
+    from tfvae.training import train
+
     workdir, config, every, *n = sys.argv[1:]
     if n:
         countdown = [int(n[0])]

@@ -40,12 +40,7 @@ MODEL = "model.keras"
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     """A run on forty images, and the data beside it."""
-    folder = tmp_path_factory.mktemp("good")
-    images = np.random.default_rng(0).random((40, 4, 4)).astype(np.float32)
-    np.savez(folder / "data.npz", x_train=images, x_test=images[:9])
-    how = ["--workdir", str(folder / "run"), "--dataset", f"npz:{folder / 'data.npz'}"]
-    assert cli.main(["train", *TRAIN, *how]) == 0
-    return folder / "run"
+    return hostile.good_run(tmp_path_factory.mktemp("good"), [*TRAIN])
 
 
 @pytest.fixture

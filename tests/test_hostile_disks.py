@@ -9,7 +9,6 @@ import shutil
 import subprocess
 
 import hostile_files as hostile
-import numpy as np
 import pytest
 
 from tfvae import cli
@@ -30,40 +29,15 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("good")
-    images = np.random.default_rng(0).random((40, 4, 4)).astype(np.float32)
-    np.savez(folder / "data.npz", x_train=images, x_test=images[:9])
-    how = ["--workdir", str(folder / "run"), "--dataset", f"npz:{folder / 'data.npz'}"]
-    assert cli.main(["train", *TRAIN, "1", *how]) == 0
-    return folder / "run"
+    return hostile.good_run(tmp_path_factory.mktemp("good"), [*TRAIN, "1"])
 
 
 @pytest.fixture
 def disk(tmp_path, good):
-    """A disk of one MiB that holds the run."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    how = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(how, capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip("there is no command mount")
-    if mounted.returncode:
-        pytest.skip(f"a disk cannot be mounted here: {mounted.stderr.strip()}")
-    try:
+    """A small disk that holds the run."""
+    with hostile.small_disk(tmp_path / "disk") as folder:
         shutil.copytree(good, folder / "run")
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(disk: pathlib.Path, free: int) -> None:
-    """Leaves so many bytes, to a page."""
-    with (disk / "filler").open("wb", buffering=0) as file:
-        with contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(1024))
-        file.truncate(max(0, file.tell() // 4096 * 4096 - free))
 
 
 @contextlib.contextmanager
@@ -88,7 +62,7 @@ def kept(folder: pathlib.Path) -> dict:
     return {
         name: content
         for name, content in found.items()
-        if "logs" not in name and name != "filler" and not name.endswith(".lock")
+        if "logs" not in name and name != hostile.FILLER and not name.endswith(".lock")
     }
 
 
@@ -108,7 +82,7 @@ def test_a_read_only_disk_is_one_line(name, disk, good, capsys):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_full_disk_is_one_line_and_nothing_is_lost(name, disk, good, capsys):
-    fill(disk, 0)
+    hostile.fill(disk)
     before = kept(disk)
     capsys.readouterr()
     assert_one_line(run_command(name, disk, good), capsys.readouterr().err)

@@ -32,7 +32,7 @@ def test_rows_are_understood(name, monkeypatch, tmp_path):
     def stop():
         raise Understood
 
-    monkeypatch.setattr(cli, "import_tensorflow", stop)
+    monkeypatch.setattr(cli.commands, "import_tensorflow", stop)
     row = ROWS[name]
     with pytest.raises(Understood):
         arguments = [row.recipe, *row.options, "--workdir", str(tmp_path / "run")]

@@ -44,7 +44,7 @@ def soak(rounds: int, steps: int, evaluations: int, scorings: int) -> list[dict]
                 vae.evaluate(held_out, verbose=0, return_dict=True)["loss"]
             )
         for seed in range(scorings):
-            # Each scoring makes a trace of its own, which must go with it.
+            # TensorFlow keeps every trace that has a gradient of its own.
             score_images(vae, [images[:BATCH]], 10, seed=number * scorings + seed)
         found.append(measured())
     assert int(vae.steps) == rounds * steps

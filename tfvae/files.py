@@ -6,6 +6,8 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +62,19 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def folder_aside(parent: Path) -> Iterator[Path]:
+    """Gives a path in `parent` for a folder that is renamed when it is whole.
+
+    What is left of it at the end is removed.
+    """
+    partial = parent / f".{uuid.uuid4().hex}{PARTIAL}"
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def synced(path: Path) -> None:
     """Returns when a file or folder is on the disk, so that a power cut spares it."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -67,6 +82,28 @@ def synced(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def synced_tree(folder: Path) -> None:
+    """Returns when a folder is on the disk with all that is in it."""
+    for path in (*folder.rglob("*"), folder):
+        synced(path)
+
+
+def read_bounded(path: Path, most: int) -> str:
+    """Returns the text of a file.
+
+    Raises:
+        ValueError: It has more than `most` bytes, is no UTF-8, or is no file: a pipe
+            might never end.
+        OSError: It cannot be read.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is no file")
+    if found.st_size > most:
+        raise ValueError(f"it has {found.st_size:,} bytes, and {most:,} are the most")
+    return path.read_text(encoding="utf-8")
 
 
 def write_text(path: Path, text: str) -> None:

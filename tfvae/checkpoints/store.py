@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfvae.checkpoints.state import Position
-from tfvae.files import PARTIAL, synced
+from tfvae.files import folder_aside, is_partial, read_bounded, synced, synced_tree
 
 _STATE, _HISTORY, _MANIFEST = "state.npz", "history.csv", "manifest.json"
 _FORMAT = 1
@@ -92,15 +91,13 @@ class CheckpointStore:
         """
         self.path.mkdir(exist_ok=True)
         path = self.path / f"{checkpoint.position.step:012d}"
-        partial = self.path / f".{path.name}.{uuid.uuid4().hex}{PARTIAL}"
-        try:
+        with folder_aside(self.path) as partial:
             partial.mkdir()
             _write(partial, checkpoint)
+            synced_tree(partial)
             if path.exists():  # a damaged one, else its step would not come again
                 shutil.rmtree(path)
             os.rename(partial, path)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         synced(self.path)
         self._good = [*(p for p in self._good if p != path), path][-_KEPT:]
         for old in self._all():
@@ -112,7 +109,7 @@ class CheckpointStore:
         """Removes what a killed process left half-written."""
         if self.path.is_dir():
             for path in self.path.iterdir():
-                if path.name.startswith("."):
+                if is_partial(path):
                     shutil.rmtree(path, ignore_errors=True)
 
     def _all(self) -> Sequence[Path]:
@@ -135,9 +132,6 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     }
     text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
     (folder / _MANIFEST).write_text(text, encoding="utf-8")
-    for name in (_STATE, _HISTORY, _MANIFEST):
-        synced(folder / name)
-    synced(folder)
 
 
 def _read(folder: Path) -> Checkpoint:
@@ -173,10 +167,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
-        path = folder / _MANIFEST
-        if path.stat().st_size > _MOST_MANIFEST:
-            raise Damaged(f"{_MANIFEST} has more than {_MOST_MANIFEST:,} bytes")
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(read_bounded(folder / _MANIFEST, _MOST_MANIFEST))
         if manifest["format"] != _FORMAT:
             raise Damaged(f"its format is {manifest['format']!r}, and not {_FORMAT}")
         if set(manifest["sha256"]) != {_STATE, _HISTORY}:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from tfvae.export.layout import CARD, FORMAT
 from tfvae.export.versions import versions_in
+from tfvae.files import read_bounded
 from tfvae.require import require_path
 from tfvae.types import InputError
 
@@ -112,10 +113,7 @@ def _check_card(version: Path) -> None:
             "give a folder that it has"
         )
     try:
-        size = (version / CARD).stat().st_size
-        if size > _MOST_CARD:
-            raise ValueError(f"it has {size:,} bytes, and {_MOST_CARD:,} are the most")
-        card: Any = json.loads((version / CARD).read_text(encoding="utf-8"))
+        card: Any = json.loads(read_bounded(version / CARD, _MOST_CARD))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{str(version)!r} is damaged: {CARD} cannot be read ({error}); export it "

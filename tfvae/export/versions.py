@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfvae.files import PARTIAL
+from tfvae.files import folder_aside, synced_tree
 from tfvae.types import InputError
 
 
@@ -33,22 +31,22 @@ def next_version(path: str | os.PathLike) -> Iterator[list[Path]]:
     """
     folder = Path(path)
     versions_in(folder)  # refuses what it cannot be
-    # A process number is not enough: in containers each is the first.
-    partial = folder / f".{uuid.uuid4().hex}{PARTIAL}"
-    written, is_new = [partial], not folder.exists()
+    written, is_new = [], not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        yield written
-        _sync(partial)
-        written[0] = _publish(partial, folder)
+        with folder_aside(folder) as partial:
+            written.append(partial)
+            yield written
+            synced_tree(partial)
+            written[0] = _publish(partial, folder)
+            is_new = False
     except OSError as error:
         raise InputError(
             f"{str(folder)!r} cannot be written to ({error.strerror or error}); free "
             "space, change its permissions, or give another path"
         ) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if is_new and written[0] == partial:
+        if is_new:
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
@@ -94,11 +92,3 @@ def _publish(partial: Path, folder: Path) -> Path:
                 raise
         else:
             return target
-
-
-def _sync(folder: Path) -> None:
-    """Waits until every file is on disk."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())

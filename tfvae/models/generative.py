@@ -93,7 +93,7 @@ class LatentVariableModel(keras.Model):
 
     def __call__(self, x, *args, **kwargs) -> tf.Tensor:
         """Checks the images before Keras, which would rewrite the message."""
-        self._check_images(x)
+        self.checked_images(x)
         return super().__call__(x, *args, **kwargs)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -183,19 +183,15 @@ class LatentVariableModel(keras.Model):
         return made_of(params)
 
     def _images(self, x) -> tf.Tensor:
-        x = self._check_images(x)
+        x = self.checked_images(x)
         return tf.cast(x, self.compute_dtype)
 
-    def checked_images(self, x) -> tf.Tensor:
-        """Returns a batch as a tensor [B, *image_shape] of floats.
+    def checked_images(self, x) -> tf.Tensor | keras.KerasTensor:
+        """Returns the images [B, *image_shape] of a batch, floats.
 
         Raises:
-            InputError: It is something else.
+            InputError: They are something else.
         """
-        return self._check_images(x)
-
-    def _check_images(self, x):
-        """Returns the images in a batch, a tensor or what stands for one."""
         if isinstance(x, Mapping):
             if IMAGE_KEY not in x:
                 raise InputError(

@@ -8,19 +8,19 @@ import io
 import json
 import os
 import platform
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfvae.config import Config
-from tfvae.files import is_partial, write_json
+from tfvae.files import is_partial, read_bounded, write_json
 from tfvae.types import InputError
 from tfvae.version import __version__
 
 # Bytes of files that are read; as Python's objects, JSON takes up to 25 times as many.
 _MOST_CONFIG = 8 << 20  # a configuration has some 3 KiB
 _MOST_JSON = 32 << 20  # an evaluation of a hundred thousand latent variables
+_MOST_HISTORY = 256 << 20  # a line of an epoch has some 300
 _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
 
 
@@ -194,10 +194,7 @@ def read_json(path: Path, what: str, advice: str, most: int = _MOST_JSON) -> Any
         InputError: It is missing or damaged; `what` and `advice` say what to do.
     """
     try:
-        size = _size(path)
-        if size > most:
-            raise ValueError(f"it has {size:,} bytes, and {most:,} are the most")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bounded(path, most))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{str(path.parent)!r} holds no {what} (no {path.name}); {advice}"
@@ -210,14 +207,6 @@ def read_json(path: Path, what: str, advice: str, most: int = _MOST_JSON) -> Any
         ) from error
 
 
-def _size(path: Path) -> int:
-    """Returns a file's size; what is no file, as a pipe, might never end."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError("it is no file")
-    return found.st_size
-
-
 def read_history(path: Path) -> list[dict[str, float]]:
     """Returns the lines of `history.csv`, one an epoch; none if there is no file.
 
@@ -227,8 +216,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     try:
-        _size(path)
-        return parse_history(path.read_text(encoding="utf-8"))
+        return parse_history(read_bounded(path, _MOST_HISTORY))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{str(path)!r} cannot be read ({error!s:.200}); restore the file, or use "

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
+
+from tfvae.checkpoints import apply_metrics, set_callback_state
+from tfvae.training.resuming import Resumed
 
 
 class AcrossFits(keras.callbacks.CallbackList):
@@ -16,32 +19,28 @@ class AcrossFits(keras.callbacks.CallbackList):
 
     Args:
         callbacks: The callbacks.
-        done: Steps of the first epoch that are done.
-        set_state: Called when the training has begun.
-        on_first_epoch: Called when its first epoch has begun, and Keras has set the
-            metrics back.
+        resumed: Where the training goes on.
         **kwargs: Keras'.
     """
 
     def __init__(
         self,
         callbacks: Sequence[keras.callbacks.Callback],
-        done: int,
-        set_state: Callable[[], None],
-        on_first_epoch: Callable[[], None],
+        resumed: Resumed,
         **kwargs,
     ) -> None:
         super().__init__(list(callbacks), **kwargs)
-        self._done, self._set_state = done, set_state
-        self._on_first_epoch: Callable[[], None] | None = on_first_epoch
+        self._checkpoint, self._done = resumed.checkpoint, resumed.position.batch
         self._begun = False
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
-        """Begins the training, once."""
-        if not self._begun:
-            self._begun = True
-            super().on_train_begin(logs)
-            self._set_state()
+        """Begins the training, once, with what the callbacks remember."""
+        if self._begun:
+            return
+        self._begun = True
+        super().on_train_begin(logs)
+        if self._checkpoint is not None:
+            set_callback_state(self.callbacks, self._checkpoint.callbacks)
 
     def on_train_end(self, logs: Mapping | None = None) -> None:
         """Takes note: another `fit` may come."""
@@ -52,11 +51,10 @@ class AcrossFits(keras.callbacks.CallbackList):
         super().on_train_end(self._last_logs)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
-        """Begins the epoch, or goes on with it."""
+        """Begins the epoch, or goes on with its means, which Keras has set back."""
         super().on_epoch_begin(epoch, logs)
-        if self._on_first_epoch is not None:
-            self._on_first_epoch()
-            self._on_first_epoch = None
+        if self._done:
+            apply_metrics(self.model, self._checkpoint.arrays)
 
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
         """Ends the epoch; those to come are whole."""

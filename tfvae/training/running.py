@@ -17,8 +17,6 @@ from tfvae.checkpoints import (
     CheckpointStore,
     Position,
     StopRequest,
-    apply_metrics,
-    set_callback_state,
 )
 from tfvae.config import Config
 from tfvae.files import locked, replacing
@@ -243,24 +241,12 @@ def _fit(
     quiet: bool = False,
 ) -> None:
     bar = is_terminal(sys.stdout) if progress_bar is None else progress_bar
-    (position, checkpoint), steps = resumed, parts.steps_per_epoch
-    epoch = position.epoch
     line = [] if bar or quiet else [EpochLine(config.epochs)]
-    verbose = 1 if bar else 0
-
-    def remember() -> None:
-        if checkpoint is not None:
-            set_callback_state(parts.callbacks, checkpoint.callbacks)
-
-    def go_on_counting() -> None:
-        if position.batch:
-            apply_metrics(vae, checkpoint.arrays)
-
+    position, steps = resumed.position, parts.steps_per_epoch
+    epoch, verbose = position.epoch, 1 if bar else 0
     callbacks = AcrossFits(
         [*line, *parts.callbacks],
-        position.batch,
-        remember,
-        go_on_counting,
+        resumed,
         add_history=True,
         add_progbar=bar,
         verbose=verbose,

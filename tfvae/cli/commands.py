@@ -1,0 +1,232 @@
+"""The commands: each reads its arguments, and then calls the library.
+
+Each command's arguments are a typed dataclass that tyro reads. TensorFlow is imported
+when the arguments are known to be good.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tyro
+
+from tfvae.benchmark.settings import Settings
+from tfvae.checkpoints import Checkpointing
+from tfvae.cli.arguments import (
+    BenchmarkArguments,
+    CompareArguments,
+    EvaluateArguments,
+    ExportArguments,
+    PlotArguments,
+    ReportArguments,
+    TrainArguments,
+    VerifyArguments,
+)
+from tfvae.lookup import lookup
+from tfvae.monitoring.settings import Monitoring
+from tfvae.pictures import KINDS
+from tfvae.recipes import RECIPES
+from tfvae.replicas.cluster import this_worker
+from tfvae.replicas.settings import Distribution
+from tfvae.startup import import_tensorflow, is_terminal
+from tfvae.types import InputError
+
+_TYRO_CONFIG = (tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes)
+_BENCHMARKED = "digits-binconcrete"  # by default: it needs no download
+
+
+def train_command(arguments: Sequence[str]) -> None:
+    """`tfvae train RECIPE --workdir DIR [--any-field VALUE ...]`."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: tfvae train RECIPE --workdir DIR [--any-field VALUE ...]\n")
+        print("Every field can be seen with: tfvae train RECIPE --help\n")
+        _print_recipes()
+        if not arguments:
+            raise InputError("train needs a recipe; choose one of the above")
+        return
+    name, *rest = arguments
+    recipe = lookup(RECIPES, name, "recipe")
+    given = _parse(
+        TrainArguments,
+        f"train {name}",
+        rest,
+        default=TrainArguments(
+            tyro.MISSING, Distribution(), Monitoring(), Checkpointing(), recipe.config
+        ),
+        description=f"{recipe.summary[0].upper()}{recipe.summary[1:]}.",
+    )
+    if given.distribution.strategy == "multi_worker":
+        this_worker(os.environ)
+    import_tensorflow()
+    from tfvae.training import train
+
+    run = train(
+        given.config,
+        given.workdir,
+        monitoring=given.monitoring,
+        checkpointing=given.checkpointing,
+        allow_changed=given.allow_changed,
+        distribution=given.distribution,
+    )
+    print(f"model, history and logs: {run.folder.path}")
+
+
+def evaluate_command(arguments: Sequence[str]) -> None:
+    """`tfvae evaluate DIR [--num-samples K] [--ais]`."""
+    given = _parse(EvaluateArguments, "evaluate", arguments, flags=True)
+    import_tensorflow()
+    from tfvae.reports import evaluate_run, evaluation_text
+
+    evaluation = evaluate_run(
+        given.run,
+        given.annealing,
+        progress_bar=is_terminal(sys.stdout),
+        **dataclasses.asdict(given.scoring),
+    )
+    print(evaluation_text(evaluation))
+
+
+def compare_command(arguments: Sequence[str]) -> None:
+    """`tfvae compare DIR1 DIR2 [--num-samples K]`."""
+    given = _parse(CompareArguments, "compare", arguments)
+    import_tensorflow()
+    from tfvae.reports import compare_runs, comparison_text
+
+    comparison = compare_runs(
+        given.first,
+        given.second,
+        progress_bar=is_terminal(sys.stdout),
+        **dataclasses.asdict(given.scoring),
+    )
+    print(comparison_text(comparison))
+
+
+def plot_command(arguments: Sequence[str]) -> None:
+    """`tfvae plot DIR [KIND]`."""
+    kinds = "\n".join(f"  {name:20} {text}" for name, text in KINDS.items())
+    description = f"{PlotArguments.__doc__}\n\nKIND is one of:\n\n{kinds}"
+    given = _parse(PlotArguments, "plot", arguments, description=description)
+    if given.kind is not None:
+        lookup(KINDS, given.kind, "picture (KIND)")
+    import_tensorflow()
+    from tfvae.reports import plot_run
+
+    plots = plot_run(given.run, given.kind, given.seed)
+    for path in plots.paths:
+        print(path)
+    for name, reason in plots.skipped.items():
+        print(f"no {name}: {reason}", file=sys.stderr)
+
+
+def report_command(arguments: Sequence[str]) -> None:
+    """`tfvae report DIR`."""
+    given = _parse(ReportArguments, "report", arguments)
+    import_tensorflow()
+    from tfvae.html_report import report_run
+
+    print(report_run(given.run, given.seed))
+
+
+def export_command(arguments: Sequence[str]) -> None:
+    """`tfvae export DIR saved_models/NAME`."""
+    given = _parse(ExportArguments, "export", arguments)
+    import_tensorflow()
+    from tfvae.reports import export_run
+
+    print(export_run(given.run, given.path, given.num_samples))
+
+
+def verify_command(arguments: Sequence[str]) -> None:
+    """`tfvae verify saved_models/NAME[/VERSION]`."""
+    given = _parse(VerifyArguments, "verify", arguments)
+    from tfvae.export.verify import verification_text, verify_saved_model
+
+    print(verification_text(verify_saved_model(given.path)))
+
+
+def benchmark_command(arguments: Sequence[str]) -> None:
+    """`tfvae benchmark [RECIPE] [--any-field VALUE ...] [--json]`."""
+    named = bool(arguments) and not arguments[0].startswith("-")
+    name, *rest = arguments if named else (_BENCHMARKED, *arguments)
+    recipe = lookup(RECIPES, name, "recipe")
+    given = _parse(
+        BenchmarkArguments,
+        f"benchmark {name}",
+        rest,
+        flags=True,
+        default=BenchmarkArguments(Settings(), recipe.config),
+        description=(
+            "Time training and evaluation of a recipe, and the matrix products in them "
+            f"alone: tfvae benchmark [RECIPE], by default {_BENCHMARKED}."
+        ),
+    )
+    if given.serving:
+        given.settings.check_serving()
+    import_tensorflow()
+    from tfvae.benchmark import (
+        benchmark_text,
+        run_benchmark,
+        run_serving_benchmark,
+        serving_text,
+    )
+
+    if given.serving:
+        served = run_serving_benchmark(given.config, given.settings)
+        print(json.dumps(served.to_dict()) if given.json else serving_text(served))
+        return
+    progress = _progress if is_terminal(sys.stderr) else None
+    result = run_benchmark(given.config, given.settings, progress)
+    print(json.dumps(result.to_dict()) if given.json else benchmark_text(result))
+
+
+def recipes_command(arguments: Sequence[str]) -> None:
+    """`tfvae recipes [NAME]`."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(
+            "usage: tfvae recipes [NAME]\n\nList the recipes, or show one's settings."
+        )
+    elif not arguments:
+        _print_recipes()
+    elif len(arguments) > 1:
+        raise InputError(f"recipes takes one name, not {len(arguments)}")
+    else:
+        recipe = lookup(RECIPES, arguments[0], "recipe")
+        print(f"{arguments[0]}: {recipe.summary}\nsource: {recipe.source}\n")
+        for name, value in recipe.config.to_dict().items():
+            print(f"  {name:24} {value}")
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
+    "train": train_command,
+    "evaluate": evaluate_command,
+    "compare": compare_command,
+    "plot": plot_command,
+    "report": report_command,
+    "export": export_command,
+    "verify": verify_command,
+    "benchmark": benchmark_command,
+    "recipes": recipes_command,
+}
+
+
+def _parse(
+    kind: type, command: str, arguments: Sequence[str], flags: bool = False, **kwargs
+) -> Any:
+    """Reads arguments; `flags`: those without a value too."""
+    config = _TYRO_CONFIG[1:] if flags else _TYRO_CONFIG
+    prog = f"tfvae {command}"
+    return tyro.cli(kind, prog=prog, args=arguments, config=config, **kwargs)
+
+
+def _progress(text: str) -> None:
+    print(f"benchmark: {text}", file=sys.stderr, flush=True)
+
+
+def _print_recipes() -> None:
+    for name, recipe in RECIPES.items():
+        print(f"{name:20} {recipe.summary}")
