@@ -47,6 +47,18 @@ def test_an_mlp_can_put_out_an_image_and_read_one():
     np.testing.assert_allclose(network(x), flat.reshape([5, 3, 2, 2]), rtol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(8, 6, 3), (7, 5, 2)])
+def test_a_convolutions_last_stage_is_tensorflows_depth_to_space(shape):
+    decoder = conv_decoder((3,), shape, (4, 5), "tanh", dtype="float64")
+    x = np.random.default_rng(0).normal(size=[2, 3])
+    kernels = [w for w in decoder.get_weights() if w.ndim == 4]
+    assert [k.shape for k in kernels] == [(3, 3, 5, 4), (3, 3, 5, 4 * shape[2])]
+    (last,) = (la for la in decoder.layers if type(la) is keras.layers.Conv2D)
+    small = keras.Model(decoder.inputs[0], last.output)(x)
+    wanted = tf.nn.depth_to_space(small, 2)[:, : shape[0], : shape[1]]
+    np.testing.assert_array_equal(decoder(x), wanted)
+
+
 # -- what is in them at the start ------------------------------------------------------
 
 

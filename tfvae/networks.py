@@ -119,14 +119,19 @@ def conv_decoder(
     output_bias: np.ndarray | None = None,
     name: str | None = None,
 ) -> keras.Model:
-    """Builds a dense layer, transposed 3 x 3 convolutions of stride 2, and one more.
+    """Builds the mirror of `conv_encoder`: a dense layer, then 3 x 3 convolutions.
 
-    Each stage doubles height and width, cropped where the image's size is odd.
+    Each stage doubles height and width, cropped where the image's size is odd: all but
+    the last are transposed convolutions of stride 2. The last is a sub-pixel
+    convolution, from "Real-Time Single Image and Video Super-Resolution Using an
+    Efficient Sub-Pixel Convolutional Neural Network" (Shi et al., 2016): it works at
+    half the size, with four channels for each that is put out, one for each place in a
+    square of 2 x 2 pixels. At full size, two convolutions cost several times as much.
 
     Args:
         input_shape: Of one example.
         output_shape: (H, W, C).
-        hidden_sizes: Filters of the stages.
+        hidden_sizes: Filters of what goes into each stage.
         activation: A Keras activation, for the hidden layers.
         seed: Of the initial weights.
         dtype: A Keras dtype policy.
@@ -141,10 +146,13 @@ def conv_decoder(
     inputs = x = keras.Input(input_shape, dtype=_input_dtype(dtype))
     if len(input_shape) > 1:
         x = make(keras.layers.Flatten, data_format="channels_last")(x)
-    start = (*sizes[-1], hidden_sizes[0] if stages else channels)
+    if not stages:
+        x = make.output(x, output_shape, output_bias)
+        return keras.Model(inputs, x, name=name)
+    start = (*sizes[-1], hidden_sizes[0])
     x = make.weighted(keras.layers.Dense, math.prod(start), activation=activation)(x)
     x = make(keras.layers.Reshape, start)(x)
-    for filters, (rows, columns) in zip(hidden_sizes, sizes[-2::-1], strict=True):
+    for filters, size in zip(hidden_sizes[1:], sizes[-2:0:-1], strict=True):
         x = make.weighted(
             keras.layers.Conv2DTranspose,
             filters,
@@ -154,15 +162,18 @@ def conv_decoder(
             data_format="channels_last",
             activation=activation,
         )(x)
-        crop = ((0, x.shape[1] - rows), (0, x.shape[2] - columns))
-        x = make(keras.layers.Cropping2D, crop, data_format="channels_last")(x)
-    output = make.weighted(
-        keras.layers.Conv2D, channels, 3, 1, "same", data_format="channels_last"
+        x = make.cropped(x, size)
+    last = make.weighted(
+        keras.layers.Conv2D, 4 * channels, 3, 1, "same", data_format="channels_last"
     )
-    x = output(x)
+    x = last(x)
     if output_bias is not None:
-        output.bias.assign(np.mean(output_bias, axis=(0, 1)))
-    return keras.Model(inputs, x, name=name)
+        last.bias.assign(np.tile(np.mean(output_bias, axis=(0, 1)), 4))
+    rows, columns = sizes[1]
+    x = make(keras.layers.Reshape, (rows, columns, 2, 2, channels))(x)
+    x = make(keras.layers.Permute, (1, 3, 2, 4, 5))(x)
+    x = make(keras.layers.Reshape, (2 * rows, 2 * columns, channels))(x)
+    return keras.Model(inputs, make.cropped(x, (height, width)), name=name)
 
 
 NETWORKS: Mapping[str, Architecture] = {
@@ -231,6 +242,13 @@ class _LayerMaker:
         seed = derive_int(self.seed, f"{self.prefix}/{self.count}")
         glorot = keras.initializers.GlorotUniform(seed)
         return self(layer, *args, kernel_initializer=glorot, **kwargs)
+
+    def cropped(self, x: keras.KerasTensor, size: Shape) -> keras.KerasTensor:
+        """Cuts rows and columns of an image that are beyond its size."""
+        crop = ((0, x.shape[1] - size[0]), (0, x.shape[2] - size[1]))
+        if crop == ((0, 0), (0, 0)):
+            return x
+        return self(keras.layers.Cropping2D, crop, data_format="channels_last")(x)
 
     def output(
         self, x: keras.KerasTensor, shape: Shape, bias: np.ndarray | None
