@@ -163,16 +163,7 @@ def conv_decoder(
             activation=activation,
         )(x)
         x = make.cropped(x, size)
-    last = make.weighted(
-        keras.layers.Conv2D, 4 * channels, 3, 1, "same", data_format="channels_last"
-    )
-    x = last(x)
-    if output_bias is not None:
-        last.bias.assign(np.tile(np.mean(output_bias, axis=(0, 1)), 4))
-    rows, columns = sizes[1]
-    x = make(keras.layers.Reshape, (rows, columns, 2, 2, channels))(x)
-    x = make(keras.layers.Permute, (1, 3, 2, 4, 5))(x)
-    x = make(keras.layers.Reshape, (2 * rows, 2 * columns, channels))(x)
+    x = make.doubled(x, channels, output_bias)
     return keras.Model(inputs, make.cropped(x, (height, width)), name=name)
 
 
@@ -242,6 +233,21 @@ class _LayerMaker:
         seed = derive_int(self.seed, f"{self.prefix}/{self.count}")
         glorot = keras.initializers.GlorotUniform(seed)
         return self(layer, *args, kernel_initializer=glorot, **kwargs)
+
+    def doubled(
+        self, x: keras.KerasTensor, channels: int, bias: np.ndarray | None
+    ) -> keras.KerasTensor:
+        """Doubles height and width with a sub-pixel convolution."""
+        rows, columns = x.shape[1:3]
+        convolution = self.weighted(
+            keras.layers.Conv2D, 4 * channels, 3, 1, "same", data_format="channels_last"
+        )
+        x = convolution(x)
+        if bias is not None:
+            convolution.bias.assign(np.tile(np.mean(bias, axis=(0, 1)), 4))
+        x = self(keras.layers.Reshape, (rows, columns, 2, 2, channels))(x)
+        x = self(keras.layers.Permute, (1, 3, 2, 4, 5))(x)
+        return self(keras.layers.Reshape, (2 * rows, 2 * columns, channels))(x)
 
     def cropped(self, x: keras.KerasTensor, size: Shape) -> keras.KerasTensor:
         """Cuts rows and columns of an image that are beyond its size."""
