@@ -173,6 +173,18 @@ def test_a_change_that_is_allowed_takes_effect_and_is_recorded(stopped, tmp_path
     train(changed, folder, monitoring=QUIET)  # nothing is changed since
 
 
+def test_a_run_goes_on_wherever_its_data_lie(stopped, tmp_path):
+    folder = copy_of(stopped, tmp_path / "run")
+    for path in (folder / "config.json", *folder.glob("checkpoints/*/manifest.json")):
+        record = json.loads(path.read_text())
+        record["config"]["manual_dir"] = "/elsewhere"
+        path.write_text(json.dumps(record))
+    run = train(SMALL, folder, monitoring=QUIET)
+    assert int(run.vae.steps) == 12
+    record = json.loads((folder / "config.json").read_text())
+    assert record["changes"] == [{"manual_dir": ["/elsewhere", None]}]
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -14,8 +14,8 @@ from tfvae.types import InputError
 
 # What may change in a run that goes on; the rest is the model, or the data's order.
 CHANGEABLE = (
-    *("data_dir", "manual_dir", "objective", "num_samples", "estimator"),
-    *("backward_samples", "sample_chunk", "analytic_kl", "free_bits", "alpha", "beta"),
+    *("objective", "num_samples", "estimator", "backward_samples"),
+    *("sample_chunk", "analytic_kl", "free_bits", "alpha", "beta"),
     *("num_groups", "kl_weight", "kl_warmup_steps", "kl_schedule", "kl_cycles"),
     *("final_temperature", "final_prior_temperature", "temperature_schedule"),
     *("temperature_steps", "learning_rate", "learning_rate_schedule", "clip_norm"),
@@ -23,6 +23,8 @@ CHANGEABLE = (
     *("plateau_factor", "keep_best", "jit_compile"),
 )
 _RATE = ("learning_rate", "learning_rate_schedule")
+# What may differ without being named: the data themselves are compared.
+_FREE = ("epochs", "data_dir", "manual_dir")
 
 
 class Resumed(NamedTuple):
@@ -66,7 +68,7 @@ def restore(
             )
         return Resumed(Position(0, 0), None)
     changed = Config.from_dict(checkpoint.config).differences(config)
-    foreign = [n for n in changed if n not in CHANGEABLE and n != "epochs"]
+    foreign = [n for n in changed if n not in (*CHANGEABLE, *_FREE)]
     if foreign:
         raise InputError(
             f"the checkpoint in {str(folder.checkpoints)!r} is of another run: "
@@ -85,18 +87,19 @@ def check_allowed(names: Sequence[str]) -> None:
     """
     known = [field.name for field in dataclasses.fields(Config)]
     for name in names:
-        if name not in CHANGEABLE:
+        if name not in (*CHANGEABLE, *_FREE):
             kind = "part of what the run is" if name in known else "no setting"
             raise InputError(
                 f"allow_changed {name!r} is not usable, it is {kind}; what can change "
-                f"is epochs (without being named) and {', '.join(CHANGEABLE)}"
+                f"is {', '.join(CHANGEABLE)}, and without being named "
+                f"{', '.join(_FREE)}"
             )
 
 
 def check_same_run(
     config: Config, folder: RunFolder, allowed: Sequence[str] = ()
 ) -> dict[str, list]:
-    """Refuses other settings than the folder's, but for more epochs.
+    """Refuses other settings than the folder's, but for more epochs, and other places.
 
     Args:
         config: What is asked for.
@@ -110,7 +113,7 @@ def check_same_run(
         InputError: Another field differs, or fewer epochs are asked for.
     """
     changed = read_record(folder).config.differences(config)
-    refused = {k: v for k, v in changed.items() if k not in (*allowed, "epochs")}
+    refused = {k: v for k, v in changed.items() if k not in (*allowed, *_FREE)}
     if refused:
         lines = ", ".join(
             f"{name} is {there!r} there and {here!r} here"
