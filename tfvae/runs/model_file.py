@@ -32,6 +32,7 @@ _KERAS = {
         "Dense",
         "Flatten",
         "InputLayer",
+        "Permute",
         "Reshape",
     ),
 }
