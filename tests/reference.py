@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import keras
@@ -25,13 +25,20 @@ IMAGE_SHAPE = (8, 8, 1)
 FLOAT64 = {"dtype": "float64", "head_dtype": "float64"}
 
 
-# For tests that take long: three families stand for all, the others are slow.
-SOME_LATENTS = [
-    latent
-    if latent in ("normal", "bin_concrete", "bernoulli")
-    else pytest.param(latent, marks=pytest.mark.slow)
-    for latent in LATENTS
-]
+def slow_but(quick: Iterable, cases: Iterable) -> list:
+    """Marks all cases slow but those that stand for them in the usual suite."""
+    quick = list(quick)
+    return [
+        case
+        if case in quick
+        else pytest.param(
+            *(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow
+        )
+        for case in cases
+    ]
+
+
+SOME_LATENTS = slow_but(("normal", "bin_concrete", "bernoulli"), LATENTS)
 
 
 # -- small models ----------------------------------------------------------------------

@@ -12,6 +12,7 @@ from reference import (
     FLOAT64,
     binary_images,
     linear_gaussian,
+    slow_but,
     standard_error,
     tiny_vae,
 )
@@ -207,12 +208,7 @@ def log_marginal(vae: VAE, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        name
-        if name in ("bin_concrete", "flow", "learned prior")
-        else pytest.param(name, marks=pytest.mark.slow)
-        for name in MODELS
-    ],
+    slow_but(("bin_concrete", "learned prior"), MODELS),
 )
 def test_weights_of_every_family_and_prior_have_the_mean_p_of_x(name):
     make, initial = MODELS[name]

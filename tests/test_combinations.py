@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import IMAGE_SHAPE, SOME_LATENTS, binary_images, tiny_vae
+from reference import IMAGE_SHAPE, SOME_LATENTS, binary_images, slow_but, tiny_vae
 
 from tfvae.building import build_vae, compile_vae
 from tfvae.config import Config
@@ -85,7 +85,7 @@ def test_the_tables_allow_what_the_field_uses():
         assert usual in names
 
 
-@pytest.mark.parametrize("latent", LATENTS)
+@pytest.mark.parametrize("latent", SOME_LATENTS)
 def test_every_combination_takes_steps_with_finite_numbers_and_gradients(latent):
     x = binary_images(8)
     for case in ALLOWED:
@@ -105,7 +105,7 @@ def test_every_combination_takes_steps_with_finite_numbers_and_gradients(latent)
             assert np.any(old != variable.numpy()), (case, variable.path)
 
 
-@pytest.mark.parametrize("latent", SOME_LATENTS)
+@pytest.mark.parametrize("latent", slow_but(("bin_concrete", "bernoulli"), LATENTS))
 def test_every_family_trains_under_xla_with_batches_of_several_sizes(latent):
     vae, x = tiny_vae(latent), binary_images(13)
     estimator = "vimco" if latent in ("bernoulli", "categorical") else "dreg"

@@ -170,6 +170,7 @@ def test_the_posteriors_part_is_the_summarys(runs):
     assert "estimated with 30 images: at most 3.40" in text
 
 
+@pytest.mark.slow
 def test_annealed_bounds_are_those_of_the_function(runs):
     path = runs("normal")
     annealing = Annealing(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import pathlib
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import binary_images, estimator_for, tiny_vae
+from reference import binary_images, estimator_for, slow_but, tiny_vae
 
 from tfvae.heads import HEADS
 from tfvae.latents import LATENTS
@@ -65,12 +67,21 @@ def with_dropout() -> VAE:
     return VAE(encoder, vae.decoder, vae.latent)
 
 
-def models() -> dict[str, VAE]:
-    """One of everything, trained or not."""
-    made = {}
-    for name, (latent, network) in MODELS.items():
-        made[name] = tiny_vae(latent, network)
-        made[name].compile(
+NAMES = [*MODELS, *(f"head-{head}" for head in HEADS), "float64", "mixed", "stateful"]
+COMPILED = [name for name in NAMES if not name.startswith("head-")]
+# The families that are not here go through a process in test_latents_models.py.
+QUICK = {"normal-conv", "bin_concrete-mlp", "bernoulli-mlp", "head-bernoulli"}
+QUICK |= {"head-discretized_logistic", "float64", "mixed", "stateful"}
+
+
+def model(name: str) -> VAE:
+    """One of everything, compiled or not."""
+    if name.startswith("head-"):
+        return tiny_vae(head=name.removeprefix("head-"))
+    if name in MODELS:
+        latent, network = MODELS[name]
+        vae = tiny_vae(latent, network)
+        vae.compile(
             keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.02, 9)),
             objective="iwae",
             num_samples=2,
@@ -78,15 +89,13 @@ def models() -> dict[str, VAE]:
             seed=3,
             **schedule_of(latent),
         )
-    for head in HEADS:
-        made[f"head-{head}"] = tiny_vae(head=head)
-    made["float64"] = tiny_vae(dtype="float64", head_dtype="float64")
-    made["float64"].compile("rmsprop", Elbo(analytic_kl=True))
-    made["mixed"] = tiny_vae(dtype="mixed_float16")
-    made["mixed"].compile("adam", "iwae", 2)
-    made["stateful"] = with_dropout()
-    made["stateful"].compile("adam", "iwae", 2)
-    return made
+    elif name == "float64":
+        vae = tiny_vae(dtype="float64", head_dtype="float64")
+        vae.compile("rmsprop", Elbo(analytic_kl=True))
+    else:
+        vae = with_dropout() if name == "stateful" else tiny_vae(dtype="mixed_float16")
+        vae.compile("adam", "iwae", 2)
+    return vae
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +103,35 @@ def x() -> np.ndarray:
     return binary_images(16)
 
 
+class Journey(NamedTuple):
+    """What a model did here, and what it did in the process that loaded it."""
+
+    here: dict
+    there: dict
+    report: dict
+
+
 @pytest.fixture(scope="module")
-def journey(tmp_path_factory, fresh_python, x):
-    """Trains, saves, loads in a fresh process and trains on, here and there."""
-    folder = tmp_path_factory.mktemp("saved")
+def journeys(tmp_path_factory, fresh_python, x):
+    """Trains, saves, loads in a fresh process and trains on, here and there.
+
+    The quick models have one process, and the slow ones, if they are asked for, one.
+    """
+
+    @functools.cache
+    def of_all(quick: bool) -> dict[str, Journey]:
+        folder = tmp_path_factory.mktemp("saved")
+        names = [name for name in NAMES if (name in QUICK) == quick]
+        return journeys_of(names, x, folder, fresh_python)
+
+    return lambda name: of_all(name in QUICK)[name]
+
+
+def journeys_of(names, x, folder: pathlib.Path, fresh_python) -> dict[str, Journey]:
     np.save(folder / "x.npy", x)
     here = {}
-    for name, vae in models().items():
+    for name in names:
+        vae = model(name)
         found = here[name] = {}
         if vae.compiled:
             found["first"] = vae.fit(x, batch_size=8, shuffle=False, verbose=0).history
@@ -112,45 +143,39 @@ def journey(tmp_path_factory, fresh_python, x):
             found["after"] = vae.predict(x, verbose=0)
     fresh_python(GO_ON, folder)
     report = json.loads((folder / "report.json").read_text())
-    return here, folder, report
+    return {
+        name: Journey(here[name], np.load(folder / f"{name}.npz"), report[name])
+        for name in names
+    }
 
 
-NAMES = [*MODELS, *(f"head-{head}" for head in HEADS), "float64", "mixed", "stateful"]
-COMPILED = [name for name in NAMES if not name.startswith("head-")]
+@pytest.mark.parametrize("name", slow_but(QUICK, NAMES))
+def test_a_loaded_model_predicts_the_same_bit_for_bit(journeys, name):
+    here, there, report = journeys(name)
+    np.testing.assert_array_equal(there["before"], here["before"])
+    np.testing.assert_array_equal(there["draw"], here["draw"])
+    assert report["compiled"] == (name in COMPILED)
 
 
-def there(journey, name: str):
-    folder: pathlib.Path = journey[1]
-    return np.load(folder / f"{name}.npz")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_loaded_model_predicts_the_same_bit_for_bit(journey, name):
-    here = journey[0][name]
-    np.testing.assert_array_equal(there(journey, name)["before"], here["before"])
-    np.testing.assert_array_equal(there(journey, name)["draw"], here["draw"])
-    assert journey[2][name]["compiled"] == (name in COMPILED)
-
-
-@pytest.mark.parametrize("name", COMPILED)
-def test_a_loaded_model_trains_on_bit_for_bit_as_if_unbroken(journey, name):
-    here = journey[0][name]
-    assert journey[2][name]["iterations"] == 2
+@pytest.mark.parametrize("name", slow_but(QUICK, COMPILED))
+def test_a_loaded_model_trains_on_bit_for_bit_as_if_unbroken(journeys, name):
+    here, there, report = journeys(name)
+    assert report["iterations"] == 2
     assert np.any(here["after"] != here["before"])
-    np.testing.assert_array_equal(there(journey, name)["after"], here["after"])
-    assert journey[2][name]["logs"] == here["logs"]
+    np.testing.assert_array_equal(there["after"], here["after"])
+    assert report["logs"] == here["logs"]
 
 
-@pytest.mark.parametrize("name", COMPILED)
-def test_what_is_logged_is_finite(journey, name):
-    here = journey[0][name]
+@pytest.mark.parametrize("name", slow_but(QUICK, COMPILED))
+def test_what_is_logged_is_finite(journeys, name):
+    here = journeys(name).here
     for logs in (here["first"], here["logs"]):
         assert all(np.all(np.isfinite(values)) for values in logs.values())
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_schedules_go_on_where_they_were(journey, name):
-    logs = journey[2][name]["logs"]
+@pytest.mark.parametrize("name", slow_but(QUICK, MODELS))
+def test_schedules_go_on_where_they_were(journeys, name):
+    logs = journeys(name).report["logs"]
     for setting, schedule in schedule_of(MODELS[name][0]).items():
         # The last of steps 0 to 3; float32, in a graph that may fuse operations.
         np.testing.assert_allclose(logs[setting], [schedule(3)], rtol=2e-7)
@@ -158,12 +183,7 @@ def test_schedules_go_on_where_they_were(journey, name):
 
 @pytest.mark.parametrize(
     ("latent", "network"),
-    [
-        pair
-        if pair in (("normal", "conv"), ("bin_concrete", "mlp"), ("bernoulli", "mlp"))
-        else pytest.param(*pair, marks=pytest.mark.slow)
-        for pair in MODELS.values()
-    ],
+    slow_but((MODELS[name] for name in QUICK & set(MODELS)), MODELS.values()),
     ids=MODELS,
 )
 def test_training_lowers_the_loss(latent, network):

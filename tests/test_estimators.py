@@ -14,6 +14,7 @@ from reference import (
     binary_images,
     linear_gaussian,
     numpy_log_weights,
+    slow_but,
     standard_error,
     tiny_vae,
 )
@@ -34,6 +35,8 @@ OBJECTIVES_TO_CHECK = {name: make() for name, make in OBJECTIVES.items()}
 CASES = [
     (latent, objective) for latent in WRITTEN_OUT for objective in OBJECTIVES_TO_CHECK
 ]
+# Every family with one objective, and every objective with one family.
+SOME_CASES = [c for c in CASES if c[0] == WRITTEN_OUT[0] or c[1] == "iwae"]
 
 
 def small_vae(latent: str):
@@ -114,7 +117,7 @@ def assert_gradient_is_that_of_the_value(vae, objective, kl_weight):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize(("latent", "objective"), CASES)
+@pytest.mark.parametrize(("latent", "objective"), slow_but(SOME_CASES, CASES))
 def test_pathwise_gradient_is_the_slope_of_the_objective(latent, objective):
     assert_gradient_is_that_of_the_value(
         small_vae(latent), OBJECTIVES_TO_CHECK[objective], kl_weight=1.0

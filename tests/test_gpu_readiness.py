@@ -18,6 +18,7 @@ from reference import (
     SOME_LATENTS,
     WRITTEN_OUT,
     binary_images,
+    slow_but,
     tiny_vae,
 )
 from reference_kernels import XLA_GPU, Transfer, graphs, transfers, without_kernel
@@ -30,6 +31,7 @@ from tfvae.config import Config
 from tfvae.estimators import ESTIMATORS
 from tfvae.export import export_saved_model
 from tfvae.heads import HEADS
+from tfvae.latents import LATENTS
 from tfvae.models import VAE, ConditionalDistribution
 from tfvae.networks import NETWORKS
 from tfvae.priors import PRIORS
@@ -187,7 +189,7 @@ def test_steps_with_dropout_stay_on_the_gpu():
 # -- serving ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("latent", SOME_LATENTS)
+@pytest.mark.parametrize("latent", slow_but(["bin_concrete"], LATENTS))
 def test_every_endpoint_runs_on_the_gpu(latent, tmp_path):
     path = export_saved_model(tiny_vae(latent), tmp_path / "model")
     signatures = tf.saved_model.load(str(path)).signatures

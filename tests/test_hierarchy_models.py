@@ -171,6 +171,7 @@ def test_the_networks_between_layers_have_the_policy_and_densities_float32(polic
     assert np.all(np.isfinite(loss))
 
 
+@pytest.mark.slow
 def test_a_hierarchy_trains_with_xla():
     sizes = {"upper_latent_sizes": (3,), "upper_hidden_sizes": (), "hidden_sizes": ()}
     vae = built("normal", estimator="dreg", num_samples=2, jit_compile=True, **sizes)

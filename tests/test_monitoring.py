@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference import slow_but
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_accumulator import (
     EventAccumulator as Served,
@@ -327,7 +328,7 @@ def killed_in_epoch(number: int, saved: int, monkeypatch, config, folder) -> Non
 EACH = Monitoring(histograms_every=1, images_every=0, projector=False)
 
 
-@pytest.mark.parametrize("saved", [0, 1])
+@pytest.mark.parametrize("saved", slow_but([1], [0, 1]))
 def test_a_resumed_run_has_each_point_once(
     saved, trained, tmp_path, monkeypatch, capsys
 ):
@@ -487,7 +488,10 @@ def test_logs_that_cannot_be_written_are_one_line(tmp_path):
     assert (run / "logs").read_text() == "mine"
 
 
-@pytest.mark.parametrize(("profile", "said"), [((99, 100), True), ((1, 99), False)])
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    slow_but([((99, 100), True)], [((99, 100), True), ((1, 99), False)]),
+)
 def test_a_profile_of_no_step_is_named(profile, said, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tfvae.monitoring.timing.Profiler.before", lambda *args: None)
     settings = dataclasses.replace(QUIET, profile=profile)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import binary_images, tiny_vae
+from reference import binary_images, slow_but, tiny_vae
 
 from tfvae.checkpoints import CheckpointStore
 from tfvae.config import Config
@@ -52,8 +52,10 @@ def equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 3])
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    ("steps_per_execution", "jit_compile"),
+    slow_but([(3, False), (1, True)], [(1, False), (3, False), (1, True), (3, True)]),
+)
 def test_the_step_and_its_terms_are_named(steps_per_execution, jit_compile):
     vae = compiled(steps_per_execution=steps_per_execution, jit_compile=jit_compile)
     vae.check_finite()

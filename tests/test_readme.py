@@ -48,7 +48,8 @@ def test_the_serving_program_runs_on_the_committed_artefact(fresh_python):
 
 def commands() -> list[str]:
     lines = "".join(blocks("bash")).splitlines()
-    return [line.split("#")[0].strip() for line in lines if line.startswith("tfvae ")]
+    lines = [line.split("#")[0].strip() for line in lines if line.startswith("tfvae ")]
+    return list(dict.fromkeys(lines))
 
 
 @pytest.mark.parametrize("command", commands())

@@ -46,6 +46,7 @@ def test_the_reason_is_shown_when_tensorflow_cannot_be_imported(fresh_python, tm
     assert "library lines" in done.stderr and "no kernels" in done.stderr
 
 
+@pytest.mark.slow
 def test_it_can_be_imported_without_a_standard_error(fresh_python):
     fresh_python("import os; os.close(2); import tfvae", TF_CPP_MIN_LOG_LEVEL=None)
 

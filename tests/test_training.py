@@ -10,6 +10,7 @@ import os
 import keras
 import numpy as np
 import pytest
+from reference import slow_but
 
 from tfvae.building import build_vae, compile_vae
 from tfvae.callbacks import ModelFile
@@ -103,9 +104,10 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(trained, tmp_pa
 
 @pytest.mark.parametrize(
     "config",
-    [SMALL, pytest.param(RELAXED, marks=pytest.mark.slow)],
+    [SMALL, RELAXED],
     ids=["normal", "annealed"],
 )
+@pytest.mark.slow
 def test_a_killed_run_ends_like_the_unbroken_one(config, tmp_path, monkeypatch):
     whole = dataclasses.replace(config, epochs=4)
     unbroken = train(whole, tmp_path / "unbroken")
@@ -135,7 +137,10 @@ def test_a_killed_run_ends_like_the_unbroken_one(config, tmp_path, monkeypatch):
     assert without_seconds([last]) == histories[0][-1:]
 
 
-@pytest.mark.parametrize(("wanted", "used"), [(1, 1), (3, 2), (4, 4), (99, 4)])
+@pytest.mark.parametrize(
+    ("wanted", "used"),
+    slow_but([(3, 2)], [(1, 1), (3, 2), (4, 4), (99, 4)]),
+)
 def test_executions_never_make_an_epoch_longer(wanted, used, tmp_path, capsys):
     config = dataclasses.replace(SMALL, steps_per_execution=wanted)
     run = train(config, tmp_path / "run")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from reference import FLOAT64, binary_images, standard_error, tiny_vae
+from reference import FLOAT64, binary_images, slow_but, standard_error, tiny_vae
 
 from tfvae.building import build_vae
 from tfvae.config import Config
@@ -150,7 +150,7 @@ BOTH = {"backward_samples": 2, "sample_chunk": 3}
     [
         ("eager", {"backward_samples": 2}),
         pytest.param("eager", {"sample_chunk": 3}, marks=pytest.mark.slow),
-        ("xla", BOTH),
+        pytest.param("xla", BOTH, marks=pytest.mark.slow),
         pytest.param("xla", {"backward_samples": 2}, marks=pytest.mark.slow),
         pytest.param("xla", {"sample_chunk": 3}, marks=pytest.mark.slow),
     ],
@@ -256,7 +256,7 @@ def test_without_the_inverse_probabilities_it_would_be_seen(monkeypatch):
 
 
 @pytest.mark.parametrize("samples", [10, 64, 150])
-@pytest.mark.parametrize("size", [1, 7, 32, 64, 100, 128])
+@pytest.mark.parametrize("size", slow_but([7, 64, 128], [1, 7, 32, 64, 100, 128]))
 def test_chunks_of_draws_are_the_parts_of_all_draws(samples, size):
     problem = tiny_vae()._problem(tf.cast(X, tf.float32), samples, 3, training=False)
     whole, density = problem.draw_with_density()

@@ -73,7 +73,7 @@ def from_the_pipeline(vae: VAE) -> None:
         (from_an_array, False, 1),
         pytest.param(from_the_pipeline, False, 1, marks=pytest.mark.slow),
         pytest.param(from_an_array, True, 1, marks=pytest.mark.slow),
-        (from_the_pipeline, True, 2),
+        pytest.param(from_the_pipeline, True, 2, marks=pytest.mark.slow),
     ],
 )
 def test_a_whole_run_is_one_trace_partial_batches_included(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference import slow_but
 
 from tfvae import data
 from tfvae.types import InputError
@@ -116,7 +117,7 @@ def test_the_order_of_a_stream_depends_on_the_seed_and_not_on_the_global_one(toy
 
 
 @pytest.mark.parametrize("binarization", ["dynamic", "fixed"])
-@pytest.mark.parametrize("start", [1, 3, 4, 6])
+@pytest.mark.parametrize("start", slow_but([1, 6], [1, 3, 4, 6]))
 def test_start_step_of_a_stream_equals_skipping(toy_dir, binarization, start):
     whole = stream_batches(toy_dir, binarization=binarization).skip(start).take(3)
     begun = stream_batches(toy_dir, start_step=start, binarization=binarization).take(3)
