@@ -24,6 +24,7 @@ def small_heap() -> Iterator[None]:
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 100)
     yield
 
 

@@ -340,6 +340,7 @@ def test_chains_run_in_chunks_and_all_of_them_count(monkeypatch):
         np.testing.assert_allclose(getattr(scores, name), values, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_what_is_traced_does_not_grow_with_batches_chunks_or_steps(monkeypatch):
     traced, original = [], Chains._densities
 

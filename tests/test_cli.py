@@ -273,6 +273,7 @@ def test_a_card_has_the_evaluation_of_its_model_alone(run, tmp_path):
     assert _card(record, "digits")["evaluation"] is None
 
 
+@pytest.mark.slow
 def test_a_machine_without_the_data_exports_too(run, tmp_path, monkeypatch):
     def gone(*args):
         raise InputError("the data is not there")

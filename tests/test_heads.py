@@ -232,6 +232,7 @@ for path in sorted(folder.glob("*.keras")):
 """
 
 
+@pytest.mark.slow
 def test_heads_as_last_layers_survive_saving_and_a_fresh_process(
     tmp_path, fresh_python
 ):

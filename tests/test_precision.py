@@ -30,10 +30,7 @@ PAIRS = list(itertools.product(sorted(LATENTS), sorted(HEADS)))
 
 @pytest.mark.parametrize(
     ("latent", "head"),
-    slow_but(
-        (p for p in PAIRS if p[0] == "normal" or p[1] == "bernoulli"),
-        PAIRS,
-    ),
+    slow_but((p for p in PAIRS if p[0] == "normal" or p[1] == "bernoulli"), PAIRS),
 )
 def test_a_float64_model_stays_float64(latent, head):
     vae = tiny_vae(latent, head=head, dtype="float64", head_dtype="float64")

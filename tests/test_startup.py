@@ -20,6 +20,7 @@ print("after", file=sys.stderr)  # standard error is itself again
     assert (done.stdout, done.stderr) == ("", "after\n")
 
 
+@pytest.mark.slow
 def test_tensorflows_own_lines_are_there_for_who_asks(fresh_python):
     done = fresh_python("import tfvae", TF_CPP_MIN_LOG_LEVEL="0")
     assert "cpu_feature_guard" in done.stderr and done.stdout == ""

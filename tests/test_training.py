@@ -102,12 +102,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(trained, tmp_pa
     assert not np.array_equal(*kernels)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [SMALL, RELAXED],
-    ids=["normal", "annealed"],
-)
-@pytest.mark.slow
+@pytest.mark.slow  # test_resume.py has its kind
+@pytest.mark.parametrize("config", [SMALL, RELAXED], ids=["normal", "annealed"])
 def test_a_killed_run_ends_like_the_unbroken_one(config, tmp_path, monkeypatch):
     whole = dataclasses.replace(config, epochs=4)
     unbroken = train(whole, tmp_path / "unbroken")
@@ -138,8 +134,7 @@ def test_a_killed_run_ends_like_the_unbroken_one(config, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "used"),
-    slow_but([(3, 2)], [(1, 1), (3, 2), (4, 4), (99, 4)]),
+    ("wanted", "used"), slow_but([(3, 2)], [(1, 1), (3, 2), (4, 4), (99, 4)])
 )
 def test_executions_never_make_an_epoch_longer(wanted, used, tmp_path, capsys):
     config = dataclasses.replace(SMALL, steps_per_execution=wanted)
@@ -213,6 +208,7 @@ def test_a_finished_run_keeps_the_versions_that_computed_it(tmp_path):
     assert run.folder.config.read_text() == content
 
 
+@pytest.mark.slow
 def test_a_run_killed_between_history_and_model_repeats_the_epoch(
     tmp_path, monkeypatch
 ):

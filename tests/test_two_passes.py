@@ -221,7 +221,7 @@ def slopes_of(estimator, kind, objective, count) -> list[np.ndarray]:
 @pytest.mark.parametrize("kept", [1, 3])
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
 @pytest.mark.parametrize("estimator", THROUGH_Z)
-@pytest.mark.parametrize("kind", [tfd.Normal, tfd.Logistic])
+@pytest.mark.parametrize("kind", slow_but([tfd.Normal], [tfd.Normal, tfd.Logistic]))
 def test_over_resamplings_the_mean_is_the_dense_gradient(
     kind, estimator, objective, kept
 ):
