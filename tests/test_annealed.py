@@ -92,11 +92,7 @@ def test_one_step_of_one_chain_has_the_elbo_as_its_mean(initial):
 
 @pytest.mark.parametrize(
     ("num_steps", "initial"),
-    [
-        (3, "prior"),
-        (10, "posterior"),
-        pytest.param(25, "prior", marks=pytest.mark.slow),
-    ],
+    slow_but([(3, "prior")], [(3, "prior"), (10, "posterior"), (25, "prior")]),
 )
 def test_weights_have_the_mean_p_of_x_and_those_of_the_way_back_its_inverse(
     num_steps, initial

@@ -411,6 +411,7 @@ def test_the_command_prints_one_line_of_json(capsys):
 # -- serving ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_serving_is_timed_beside_the_keras_model(capsys):
     """At least as fast, and most often ten times: one graph in place of Python."""
     arguments = ["benchmark", "--serving", "--blocks", "2", "--block-seconds", "0.2"]

@@ -11,13 +11,14 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import IMAGE_SHAPE, SOME_LATENTS, tiny_vae
+from reference import IMAGE_SHAPE, slow_but, tiny_vae
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfvae.config import Config
 from tfvae.export import export_saved_model, verify_saved_model
 from tfvae.export.layout import ANSWERS, CARD, REQUESTS, WARMUP, to_columns, to_rows
 from tfvae.export.versions import next_version
+from tfvae.latents import LATENTS
 from tfvae.models import VAE
 from tfvae.reports.exporting import _card
 from tfvae.runs import Run, RunRecord, check_workdir, versions
@@ -40,7 +41,7 @@ class Served(NamedTuple):
     ask: dict
 
 
-@pytest.fixture(scope="module", params=SOME_LATENTS)
+@pytest.fixture(scope="module", params=slow_but(("normal", "bernoulli"), LATENTS))
 def served(request, tmp_path_factory) -> Served:
     vae = tiny_vae(request.param)
     folder = tmp_path_factory.mktemp("served") / request.param

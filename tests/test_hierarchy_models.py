@@ -101,6 +101,7 @@ def journey(tmp_path_factory, fresh_python):
     return here, json.loads((folder / "found.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", JOURNEYS)
 def test_a_loaded_hierarchy_is_the_same_and_trains_on_as_if_unbroken(journey, name):
     here, there = journey[0][name], journey[1][name]

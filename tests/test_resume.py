@@ -161,6 +161,7 @@ def test_a_signal_that_is_ignored_stays_so(heard):
     assert stop.signum == signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_the_command_exits_with_the_status_of_the_signal(tmp_path):
     arguments = ["digits-binconcrete", "--workdir", str(tmp_path / "run")]
     process = subprocess.Popen(

@@ -158,6 +158,7 @@ SMALL = Config(
 )
 
 
+@pytest.mark.slow
 def test_a_strategy_with_one_device_trains_as_none_does(tmp_path, capsys):
     one = train(SMALL, tmp_path / "one")
     mirrored = train(SMALL, tmp_path / "two", distribution=Distribution("mirrored"))
