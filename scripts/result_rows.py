@@ -113,9 +113,9 @@ def _iwae(recipe: str, references: Mapping[int, str]) -> dict[str, Row]:
 
 def _concrete(schedule: tuple[str, ...]) -> dict[str, Row]:
     rows = {}
-    for name in _CONCRETE:
+    for name, values in _CONCRETE.items():
         recipe = f"mnist-concrete-{name}"
-        relaxed, vimco = (f"{value} (L_50000, 10^7 steps)" for value in _CONCRETE[name])
+        relaxed, vimco = (f"{value} (L_50000, 10^7 steps)" for value in values)
         rows[f"concrete-{name}"] = Row(
             recipe, relaxed, schedule, quantity="NLL, discrete"
         )

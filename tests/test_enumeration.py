@@ -46,7 +46,6 @@ def state_terms(vae: VAE, x: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
     return log_joint - log_posterior, log_posterior
 
 
-@pytest.mark.slow
 def test_ten_latent_variables_have_the_likelihood_and_elbo_of_all_their_states():
     vae, x = small(10), binary_images(4, shape=SHAPE)
     log_weights, log_posterior = state_terms(vae, x)
