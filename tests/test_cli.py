@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -283,12 +284,19 @@ def test_a_machine_without_the_data_exports_too(run, tmp_path, monkeypatch):
     assert verify_saved_model(path).signatures["encode"]["rows"] == 2
 
 
-def test_the_command_goes_through_in_a_process_of_its_own(tmp_path):
+@pytest.mark.parametrize("level", [None, "3"], ids=["no level", "level 3"])
+def test_the_command_goes_through_in_a_process_of_its_own(tmp_path, level):
     """Also: a saved model is found by Keras, and nothing but our lines is printed."""
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    if level:
+        environment["TF_CPP_MIN_LOG_LEVEL"] = level
     arguments = ["train", "digits-binconcrete", "--workdir", str(tmp_path), *SMALL]
     for command in (arguments, ["evaluate", str(tmp_path), "--num-samples", "2"]):
         done = subprocess.run(
-            [sys.executable, "-m", "tfvae", *command], capture_output=True, text=True
+            [sys.executable, "-m", "tfvae", *command],
+            capture_output=True,
+            text=True,
+            env=environment,
         )
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""

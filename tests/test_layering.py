@@ -14,7 +14,8 @@ LAYERS = {
     for level, names in {
         # import nothing of the package, so layer 0 may use them
         -1: "types version lazy",
-        0: "lookup seeds startup require files device distributions replicas",
+        0: "lookup seeds startup require files device",
+        0.5: "distributions replicas",
         1: "objectives heads priors networks metrics data config schedules optimizers",
         2: "latents estimators",
         3: "models",

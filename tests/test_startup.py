@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from tfvae import startup
 
-def test_import_is_quiet_and_registers_the_classes(fresh_python):
+
+@pytest.mark.parametrize(
+    "level",
+    [None, "3", pytest.param("2", marks=pytest.mark.slow)],
+    ids="level {}".format,
+)
+def test_import_is_quiet_and_registers_the_classes(fresh_python, level):
     script = """
 import tfvae
 import keras
@@ -16,7 +25,7 @@ assert not missing, missing
 import sys
 print("after", file=sys.stderr)  # standard error is itself again
 """
-    done = fresh_python(script, TF_CPP_MIN_LOG_LEVEL=None, KERAS_BACKEND=None)
+    done = fresh_python(script, TF_CPP_MIN_LOG_LEVEL=level, KERAS_BACKEND=None)
     assert (done.stdout, done.stderr) == ("", "after\n")
 
 
@@ -24,6 +33,18 @@ print("after", file=sys.stderr)  # standard error is itself again
 def test_tensorflows_own_lines_are_there_for_who_asks(fresh_python):
     done = fresh_python("import tfvae", TF_CPP_MIN_LOG_LEVEL="0")
     assert "cpu_feature_guard" in done.stderr and done.stdout == ""
+
+
+def test_a_level_shows_the_lines_that_it_asks_for(capfd, monkeypatch, tmp_path):
+    lines = [f"{kind}0000 00:00:0.1 1 file.cc:1] said\n" for kind in "IWEF"]
+    lines.append("WARNING: All log messages before a call are written here\n")
+    text = "".join(lines)
+    (tmp_path / "noisy.py").write_text(f"import os\nos.write(2, {text.encode()!r})\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for level, kinds in (("1", "WEF"), ("2", "EF"), ("3", "F")):
+        sys.modules.pop("noisy", None)
+        startup._import_with_stderr_aside("noisy", startup._SHOWN[level])
+        assert [line[0] for line in capfd.readouterr().err.splitlines()] == list(kinds)
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch", "numpy"])

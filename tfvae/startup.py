@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import tempfile
 from typing import TextIO
+
+# The first letters of the lines that are still shown at a level above 0.
+_SHOWN = {"1": ("W", "E", "F"), "2": ("E", "F"), "3": ("F",)}
 
 
 def import_tensorflow() -> None:
@@ -14,8 +18,9 @@ def import_tensorflow() -> None:
 
     TensorFlow writes its first lines to file descriptor 2 before its own log level
     is read, so the descriptor is put aside while it is imported. What was written
-    is shown when the import fails, and nothing is hidden from a user who has set
-    `TF_CPP_MIN_LOG_LEVEL`.
+    is shown when the import fails. Of the rest a user who has set
+    `TF_CPP_MIN_LOG_LEVEL` sees what that level asks for: everything at 0, warnings from
+    1 on, errors from 2 on, nothing at 3, which is what tfvae sets where it is not set.
 
     Raises:
         ImportError: Keras runs on another backend than TensorFlow.
@@ -23,11 +28,11 @@ def import_tensorflow() -> None:
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow" and "keras" not in sys.modules:
         raise _wrong_backend(backend)
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
+    level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if level not in _SHOWN or "tensorflow" in sys.modules:
         importlib.import_module("tensorflow")
     else:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        _import_with_stderr_aside("tensorflow")
+        _import_with_stderr_aside("tensorflow", _SHOWN[level])
     keras = importlib.import_module("keras")
     if keras.backend.backend() != "tensorflow":
         raise _wrong_backend(keras.backend.backend())
@@ -45,7 +50,7 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-def _import_with_stderr_aside(name: str) -> None:
+def _import_with_stderr_aside(name: str, shown: tuple[str, ...]) -> None:
     try:
         saved = os.dup(2)
     except OSError:  # no standard error: nothing to keep quiet
@@ -59,6 +64,17 @@ def _import_with_stderr_aside(name: str) -> None:
             aside.seek(0)
             os.write(saved, aside.read())
             raise
+        else:
+            aside.seek(0)
+            os.write(saved, _of_kinds(aside.read(), shown))
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+
+
+def _of_kinds(text: bytes, kinds: tuple[str, ...]) -> bytes:
+    """Returns the log lines of these kinds, such as b"W0000 00:00 file.cc:1] text"."""
+    wanted = re.compile(f"[{''.join(kinds)}][0-9]{{4}} ".encode())
+    return b"".join(
+        line for line in text.splitlines(keepends=True) if wanted.match(line)
+    )

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.distributions import draws
 from tfvae.estimators.base import (
     Estimate,
     Estimator,
@@ -27,7 +28,7 @@ from tfvae.estimators.base import (
     surrogate_of,
 )
 from tfvae.objectives import LogWeightTerms, Objective
-from tfvae.replicas import uniform
+from tfvae.replicas import draw_rows
 from tfvae.seeds import derive_seed
 from tfvae.types import InputError
 
@@ -149,9 +150,13 @@ class Disarm(_ScoreFunction):
         logits = _bernoulli(problem.posterior).logits  # [B, D]
         shape = [problem.num_samples, *tf.unstack(tf.shape(logits))]
         seed = derive_seed(problem.seed, "disarm")
-        u = uniform(shape, seed, logits.dtype, problem.rows, axis=1)  # [S, B, D]
-        z = tf.cast(u < tf.sigmoid(logits), logits.dtype)  # [S, B, D]
-        twin = tf.cast(1.0 - u < tf.sigmoid(logits), logits.dtype)
+        v = draw_rows(
+            lambda shape: draws.signed_uniform(shape, seed, logits.dtype),
+            shape,
+            problem.rows,
+            axis=1,
+        )  # [S, B, D]
+        z, twin = draws.bernoulli(logits, v), draws.bernoulli(logits, -v)
         terms = problem.weigh(tf.stop_gradient(z))
         log_weights = terms.loss_log_weights(problem.kl_weight)  # [S, B]
         twins = problem.weigh(tf.stop_gradient(twin))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfvae.replicas import Rows, uniform
+from tfvae.replicas import Rows, draw_rows
 
 # Added to every weight before they are compared: a sample whose weight is 0 in float32
 # can be kept as well, and then counts for nothing.
@@ -50,7 +50,11 @@ def optimal_resampling(
         tf.cast(place + 1, p.dtype),
         tf.cast(sure, p.dtype) + among * (rest - after),
     )
-    offset = uniform([tf.shape(p)[0], 1], seed, p.dtype, rows)  # [B, 1]
+    offset = draw_rows(
+        lambda shape: tf.random.stateless_uniform(shape, seed, dtype=p.dtype),
+        [tf.shape(p)[0], 1],
+        rows,
+    )  # [B, 1]
     points = tf.range(kept, dtype=p.dtype) + offset  # [B, kept]
     chosen = tf.searchsorted(ends, points, side="right", out_type=tf.int64)
     chosen = tf.minimum(chosen, size - 1)  # [B, kept]

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.distributions import ContinuousBernoulli
 from tfvae.heads.base import DistributionHead, inverse_of_increasing, tilted_mean
 
 tfd = tfp.distributions
@@ -37,7 +38,7 @@ class ContinuousBernoulliHead(DistributionHead):
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Logits [..., *event_shape] -> ContinuousBernoulli."""
-        return tfd.ContinuousBernoulli(logits=params, dtype=params.dtype)
+        return ContinuousBernoulli(logits=params, dtype=params.dtype)
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """The logits of the mean, clipped to [0.001, 0.999]; by bisection."""

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.distributions import IndependentLogistic
+from tfvae.distributions import IndependentLogistic, Laplace, Logistic, Normal
 from tfvae.heads.base import (
     MIN_SCALE,
     DistributionHead,
@@ -33,7 +33,7 @@ class NormalHead(DistributionHead):
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """(loc, raw scale) [..., 2 * last] -> Normal."""
         loc, raw_scale = self.split(params)
-        return tfd.Normal(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
+        return Normal(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """The mean itself, beside a raw scale of 0 (a scale of log 2)."""
@@ -60,7 +60,7 @@ class FixedScaleNormalHead(DistributionHead):
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Logit of the location [..., *event_shape] -> Normal."""
         loc = tf.sigmoid(params)
-        return tfd.Normal(loc, tf.constant(self.scale, loc.dtype))
+        return Normal(loc, tf.constant(self.scale, loc.dtype))
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """The logit of the mean, clipped to [0.001, 0.999]."""
@@ -82,7 +82,7 @@ class LogisticHead(DistributionHead):
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """(loc, raw scale) [..., 2 * last] -> Logistic."""
         loc, raw_scale = self.split(params)
-        return tfd.Logistic(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
+        return Logistic(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
 
     def call(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the distribution for parameters [..., *params_shape]."""
@@ -108,7 +108,7 @@ class LaplaceHead(DistributionHead):
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """(loc, raw scale) [..., 2 * last] -> Laplace."""
         loc, raw_scale = self.split(params)
-        return tfd.Laplace(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
+        return Laplace(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """The mean itself, beside a raw scale of 0 (a scale of log 2)."""
@@ -151,7 +151,7 @@ class SharedScaleNormalHead(DistributionHead):
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Location [..., *event_shape] -> Normal."""
         raw_scale = tf.convert_to_tensor(self.raw_scale)
-        return tfd.Normal(params, tf.nn.softplus(raw_scale) + MIN_SCALE)
+        return Normal(params, tf.nn.softplus(raw_scale) + MIN_SCALE)
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """The mean itself."""

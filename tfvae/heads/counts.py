@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.heads.base import MIN_SCALE, DistributionHead, softplus_inverse
+from tfvae.seeds import derive_seed
 
 tfd = tfp.distributions
 
@@ -170,10 +171,10 @@ class MeanNegativeBinomial(tfd.AutoCompositeTensorDistribution):
         return self.rate + tf.square(self.rate) / self.inverse_dispersion
 
     def _sample_n(self, n: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        rate_seed, count_seed = tfp.random.split_seed(seed, salt="counts")
+        seed = tfp.random.sanitize_seed(seed)
         r = self.inverse_dispersion
-        rate = tfd.Gamma(r, r / self.rate).sample(n, seed=rate_seed)
-        return tfd.Poisson(rate).sample(seed=count_seed)
+        rate = tfd.Gamma(r, r / self.rate).sample(n, seed=derive_seed(seed, "rate"))
+        return tfd.Poisson(rate).sample(seed=derive_seed(seed, "count"))
 
 
 def _log_rising(x: tf.Tensor, r: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.distributions import IndependentBernoulli
+from tfvae.distributions import Bernoulli, IndependentBernoulli
 from tfvae.heads.base import DistributionHead, clipped_logit
 
 tfd = tfp.distributions
@@ -51,7 +51,7 @@ class BernoulliHead(DistributionHead):
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Logits [..., *event_shape] -> Bernoulli."""
-        return tfd.Bernoulli(logits=params, dtype=self.compute_dtype)
+        return Bernoulli(logits=params, dtype=self.compute_dtype)
 
     def call(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the distribution for parameters [..., *params_shape]."""

@@ -8,6 +8,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.distributions import Logistic
+from tfvae.seeds import derive_seed
+
 tfd = tfp.distributions
 
 # How far from a level, in distances of two levels, a value is still that level:
@@ -207,7 +210,7 @@ class DiscretizedLogistic(LevelsDistribution):
         return self._sum_over_levels(squared)
 
     def _sample_n(self, n: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        draw = tfd.Logistic(self.loc, self.scale).sample(n, seed=seed)
+        draw = Logistic(self.loc, self.scale).sample(n, seed=seed)
         last = self.num_levels - 1
         return tf.round(tf.clip_by_value(draw, 0, 1) * last) / last
 
@@ -286,9 +289,10 @@ class DiscretizedLogisticMixture(LevelsDistribution):
         return self._mixed(self.components.variance() + squared)
 
     def _sample_n(self, n: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        which_seed, value_seed = tfp.random.split_seed(seed, salt="mixture")
-        which = tfd.Categorical(self.logits).sample(n, seed=which_seed)
+        seed = tfp.random.sanitize_seed(seed)
+        which = tfd.Categorical(self.logits).sample(n, seed=derive_seed(seed, "which"))
         mask = tf.one_hot(which, self.logits.shape[-1], dtype=self.dtype)
         loc = tf.reduce_sum(mask * self.loc, axis=-1)
         scale = tf.reduce_sum(mask * self.scale, axis=-1)
-        return DiscretizedLogistic(loc, scale, self.num_levels).sample(seed=value_seed)
+        single = DiscretizedLogistic(loc, scale, self.num_levels)
+        return single.sample(seed=derive_seed(seed, "value"))

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.distributions import Normal
 from tfvae.heads.base import MIN_SCALE, DistributionHead
 from tfvae.require import SEEDS, require_int
 from tfvae.seeds import derive_int
@@ -219,7 +220,7 @@ class FlowHead(DistributionHead):
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """(loc, raw scale) [..., 2 D] -> the base's single variables."""
         loc, raw_scale = self.split(params)
-        return tfd.Normal(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
+        return Normal(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
 
     def call(self, params: tf.Tensor, stopped: bool = False) -> CouplingFlow:
         """Returns the distribution for parameters [..., 2 D]."""

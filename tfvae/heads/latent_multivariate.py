@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.distributions import MultivariateNormalTriL
 from tfvae.heads.base import MIN_SCALE, DistributionHead
 from tfvae.types import InputError
 
@@ -67,7 +68,7 @@ class MultivariateNormalHead(DistributionHead):
         s = tf.nn.softplus(tf.reduce_sum(raw * eye, axis=-1)) + MIN_SCALE  # [..., D]
         below = self.bound * tf.tanh(raw * (1.0 - eye) / self.bound)
         scale = s[..., tf.newaxis] * (eye + below)  # [..., D, D]
-        return tfd.MultivariateNormalTriL(loc, scale)
+        return MultivariateNormalTriL(loc, scale)
 
     def call(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the distribution for parameters [..., *params_shape]."""

@@ -8,24 +8,11 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.distributions import ExpRelaxedOneHotCategorical, OneHotCategorical
 from tfvae.heads.base import DistributionHead, constant_weight
 from tfvae.require import require_number
 
 tfd = tfp.distributions
-
-
-class OneHotCategorical(tfd.OneHotCategorical):
-    """TFP's, with the gradient of `log_prob` with respect to the value.
-
-        log p(z) = sum_k z_k log softmax(logits)_k
-
-    TFP stops it, and the estimator 'straight_through' would miss a part.
-    """
-
-    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
-        logits = self.logits_parameter()
-        x = tf.cast(x, logits.dtype)
-        return tf.reduce_sum(x * tf.nn.log_softmax(logits), axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -77,7 +64,7 @@ class ConcreteHead(OneHotCategoricalHead):
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Logits [..., *event_shape] -> logarithms of Concrete variables."""
         temperature = tf.convert_to_tensor(self.temperature)
-        return tfd.ExpRelaxedOneHotCategorical(temperature, logits=params)
+        return ExpRelaxedOneHotCategorical(temperature, logits=params)
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this head."""

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.distributions import IndependentLogistic
+from tfvae.distributions import IndependentLogistic, Logistic
 from tfvae.heads.base import DistributionHead, constant_weight
 from tfvae.require import require_number
 
@@ -44,7 +44,7 @@ class BinConcreteHead(DistributionHead):
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Logits [..., *event_shape] -> Logistic."""
         temperature = tf.convert_to_tensor(self.temperature)
-        return tfd.Logistic(params / temperature, 1.0 / temperature)
+        return Logistic(params / temperature, 1.0 / temperature)
 
     def call(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the distribution for parameters [..., *params_shape]."""

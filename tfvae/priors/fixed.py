@@ -5,7 +5,15 @@ from __future__ import annotations
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.distributions import IndependentLogistic
+from tfvae.distributions import (
+    Bernoulli,
+    ExpRelaxedOneHotCategorical,
+    IndependentLogistic,
+    Logistic,
+    MultivariateNormalDiag,
+    Normal,
+    OneHotCategorical,
+)
 
 tfd = tfp.distributions
 
@@ -13,7 +21,7 @@ tfd = tfp.distributions
 def standard_normal(latent_size: int, dtype: str = "float32") -> tfd.Distribution:
     """Normal(0, 1) in each of `latent_size` dimensions."""
     return tfd.Independent(
-        tfd.Normal(tf.zeros([latent_size], dtype), tf.ones([], dtype)), 1
+        Normal(tf.zeros([latent_size], dtype), tf.ones([], dtype)), 1
     )
 
 
@@ -26,7 +34,7 @@ def standard_multivariate_normal(
     normal and independent ones.
     """
     zeros = tf.zeros([latent_size], dtype)
-    return tfd.MultivariateNormalDiag(zeros, tf.ones_like(zeros))
+    return MultivariateNormalDiag(zeros, tf.ones_like(zeros))
 
 
 def standard_logistic(latent_size: int, dtype: str = "float32") -> tfd.Distribution:
@@ -44,13 +52,13 @@ def tempered_logistic(latent_size: int, temperature: tf.Tensor) -> tfd.Distribut
         temperature: A positive scalar tensor, whose dtype is the distribution's.
     """
     loc = tf.zeros([latent_size], temperature.dtype)
-    return IndependentLogistic(tfd.Logistic(loc, 1.0 / temperature), 1)
+    return IndependentLogistic(Logistic(loc, 1.0 / temperature), 1)
 
 
 def fair_bernoulli(latent_size: int, dtype: str = "float32") -> tfd.Distribution:
     """Bernoulli(1/2) in each of `latent_size` dimensions; draws are floats."""
     logits = tf.zeros([latent_size], dtype)
-    return tfd.Independent(tfd.Bernoulli(logits=logits, dtype=logits.dtype), 1)
+    return tfd.Independent(Bernoulli(logits=logits, dtype=logits.dtype), 1)
 
 
 def uniform_one_hot(
@@ -58,7 +66,7 @@ def uniform_one_hot(
 ) -> tfd.Distribution:
     """Uniform over the classes of each of `latent_size` one-hot variables, [D, K]."""
     logits = tf.zeros([latent_size, num_classes], dtype)
-    return tfd.Independent(tfd.OneHotCategorical(logits=logits, dtype=logits.dtype), 1)
+    return tfd.Independent(OneHotCategorical(logits=logits, dtype=logits.dtype), 1)
 
 
 def uniform_concrete(
@@ -74,4 +82,4 @@ def uniform_concrete(
         temperature: A positive scalar tensor, whose dtype is the distribution's.
     """
     logits = tf.zeros([latent_size, num_classes], temperature.dtype)
-    return tfd.Independent(tfd.ExpRelaxedOneHotCategorical(temperature, logits), 1)
+    return tfd.Independent(ExpRelaxedOneHotCategorical(temperature, logits), 1)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.distributions import mixture
+from tfvae.distributions import Categorical, mixture
 from tfvae.priors.base import (
     Encoder,
     Family,
@@ -133,7 +133,7 @@ class MixturePrior(Prior):
     def distribution(self, encoder: Encoder | None = None) -> tfd.Distribution:
         """See `Prior.distribution`."""
         components = self.head(tf.convert_to_tensor(self.params))  # batch [K]
-        weights = tfd.Categorical(logits=tf.convert_to_tensor(self.logits))
+        weights = Categorical(logits=tf.convert_to_tensor(self.logits))
         return mixture(weights, components)
 
     @classmethod

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.distributions import mixture
+from tfvae.distributions import Categorical, mixture
 from tfvae.priors.base import Encoder, Family, Prior, require_components
 from tfvae.require import SEEDS, require_int
 from tfvae.seeds import derive_seed
@@ -59,7 +59,7 @@ class VampPrior(Prior):
     def distribution(self, encoder: Encoder) -> tfd.Distribution:
         """See `Prior.distribution`."""
         components = encoder(self.pseudo_inputs)  # batch [K]
-        weights = tfd.Categorical(logits=tf.zeros(self.raw.shape[:1], components.dtype))
+        weights = Categorical(logits=tf.zeros(self.raw.shape[:1], components.dtype))
         return mixture(weights, components)
 
     @classmethod

@@ -13,6 +13,7 @@ _FROM = {
     "Rows": "rows",
     "Team": "team",
     "do_if": "rows",
+    "draw_rows": "rows",
     "global_sum": "rows",
     "leave_gradients": "rows",
     "own_share": "rows",
@@ -24,7 +25,6 @@ _FROM = {
     "shared_out": "batches",
     "summed_gradients": "rows",
     "team_of": "team",
-    "uniform": "rows",
 }
 
 __all__ = ["Distribution", *_FROM]

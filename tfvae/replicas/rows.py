@@ -149,23 +149,20 @@ def replica_seed(seed: tf.Tensor) -> tf.Tensor:
     return tf.random.fold_in(seed, context.replica_id_in_sync_group)
 
 
-def uniform(
+def draw_rows(
+    draw: Callable[[Sequence[int | tf.Tensor]], tf.Tensor],
     shape: Sequence[int | tf.Tensor],
-    seed: tf.Tensor,
-    dtype: tf.DType,
     rows: Rows | None,
     axis: int = 0,
 ) -> tf.Tensor:
-    """Draws numbers in [0, 1), those of the global batch's rows along `axis`.
+    """Draws numbers for the global batch, and returns those of the rows along `axis`.
 
     Args:
+        draw: A shape -> numbers of that shape.
         shape: Of what is returned.
-        seed: [2].
-        dtype: Of what is returned.
         rows: Those of `axis`; None: all there are.
         axis: Of the rows.
     """
     if rows is None:
-        return tf.random.stateless_uniform(shape, seed, dtype=dtype)
-    shape = [*shape[:axis], rows.total, *shape[axis + 1 :]]
-    return rows.own(tf.random.stateless_uniform(shape, seed, dtype=dtype), axis)
+        return draw(shape)
+    return rows.own(draw([*shape[:axis], rows.total, *shape[axis + 1 :]]), axis)

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.distributions import Normal
 from tfvae.estimators import Problem, get_estimator
 from tfvae.objectives import get_objective
 from tfvae.require import require_int
@@ -261,18 +262,18 @@ def _problem(
 
     def posterior(mean: tf.Tensor) -> tfd.Distribution:
         scale = tf.constant(math.sqrt(VARIANCE), mean.dtype)
-        return tfd.Independent(tfd.Normal(mean, scale), 1)
+        return tfd.Independent(Normal(mean, scale), 1)
 
     def log_likelihood(z: tf.Tensor) -> tf.Tensor:
         loc = decoder[:, 0] * z + decoder[:, 1]  # [S, B, D]
-        return tfd.Independent(tfd.Normal(loc, tf.ones([], z.dtype)), 1).log_prob(X)
+        return tfd.Independent(Normal(loc, tf.ones([], z.dtype)), 1).log_prob(X)
 
     zeros = tf.zeros([X.size], mean.dtype)
     return Problem(
         objective=get_objective(objective),
         posterior=posterior(mean),
         stopped_posterior=lambda: posterior(tf.stop_gradient(mean)),
-        prior=tfd.Independent(tfd.Normal(zeros, tf.ones_like(zeros)), 1),
+        prior=tfd.Independent(Normal(zeros, tf.ones_like(zeros)), 1),
         log_likelihood=log_likelihood,
         num_samples=num_samples,
         kl_weight=1.0,

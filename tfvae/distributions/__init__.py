@@ -1,0 +1,40 @@
+"""The distributions that models are made of.
+
+TFP's, with draws whose tails are those of their densities, and sums and mixtures whose
+log-probabilities take few kernels. Nothing else in the package draws from TFP's own
+classes of these names.
+"""
+
+from __future__ import annotations
+
+from tfvae.distributions.families import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    ExpRelaxedOneHotCategorical,
+    Laplace,
+    Logistic,
+    MultivariateNormalDiag,
+    MultivariateNormalTriL,
+    Normal,
+    OneHotCategorical,
+)
+from tfvae.distributions.mixtures import NormalMixture, mixture
+from tfvae.distributions.sums import IndependentBernoulli, IndependentLogistic
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "ContinuousBernoulli",
+    "ExpRelaxedOneHotCategorical",
+    "IndependentBernoulli",
+    "IndependentLogistic",
+    "Laplace",
+    "Logistic",
+    "MultivariateNormalDiag",
+    "MultivariateNormalTriL",
+    "Normal",
+    "NormalMixture",
+    "OneHotCategorical",
+    "mixture",
+]
