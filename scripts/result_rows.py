@@ -46,30 +46,32 @@ def _negative(section: Mapping[str, Any], name: str) -> tuple[float, float]:
     return -found["mean"], found["standard_error"]
 
 
-def nll(evaluation: Mapping[str, Any]) -> tuple[float, float]:
+def nll(section: Mapping[str, Any]) -> tuple[float, float]:
     """Returns -L_K and its standard error over images, nats."""
-    return _negative(evaluation, "log_likelihood")
+    return _negative(section, "log_likelihood")
 
 
-def twin_nll(evaluation: Mapping[str, Any]) -> tuple[float, float]:
-    """Returns -L_K of the discrete twin, nats."""
-    return _negative(evaluation["discrete_twin"], "log_likelihood")
-
-
-def negative_elbo(evaluation: Mapping[str, Any]) -> tuple[float, float]:
+def negative_elbo(section: Mapping[str, Any]) -> tuple[float, float]:
     """Returns distortion + rate, nats."""
-    return _negative(evaluation, "elbo")
+    return _negative(section, "elbo")
 
 
-def squared_error_cost(evaluation: Mapping[str, Any]) -> tuple[float, float]:
+def squared_error_cost(section: Mapping[str, Any]) -> tuple[float, float]:
     """Returns half the squared error + rate: a Normal's, without its constant."""
-    value, error = negative_elbo(evaluation)
+    value, error = negative_elbo(section)
     return value - _NORMAL_CONSTANT, error
 
 
+def section_of(evaluation: Mapping[str, Any], quantity: str) -> Mapping[str, Any]:
+    """Returns what was found of the model that a quantity is of."""
+    return evaluation["discrete_twin"] if quantity == _OF_TWIN else evaluation
+
+
+_OF_TWIN = "NLL, discrete"
+# Each of what `section_of` returns.
 QUANTITIES: Mapping[str, Callable[[Mapping[str, Any]], tuple[float, float]]] = {
     "NLL": nll,
-    "NLL, discrete": twin_nll,
+    _OF_TWIN: nll,
     "-ELBO": negative_elbo,
     "test cost": negative_elbo,
     "test cost without constant": squared_error_cost,

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from result_rows import QUANTITIES, ROWS, Row
+from result_rows import QUANTITIES, ROWS, Row, section_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FOUND = ROOT / "docs" / "results"
@@ -156,7 +156,8 @@ def _collect(row: Row, runs: Path) -> dict[str, Any]:
     found = []
     for seed, folder in _folders(row, runs):
         evaluation = _read(folder / "evaluation.json")
-        value, error = QUANTITIES[row.quantity](evaluation)
+        section = section_of(evaluation, row.quantity)
+        value, error = QUANTITIES[row.quantity](section)
         found.append(
             {
                 "seed": seed,
@@ -164,7 +165,7 @@ def _collect(row: Row, runs: Path) -> dict[str, Any]:
                 "standard_error": error,
                 "minutes": _minutes(folder / "history.csv"),
                 "active_units": [
-                    layer["active_units"] for layer in evaluation["posterior"]["layers"]
+                    layer["active_units"] for layer in section["posterior"]["layers"]
                 ],
             }
         )
@@ -180,7 +181,15 @@ def _collect(row: Row, runs: Path) -> dict[str, Any]:
         "device": evaluation["device"],
         "cores": len(os.sched_getaffinity(0)),
         "versions": evaluation["versions"],
+        "revision": _revision(),
     }
+
+
+def _revision() -> str:
+    """Returns the commit that is checked out, marked where files differ from it."""
+    describe = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    done = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
 
 
 def _minutes(history: Path) -> float:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import typing
 
 import pytest
 
+from tfvae import building
+from tfvae.building import check_config
 from tfvae.config import Config
 from tfvae.config import names as config_names
 from tfvae.data import BINARIZATIONS
@@ -17,6 +20,7 @@ from tfvae.networks import NETWORKS
 from tfvae.objectives import OBJECTIVES
 from tfvae.priors import PRIORS
 from tfvae.recipes import RECIPES
+from tfvae.training import train
 from tfvae.types import InputError
 
 RELAXED = {"latent": "bin_concrete"}
@@ -103,20 +107,10 @@ BAD = [
     ({"steps_per_execution": 0}, "steps_per_execution 0"),
     ({**RELAXED, "temperature": 0.0}, "temperature 0.0"),
     ({**RELAXED, "prior_temperature": -1.0}, "prior_temperature -1.0"),
-    ({"temperature": 0.5}, "latent 'bin_concrete'"),
-    ({"final_prior_temperature": 0.5}, "final_prior_temperature 0.5"),
     ({**RELAXED, "final_temperature": 0.5}, "temperature_steps 0"),
     ({**RELAXED, "temperature_steps": 10}, "temperature_steps 10"),
-    ({"binarization": "none"}, "grey_targets True"),
     ({"grey_targets": True}, "grey_targets False"),
-    (
-        {"likelihood": "normal", "binarization": "none", "grey_targets": True},
-        "grey_targets False",
-    ),
-    ({"likelihood_scale": 0.5}, "likelihood_scale None"),
     ({"likelihood": "normal_fixed_scale", "likelihood_scale": 0.0}, "0.0"),
-    ({"analytic_kl": True}, "objective 'iwae'"),
-    ({"analytic_kl": True, "objective": "elbo", "latent": "logistic"}, "'logistic'"),
     ({"kl_warmup_steps": 5, "kl_weight": 0.0}, "kl_warmup_steps 5"),
     ({"clip_norm": 0.0}, "clip_norm 0.0"),
     ({"clip_norm": float("inf")}, "clip_norm inf"),
@@ -142,6 +136,91 @@ def test_bad_values_are_refused_in_one_line_that_names_them(values, said):
     message = str(caught.value)
     assert said in message
     assert "\n" not in message
+
+
+FREE = {"objective": "elbo", "free_bits": 0.1}
+LAYERS = {"upper_latent_sizes": (3,)}
+FOUR = {"num_samples": 4}
+# What a part of the model refuses, or parts each other.
+TOGETHER = [
+    ({"temperature": 0.5}, "latent 'bin_concrete' or 'concrete'"),
+    ({"final_prior_temperature": 0.5, "temperature_steps": 2}, "final_prior_temp"),
+    ({"num_classes": 3}, "latent 'concrete' or 'categorical'"),
+    ({"num_flows": 3}, "latent 'flow'"),
+    ({"latent": "flow", "latent_size": 1}, "latent_size 1"),
+    ({"likelihood_scale": 0.5}, "likelihood_scale None"),
+    ({"likelihood_levels": 17}, "'discretized_logistic_mixture' or 'categorical'"),
+    ({"likelihood_components": 3}, "likelihood 'discretized_logistic_mixture'"),
+    ({"binarization": "none"}, "grey_targets True"),
+    (
+        {"likelihood": "normal", "binarization": "none", "grey_targets": True},
+        "grey_targets False",
+    ),
+    ({"num_components": 5}, "num_components 5"),
+    ({"prior": "mixture", "latent": "bin_concrete"}, "MixturePrior"),
+    ({"alpha": 0.5}, "objective 'renyi'"),
+    ({"beta": 0.5}, "objective 'ciwae'"),
+    ({"num_groups": 2}, "objective 'miwae' or 'piwae'"),
+    ({"analytic_kl": True}, "objective 'elbo'"),
+    ({"free_bits": 0.5}, "objective 'elbo'"),
+    ({"analytic_kl": True, "objective": "elbo", "latent": "logistic"}, "Logistic"),
+    ({**FREE, "latent": "flow"}, "independent latent variables"),
+    ({**FREE, "prior": "mixture"}, "independent latent variables"),
+    ({**FREE, "estimator": "stl"}, "free_bits 0.1"),
+    ({**FREE, **LAYERS}, "independent latent variables"),
+    ({"latent": "flow", **LAYERS}, "FlowLatent"),
+    ({"prior": "learned", **LAYERS}, "LearnedPrior"),
+    ({"latent": "bernoulli"}, "'reinforce', 'vimco'"),
+    ({"estimator": "vimco", **FOUR}, "'pathwise', 'stl', 'dreg'"),
+    ({"latent": "categorical", "estimator": "disarm", "objective": "elbo"}, "'disarm'"),
+    ({"latent": "bernoulli", "estimator": "disarm", **LAYERS, **FOUR}, "'disarm'"),
+    ({"latent": "bernoulli", "estimator": "vimco"}, "num_samples 1"),
+    ({"objective": "miwae", "num_samples": 3}, "num_samples 3"),
+    ({"objective": "piwae", "dtype_policy": "mixed_float16", **FOUR}, "float16"),
+    ({"backward_samples": 5, **FOUR}, "backward_samples 5"),
+    ({"sample_chunk": 5, **FOUR}, "sample_chunk 5"),
+    ({"backward_samples": 2, "objective": "elbo", **FOUR}, "no use"),
+    ({"backward_samples": 2, "sample_chunk": 2, "latent": "flow", **FOUR}, "scale"),
+    ({"backward_samples": 2, "sample_chunk": 2, **LAYERS, **FOUR}, "scale"),
+    (
+        {"sample_chunk": 2, "latent": "bernoulli", "estimator": "vimco", **FOUR},
+        "no second pass",
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "said"), TOGETHER)
+def test_what_does_not_go_together_is_refused_before_data_are_read(
+    values, said, tmp_path
+):
+    """No such data set is there, and no folder is made."""
+    config = Config(**values, dataset="npz:nowhere.npz")
+    for refuse in (check_config, lambda config: train(config, tmp_path / "run")):
+        with pytest.raises(InputError) as caught:
+            refuse(config)
+        message = str(caught.value)
+        assert said in message
+        assert "\n" not in message and "nowhere" not in message
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_go_together(name):
+    check_config(RECIPES[name].config)
+
+
+@pytest.mark.parametrize(
+    ("field", "owner", "table"),
+    [
+        (field, owner, building._TABLES[owner])
+        for owner, fields in building._ARGUMENTS.items()
+        for field in fields
+    ],
+)
+def test_every_argument_of_a_part_has_a_part_that_takes_it(field, owner, table):
+    argument = building._ARGUMENTS[owner][field]
+    assert any(building._takes(part, argument) for part in table.values())
+    assert any(f.name == field for f in dataclasses.fields(Config))
 
 
 @pytest.mark.parametrize(

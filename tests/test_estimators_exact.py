@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.estimators import ESTIMATORS, Problem
+from tfvae.estimators import ESTIMATORS, Problem, check_combination
 from tfvae.objectives import Ciwae, Elbo, Iwae, Miwae, Piwae, Renyi
 from tfvae.types import InputError
 
@@ -245,5 +245,5 @@ def _without_baseline(copies: int) -> np.ndarray:
 def test_what_is_not_defined_is_refused(name, family, objective, num_samples, said):
     given = posterior(family, tf.constant(PARAMS[family][0])[tf.newaxis])
     with pytest.raises(InputError, match=r"^[^\n]*$") as caught:
-        ESTIMATORS[name]().check(objective, given, num_samples)
+        check_combination(ESTIMATORS[name](), objective, given, num_samples)
     assert said in str(caught.value)

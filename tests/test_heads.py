@@ -21,7 +21,7 @@ from reference_heads import (
 )
 from scipy import integrate, special
 
-from tfvae.heads import HEADS, MIN_SCALE, BinConcreteHead
+from tfvae.heads import HEADS, MIN_SCALE, BernoulliHead, BinConcreteHead
 from tfvae.types import InputError
 
 tfd = tfp.distributions
@@ -44,6 +44,23 @@ def test_log_density_mean_and_spread_are_scipys(name):
     # TFP's variance near logits 0 is a difference of numbers up to 3,000 times it.
     rtol = 1e-11 if name == "continuous_bernoulli" else 1e-12
     np.testing.assert_allclose(found.stddev(), oracle.std(), rtol=rtol)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_head_says_whether_it_is_a_density(name):
+    """SciPy's continuous laws have a pdf; probabilities are at most 1 everywhere."""
+    head = head_of(name)
+    params = some_params(head, 50)
+    assert head.is_density == (name in CONTINUOUS)
+    assert head.is_probability == (not head.is_density)
+    if not head.is_density:
+        x = some_values(name, [50, 4])
+        assert np.all(head(params).log_prob(x) <= 0)
+
+
+def test_the_cross_entropy_with_grey_targets_is_no_probability():
+    head = BernoulliHead((4,), grey_targets=True)
+    assert not head.is_density and not head.is_probability
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,6 +9,7 @@ import tensorflow_probability as tfp
 from reference import standard_error
 from scipy import stats
 
+from tfvae.distributions import MultivariateNormalDiag
 from tfvae.heads import MIN_SCALE
 from tfvae.latents import MultivariateNormalLatent, NormalLatent
 
@@ -114,7 +115,8 @@ def test_a_draw_keeps_the_density_of_its_noise(below):
     params = np.concatenate([np.ones(SIZE), tfp.math.fill_triangular_inverse(raw)])
     posterior = head(tf.constant(params[np.newaxis], tf.float32))
     z, found = posterior.experimental_sample_and_log_prob(100, seed=(1, 2))
-    noise = tfd.MultivariateNormalDiag(tf.zeros([1, SIZE])).sample(100, seed=(1, 2))
+    standard = MultivariateNormalDiag(tf.zeros([1, SIZE]), tf.ones([1, SIZE]))
+    noise = standard.sample(100, seed=(1, 2))
     scale = head(tf.constant(params[np.newaxis])).scale
     np.testing.assert_allclose(z, 1 + scale.matvec(noise), rtol=1e-5, atol=1e-5)
     wanted = stats.norm().logpdf(noise).sum(-1) - scale.log_abs_determinant()

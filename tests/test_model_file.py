@@ -38,7 +38,7 @@ CONFIGS = [
     for number in range(COUNT)
 ]
 CONFIGS += [
-    {"latent": name, **(BITS if name in names.DISCRETE_LATENTS else {})}
+    {"latent": name, **(BITS if name in ("bernoulli", "categorical") else {})}
     for name in typing.get_args(names.LatentName)
 ]
 CONFIGS += [{"prior": name} for name in typing.get_args(names.PriorName)]

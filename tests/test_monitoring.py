@@ -20,12 +20,13 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import (
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from tfvae.building import build_vae
 from tfvae.checkpoints import SaveCheckpoints
 from tfvae.config import Config
 from tfvae.metrics import active_units
 from tfvae.monitoring import Monitoring
 from tfvae.monitoring.events import EventWriter
-from tfvae.monitoring.numbers import is_discrete
+from tfvae.monitoring.numbers import with_bits
 from tfvae.monitoring.session import TAGS
 from tfvae.monitoring.timing import Cadence
 from tfvae.monitoring.views import Views
@@ -185,7 +186,8 @@ def test_bits_per_dim_are_the_negative_bound_in_bits_per_pixel(trained):
     ],
 )
 def test_bits_are_for_probabilities_of_discrete_data_alone(change, discrete):
-    assert is_discrete(dataclasses.replace(SMALL, **change)) == discrete
+    vae = build_vae(dataclasses.replace(SMALL, **change), (8, 8, 1))
+    assert ("bits_per_dim" in with_bits({"bound": -3.0}, vae)) == discrete
 
 
 def test_active_units_are_those_of_the_model_on_the_validation_images(

@@ -178,7 +178,8 @@ def test_the_way_there_and_back_is_the_models_reconstruction(latent, eager):
     z = model.transform(x)
     assert z.shape == (len(x), len(model.get_feature_names_out()))
     wanted = model.vae_.reconstruct(x).numpy()
-    np.testing.assert_array_equal(model.inverse_transform(z), wanted)
+    # Float32 rounding of matrix products of other numbers of rows.
+    np.testing.assert_allclose(model.inverse_transform(z), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_binary_columns_have_probabilities_that_sum_to_one(eager):

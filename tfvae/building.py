@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,12 +21,88 @@ from tfvae.objectives import OBJECTIVES, Objective
 from tfvae.optimizers import get_optimizer
 from tfvae.priors import PRIORS, Prior
 from tfvae.schedules import Cyclical, Exponential, Schedule
+from tfvae.types import InputError
 
 _IWAE_STAGES = 8
 _STEPS_PER_EXECUTION = 10  # with one sample an image, a third faster than 1
 _MIXTURE_COMPONENTS = 10
 _VAMP_COMPONENTS = 100
 _UPPER_HIDDEN_SIZES = (100, 100)
+
+# The parts that a field names, and the fields that are arguments of such a part: field
+# -> argument. What a class takes, its signature says.
+_TABLES: Mapping[str, Mapping[str, type]] = {
+    "likelihood": HEADS,
+    "latent": LATENTS,
+    "objective": OBJECTIVES,
+}
+_ARGUMENTS = {
+    "likelihood": {
+        "likelihood_scale": "scale",
+        "likelihood_levels": "num_levels",
+        "likelihood_components": "num_components",
+        "grey_targets": "grey_targets",
+    },
+    "latent": {
+        "temperature": "temperature",
+        "prior_temperature": "prior_temperature",
+        "num_classes": "num_classes",
+        "num_flows": "num_flows",
+    },
+    "objective": {
+        "alpha": "alpha",
+        "beta": "beta",
+        "num_groups": "num_groups",
+        "analytic_kl": "analytic_kl",
+        "free_bits": "free_bits",
+    },
+}
+_TRIAL_SHAPE = (1, 1, 1)
+
+
+def check_config(config: Config) -> None:
+    """Refuses settings that do not go together, before any data is read.
+
+    It builds and compiles the smallest model that has the configuration's parts, so
+    that every rule is stated by the class that it is about.
+
+    Args:
+        config: The configuration.
+
+    Raises:
+        InputError: if a part refuses what it is given, or the parts each other.
+    """
+    small = dataclasses.replace(
+        config,
+        latent_size=min(config.latent_size, 2),
+        upper_latent_sizes=tuple(min(n, 2) for n in config.upper_latent_sizes),
+        upper_hidden_sizes=() if config.upper_latent_sizes else None,
+        hidden_sizes=(),
+        network="mlp",
+    )
+    if PRIORS[config.prior].needs_components:
+        small = dataclasses.replace(small, num_components=2)
+    vae = build_vae(small, _TRIAL_SHAPE, images=np.full([2, *_TRIAL_SHAPE], 0.5))
+    _check_values(vae.decoder.head, config)
+    compile_vae(vae, config, steps_per_epoch=1)
+
+
+def _check_values(head: DistributionHead, config: Config) -> None:
+    """Refuses a likelihood that has no probability for what a binarisation gives."""
+    if config.binarization == "none":
+        if head.exact_binary:
+            raise InputError(
+                "binarization 'none' gives grey values, which likelihood "
+                f"{config.likelihood!r} has no probability for; choose binarization "
+                "'dynamic', another likelihood, or say grey_targets True to train on "
+                "them all the same"
+            )
+    elif not head.in_support(np.array([0.0, 1.0])):
+        raise InputError(
+            f"likelihood {config.likelihood!r} has no probability for 0 and 1, which "
+            f"binarization {config.binarization!r} gives; choose another likelihood, "
+            "or binarization 'none'"
+        )
 
 
 def build_vae(
@@ -137,36 +216,50 @@ def steps_per_execution(config: Config, steps_per_epoch: int) -> int:
     return next(n for n in range(wanted, 0, -1) if steps_per_epoch % n == 0)
 
 
-def _given(config: Config, **fields: str) -> dict[str, object]:
-    """Returns arguments by name for those fields that are not None."""
-    values = {name: getattr(config, field) for name, field in fields.items()}
-    return {name: value for name, value in values.items() if value is not None}
+def _takes(part: type, argument: str) -> bool:
+    return argument in inspect.signature(part).parameters
+
+
+def _arguments(config: Config, owner: str) -> dict[str, Any]:
+    """Returns the arguments that a configuration gives to the part `owner` names.
+
+    Raises:
+        InputError: if the part does not take one of them.
+    """
+    part = _TABLES[owner][getattr(config, owner)]
+    given = {}
+    for field, argument in _ARGUMENTS[owner].items():
+        value = getattr(config, field)
+        if value == getattr(Config, field):  # the default: nothing was said
+            continue
+        _check_taken(config, owner, part, field, argument)
+        given[argument] = value
+    return given
+
+
+def _check_taken(
+    config: Config, owner: str, part: type, field: str, argument: str
+) -> None:
+    if _takes(part, argument):
+        return
+    others = [name for name, other in _TABLES[owner].items() if _takes(other, argument)]
+    raise InputError(
+        f"{field} {getattr(config, field)} has no effect with {owner} "
+        f"{getattr(config, owner)!r}; set {field} {getattr(Config, field)}, or {owner} "
+        f"{' or '.join(map(repr, others))}"
+    )
 
 
 def _likelihood_head(config: Config, image_shape: tuple[int, ...]) -> DistributionHead:
-    arguments = _given(
-        config,
-        scale="likelihood_scale",
-        num_levels="likelihood_levels",
-        num_components="likelihood_components",
-    )
-    if config.grey_targets:
-        arguments["grey_targets"] = True
-    return HEADS[config.likelihood](image_shape, **arguments)
+    return HEADS[config.likelihood](image_shape, **_arguments(config, "likelihood"))
 
 
 def _latent(config: Config) -> Latent:
-    arguments = _given(
-        config,
-        temperature="temperature",
-        prior_temperature="prior_temperature",
-        num_classes="num_classes",
-        num_flows="num_flows",
-    )
-    if config.latent == "flow":
+    family, arguments = LATENTS[config.latent], _arguments(config, "latent")
+    if _takes(family, "seed"):
         arguments["seed"] = config.seed
     sizes = (config.latent_size, *config.upper_latent_sizes)
-    layers = [LATENTS[config.latent](size, **arguments) for size in sizes]
+    layers = [family(size, **arguments) for size in sizes]
     return layers[0] if len(layers) == 1 else _hierarchy(config, layers)
 
 
@@ -203,15 +296,12 @@ def _prior(config: Config, latent: Latent, images: np.ndarray | None) -> Prior |
 
 
 def _objective(config: Config) -> Objective:
-    arguments = _given(config, alpha="alpha", beta="beta", num_groups="num_groups")
-    if config.objective == "elbo":
-        arguments = {"analytic_kl": config.analytic_kl, "free_bits": config.free_bits}
-    return OBJECTIVES[config.objective](**arguments)
+    return OBJECTIVES[config.objective](**_arguments(config, "objective"))
 
 
 def _kl_weight(config: Config) -> float | Schedule:
     if config.kl_schedule == "cyclical":
-        cycles = _given(config, cycles="kl_cycles")
+        cycles = {} if config.kl_cycles is None else {"cycles": config.kl_cycles}
         return Cyclical(config.kl_weight, config.kl_warmup_steps, **cycles)
     return _ramp(0.0, config.kl_weight, config.kl_warmup_steps)
 
@@ -220,9 +310,10 @@ def _annealed(config: Config, name: str) -> Schedule | None:
     final = getattr(config, f"final_{name}")
     if final is None:
         return None
-    start = getattr(config, name)
+    family, start = LATENTS[config.latent], getattr(config, name)
+    _check_taken(config, "latent", family, f"final_{name}", name)
     if start is None:
-        start = getattr(LATENTS[config.latent](1), f"initial_{name}")
+        start = getattr(family(1), f"initial_{name}")
     if config.temperature_schedule == "exponential":
         return Exponential(start, final, config.temperature_steps)
     return _ramp(start, final, config.temperature_steps)

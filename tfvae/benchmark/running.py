@@ -24,6 +24,7 @@ from tfvae.benchmark.timing import (
     plan_blocks,
     synchronised_time,
 )
+from tfvae.building import check_config
 from tfvae.config import Config
 from tfvae.device import device_name, gpu_peak_mib
 from tfvae.evaluation import default_chunk_size, score_images
@@ -56,6 +57,7 @@ def run_benchmark(
     """
     settings = settings or Settings()
     say = progress or (lambda text: None)
+    check_config(config)
     say("loading")
     data = load_data(config)
     vae = make_model(config, data)

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.benchmark.settings import Settings
+from tfvae.building import check_config
 from tfvae.config import Config
 from tfvae.device import device_name
 from tfvae.export import EXPORTED_SAMPLES, export_saved_model
@@ -89,6 +90,7 @@ def run_serving_benchmark(
         InputError: Configuration or data are bad.
     """
     settings = settings or Settings()
+    check_config(config)
     vae = make_model(config, load_data(config))
     with tempfile.TemporaryDirectory(prefix="tfvae-benchmark-") as folder:
         path = export_saved_model(

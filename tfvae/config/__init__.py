@@ -38,8 +38,9 @@ class Config:
     """Everything that determines a run.
 
     Raises:
-        InputError: A value has the wrong type, is out of range, would have no effect,
-            or would make the reported value no bound.
+        InputError: A value has the wrong type, is out of range, or would have no effect
+            beside other settings. What the parts of a model refuse is found when they
+            are built, see `tfvae.building.check_config`.
     """
 
     dataset: str = "digits"
@@ -60,7 +61,7 @@ class Config:
     likelihood: LikelihoodName = "bernoulli"
     """p(x|z)."""
     likelihood_scale: float | None = None
-    """Of likelihood normal_fixed_scale; None: 1."""
+    """Of likelihood normal_fixed_scale, the start of normal_shared_scale's; None: 1."""
     likelihood_levels: int | None = None
     """Grey levels of discretized_logistic, its mixture, and categorical; None: 256."""
     likelihood_components: int | None = None

@@ -4,16 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfvae.config.estimators import check_estimator, check_two_passes
-from tfvae.config.names import (
-    ANALYTIC_LATENTS,
-    GROUPED_OBJECTIVES,
-    INDEPENDENT_LATENTS,
-    LAYERED_LATENTS,
-    LEVEL_LIKELIHOODS,
-    RELAXED_LATENTS,
-    SAMPLED_RATE_ESTIMATORS,
-)
 from tfvae.types import InputError
 
 if TYPE_CHECKING:
@@ -71,23 +61,6 @@ _ABOVE_ZERO = (
     "plateau_factor",
 )
 _SIZES = ("hidden_sizes", "image_size", "upper_latent_sizes", "upper_hidden_sizes")
-# field -> (the field that it belongs to, the values for which it has an effect)
-_ONLY_WITH = {
-    "likelihood_scale": ("likelihood", ("normal_fixed_scale",)),
-    "likelihood_levels": ("likelihood", LEVEL_LIKELIHOODS),
-    "likelihood_components": ("likelihood", ("discretized_logistic_mixture",)),
-    "num_classes": ("latent", ("categorical", "concrete")),
-    "num_flows": ("latent", ("flow",)),
-    "temperature": ("latent", RELAXED_LATENTS),
-    "prior_temperature": ("latent", RELAXED_LATENTS),
-    "final_temperature": ("latent", RELAXED_LATENTS),
-    "final_prior_temperature": ("latent", RELAXED_LATENTS),
-    "num_components": ("prior", ("mixture", "vamp")),
-    "alpha": ("objective", ("renyi",)),
-    "beta": ("objective", ("ciwae",)),
-    "num_groups": ("objective", GROUPED_OBJECTIVES),
-    "kl_cycles": ("kl_schedule", ("cyclical",)),
-}
 
 
 def check_ranges(config: Config) -> None:
@@ -119,45 +92,27 @@ def check_ranges(config: Config) -> None:
 
 
 def check_together(config: Config) -> None:
-    """Refuses settings that have no effect, or are not defined together."""
-    _check_belonging(config)
-    _check_values(config)
+    """Refuses settings that have no effect beside others.
+
+    What a part of the model refuses, its class says: see `tfvae.building.check_config`.
+    """
+    _check_binarization(config)
     _check_schedules(config)
     _check_hierarchy(config)
-    _check_rate(config)
     _check_monitored(config)
-    check_estimator(config)
-    check_two_passes(config)
 
 
-def _check_belonging(config: Config) -> None:
-    for field, (owner, values) in _ONLY_WITH.items():
-        if getattr(config, field) is not None and getattr(config, owner) not in values:
-            raise InputError(
-                f"{field} {getattr(config, field)} has no effect with {owner} "
-                f"{getattr(config, owner)!r}; set {field} None, or {owner} "
-                f"{' or '.join(map(repr, values))}"
-            )
-
-
-def _check_values(config: Config) -> None:
-    grey = config.binarization == "none"
-    if config.likelihood == "bernoulli" and grey and not config.grey_targets:
-        raise InputError(
-            "binarization 'none' gives grey values, which likelihood 'bernoulli' has "
-            "no probability for; choose binarization 'dynamic', another likelihood, or "
-            "say grey_targets True to train on them all the same"
-        )
+def _check_binarization(config: Config) -> None:
     if config.device_binarization is True and config.binarization != "dynamic":
         raise InputError(
             "device_binarization True has no effect with binarization "
             f"{config.binarization!r}; set device_binarization False, or binarization "
             "'dynamic'"
         )
-    if config.grey_targets and not (config.likelihood == "bernoulli" and grey):
+    if config.grey_targets and config.binarization != "none":
         raise InputError(
-            f"grey_targets True has no effect with likelihood {config.likelihood!r} "
-            f"and binarization {config.binarization!r}; set grey_targets False"
+            "grey_targets True has no effect with binarization "
+            f"{config.binarization!r}; set grey_targets False, or binarization 'none'"
         )
 
 
@@ -166,6 +121,11 @@ def _check_schedules(config: Config) -> None:
         raise InputError(
             f"kl_warmup_steps {config.kl_warmup_steps} has no effect with kl_weight 0; "
             "set kl_warmup_steps 0, or another kl_weight"
+        )
+    if config.kl_cycles is not None and config.kl_schedule != "cyclical":
+        raise InputError(
+            f"kl_cycles {config.kl_cycles} has no effect with kl_schedule "
+            f"{config.kl_schedule!r}; set kl_cycles None, or kl_schedule 'cyclical'"
         )
     if config.kl_schedule != "linear" and not config.kl_warmup_steps:
         raise InputError(
@@ -227,61 +187,8 @@ def _check_monitored(config: Config) -> None:
 
 
 def _check_hierarchy(config: Config) -> None:
-    sizes = list(config.upper_latent_sizes)
-    if not sizes:
-        if config.upper_hidden_sizes is not None:
-            raise InputError(
-                f"upper_hidden_sizes {list(config.upper_hidden_sizes)} has no effect "
-                "without upper layers; set upper_hidden_sizes None, or "
-                "upper_latent_sizes"
-            )
-        return
-    if config.latent not in LAYERED_LATENTS:
+    if config.upper_hidden_sizes is not None and not config.upper_latent_sizes:
         raise InputError(
-            f"upper_latent_sizes {sizes} is not defined for latent {config.latent!r}; "
-            f"choose one of {', '.join(map(repr, LAYERED_LATENTS))}, or leave "
-            "upper_latent_sizes out"
-        )
-    refused = {
-        "prior": config.prior if config.prior != "standard" else None,
-        "analytic_kl": config.analytic_kl,
-        "free_bits": config.free_bits,
-        "estimator": config.estimator if config.estimator == "disarm" else None,
-    }
-    for field, value in refused.items():
-        if value:
-            raise InputError(
-                f"{field} {value!r} is for one layer of latent variables, and "
-                f"upper_latent_sizes {sizes} makes more; change {field}, or leave "
-                "upper_latent_sizes out"
-            )
-
-
-def _check_rate(config: Config) -> None:
-    """Refuses rates that the objective or the distributions do not have."""
-    for option in ("analytic_kl", "free_bits"):
-        value = getattr(config, option)
-        if value and config.objective != "elbo":
-            raise InputError(
-                f"{option} {value} has no meaning for objective {config.objective!r}, "
-                f"which needs the sampled rate; leave {option} out, or set objective "
-                "'elbo'"
-            )
-        if value and config.estimator in SAMPLED_RATE_ESTIMATORS:
-            raise InputError(
-                f"{option} {value} has no meaning for estimator {config.estimator!r}, "
-                f"which works on the sampled rate; leave {option} out, or choose "
-                "another estimator"
-            )
-    simple = config.prior in ("standard", "learned")
-    if config.analytic_kl and not (config.latent in ANALYTIC_LATENTS and simple):
-        raise InputError(
-            f"analytic_kl True has no closed form for latent {config.latent!r} with "
-            f"prior {config.prior!r}; set analytic_kl False, or change them"
-        )
-    if config.free_bits and not (config.latent in INDEPENDENT_LATENTS and simple):
-        raise InputError(
-            f"free_bits {config.free_bits} needs independent latent variables, and "
-            f"latent {config.latent!r} with prior {config.prior!r} has none; set "
-            "free_bits 0, or change them"
+            f"upper_hidden_sizes {list(config.upper_hidden_sizes)} has no effect "
+            "without upper layers; set upper_hidden_sizes None, or upper_latent_sizes"
         )

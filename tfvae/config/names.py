@@ -45,27 +45,3 @@ KlSchedule = Literal["linear", "cyclical"]
 TemperatureSchedule = Literal["linear", "exponential"]
 Monitored = Literal["val_loss", "val_elbo", "loss", "elbo"]
 DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
-
-# What the checks must know of the tables' entries.
-RELAXED_LATENTS = ("bin_concrete", "concrete")
-DISCRETE_LATENTS = ("bernoulli", "categorical")
-INDEPENDENT_LATENTS = ("normal", "logistic", "bin_concrete", "bernoulli")
-LAYERED_LATENTS = ("normal", "logistic", "bin_concrete", "bernoulli")
-ANALYTIC_LATENTS = ("normal", "multivariate_normal", "bernoulli", "categorical")
-REPARAMETERISED_ESTIMATORS = ("pathwise", "stl", "dreg")
-SAMPLED_RATE_ESTIMATORS = ("stl", "dreg", "reinforce", "vimco", "disarm")
-GROUPED_OBJECTIVES = ("miwae", "piwae")
-# Likelihoods whose log p(x) is a density, and no probability.
-CONTINUOUS_LIKELIHOODS = (
-    "continuous_bernoulli",
-    "normal",
-    "normal_fixed_scale",
-    "normal_shared_scale",
-    "laplace",
-    "logistic",
-)
-LEVEL_LIKELIHOODS = (
-    "discretized_logistic",
-    "discretized_logistic_mixture",
-    "categorical",
-)

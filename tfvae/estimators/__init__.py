@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tfvae.estimators.base import Estimate, Estimator, Problem, analytic_rate
+import tensorflow_probability as tfp
+
+from tfvae.estimators.base import (
+    Estimate,
+    Estimator,
+    Problem,
+    analytic_rate,
+    estimator_name,
+)
 from tfvae.estimators.chunks import Chunked
 from tfvae.estimators.discrete import Disarm, Reinforce, StraightThrough, Vimco
 from tfvae.estimators.draws import Chunk, block_size
@@ -18,6 +26,10 @@ from tfvae.estimators.resampling import optimal_resampling
 from tfvae.estimators.survivors import Survivors
 from tfvae.estimators.two_passes import TwoPasses
 from tfvae.lookup import resolve
+from tfvae.objectives import Objective
+from tfvae.types import InputError
+
+tfd = tfp.distributions
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
     "pathwise": Pathwise,
@@ -37,6 +49,35 @@ def get_estimator(estimator: str | Estimator) -> Estimator:
         InputError: It is neither.
     """
     return resolve(ESTIMATORS, estimator, Estimator, "estimator")
+
+
+def check_combination(
+    estimator: Estimator,
+    objective: Objective,
+    posterior: tfd.Distribution,
+    num_samples: int,
+) -> None:
+    """Refuses an estimator that is not defined for an objective or for draws.
+
+    Args:
+        estimator: How the gradient gets to the parameters.
+        objective: The bound.
+        posterior: q(z|x) for any batch.
+        num_samples: S.
+
+    Raises:
+        InputError: if the combination is not defined, or an option has no effect.
+    """
+    through = posterior.reparameterization_type == tfd.FULLY_REPARAMETERIZED
+    if through != (estimator.needs == "reparameterised"):
+        kind = "can" if through else "cannot"
+        others = [n for n, e in ESTIMATORS.items() if e.needs != estimator.needs]
+        raise InputError(
+            f"estimator {estimator_name(estimator)!r} is for {estimator.needs} "
+            f"posteriors, and draws of this one {kind} be reparameterised; choose one "
+            f"of {', '.join(map(repr, others))}, or another latent family"
+        )
+    estimator.check(objective, posterior, num_samples)
 
 
 def in_two_passes(
@@ -71,6 +112,7 @@ __all__ = [
     "Vimco",
     "analytic_rate",
     "block_size",
+    "check_combination",
     "get_estimator",
     "in_two_passes",
     "optimal_resampling",

@@ -160,14 +160,6 @@ class Estimator:
         Raises:
             InputError: The combination is not defined, or an option has no effect.
         """
-        through = posterior.reparameterization_type == tfd.FULLY_REPARAMETERIZED
-        if through != (self.needs == "reparameterised"):
-            kind = "can" if through else "cannot"
-            raise InputError(
-                f"estimator {estimator_name(self)!r} is for {self.needs} posteriors, "
-                f"and draws of this one {kind} be reparameterised; choose another "
-                "estimator, or another latent family"
-            )
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this estimator."""

@@ -7,13 +7,21 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from tfvae.estimators.base import Estimate, Problem
 from tfvae.estimators.draws import Chunk
 from tfvae.estimators.reparameterised import surrogate_given
-from tfvae.estimators.two_passes import TwoPasses, surrogate_of_kept, weigh_in_chunks
-from tfvae.objectives import LogWeightTerms
+from tfvae.estimators.two_passes import (
+    TwoPasses,
+    refuse_large_chunk,
+    surrogate_of_kept,
+    weigh_in_chunks,
+)
+from tfvae.objectives import LogWeightTerms, Objective
 from tfvae.require import require_int
+
+tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -34,6 +42,13 @@ class Chunked(TwoPasses):
         """Checks the number."""
         super().__post_init__()
         require_int("sample_chunk", self.sample_chunk)
+
+    def check(
+        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+    ) -> None:
+        """See `Estimator.check`."""
+        super().check(objective, posterior, num_samples)
+        refuse_large_chunk(self.sample_chunk, num_samples)
 
     def estimate(self, problem: Problem) -> Estimate:
         """See `Estimator.estimate`."""

@@ -10,7 +10,12 @@ import tensorflow_probability as tfp
 
 from tfvae.estimators.base import Estimate, Problem
 from tfvae.estimators.resampling import optimal_resampling
-from tfvae.estimators.two_passes import TwoPasses, surrogate_of_kept, weigh_in_chunks
+from tfvae.estimators.two_passes import (
+    TwoPasses,
+    refuse_large_chunk,
+    surrogate_of_kept,
+    weigh_in_chunks,
+)
 from tfvae.objectives import Elbo, Objective
 from tfvae.require import require_int
 from tfvae.seeds import derive_seed
@@ -62,6 +67,7 @@ class Survivors(TwoPasses):
                 "instead, and leave backward_samples out"
             )
         if self.sample_chunk is not None:
+            refuse_large_chunk(self.sample_chunk, num_samples)
             _location_and_scale(posterior)
 
     def estimate(self, problem: Problem) -> Estimate:
@@ -113,10 +119,10 @@ def _location_and_scale(posterior: tfd.Distribution) -> tuple[tf.Tensor, tf.Tens
         InputError: They are not.
     """
     single = getattr(posterior, "distribution", None)
-    if isinstance(single, (tfd.Normal, tfd.Logistic)):
+    if hasattr(single, "loc") and hasattr(single, "scale"):
         return single.loc, single.scale
     raise InputError(
-        "backward_samples with sample_chunk needs a posterior that is a location and a "
-        f"scale, and {posterior.name} is not; leave sample_chunk out, or use latent "
-        "'normal', 'logistic' or 'bin_concrete'"
+        "backward_samples with sample_chunk needs a posterior of independent numbers "
+        f"with a location and a scale, and {posterior.name} is none; leave "
+        "sample_chunk out, or choose another latent family"
     )

@@ -77,6 +77,19 @@ class TwoPasses(Estimator):
         return cls(**{**config, "estimator": inner})
 
 
+def refuse_large_chunk(sample_chunk: int, num_samples: int) -> None:
+    """Refuses a chunk of more samples than there are.
+
+    Raises:
+        InputError: if it is.
+    """
+    if sample_chunk > num_samples:
+        raise InputError(
+            f"sample_chunk {sample_chunk} is more than num_samples {num_samples}; give "
+            "a smaller one, or leave it out"
+        )
+
+
 def surrogate_of_kept(
     inner: Reparameterised, problem: Problem, z: tf.Tensor, a: tf.Tensor, b: tf.Tensor
 ) -> tf.Tensor:

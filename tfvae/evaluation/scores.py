@@ -21,6 +21,8 @@ from tfvae.types import Seed
 
 # Numbers in the largest tensor of one chunk: 16 Mi float32 are 64 MiB.
 _CHUNK_ELEMENTS = 1 << 24
+_BOUNDS = ("log_likelihood", "elbo")
+LOW_ESS = 2.0
 # TensorFlow never frees a trace that has a gradient of its own, so a model's is kept.
 _SCORERS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
@@ -34,6 +36,8 @@ class ImageScores(NamedTuple):
         distortion: -mean_s log p(x|z_s).
         rate: mean_s log q(z_s|x) - log p(z_s).
         ess: The effective sample size, between 1 and K.
+        is_probability: Whether p(x|z) is a probability, and no density, so that bits
+            can be counted.
     """
 
     log_likelihood: np.ndarray
@@ -41,6 +45,7 @@ class ImageScores(NamedTuple):
     distortion: np.ndarray
     rate: np.ndarray
     ess: np.ndarray
+    is_probability: bool = True
 
 
 class _Sums(NamedTuple):
@@ -93,7 +98,8 @@ def score_images(
             kept = min(size, num_samples - start)
             sums = add_chunk(x, batch_seed, tf.constant(number), size, kept, sums)
         scores.append(_scores(sums, num_samples))
-    return ImageScores(*map(np.concatenate, zip(*scores, strict=True)))
+    columns = map(np.concatenate, zip(*scores, strict=True))
+    return ImageScores(*columns, vae.decoder.head.is_probability)
 
 
 def estimate_log_likelihood(
@@ -110,47 +116,56 @@ def estimate_log_likelihood(
 def summarise(
     scores: ImageScores, image_shape: tuple[int, ...]
 ) -> dict[str, dict[str, float | None]]:
-    """Returns mean and standard error over the images, in nats and bits per dimension.
+    """Returns mean and standard error over the images, in nats.
 
     Args:
         scores: Of the images.
         image_shape: (H, W, C).
 
     Returns:
-        For each field of `scores`, `mean` and `standard_error`; for those in nats also
-        `bits_per_dim` and its error. `log_likelihood` and `elbo` are log-likelihoods
-        (higher is better), while their bits count the negative (lower is better). One
-        image has no standard error: None.
+        For each array of `scores`, `mean` and `standard_error`, which one image has not
+        (None). `log_likelihood` and `elbo`, where they bound a probability, also have
+        `bits_per_dim` and its error: of the negative, so that lower is better. A
+        density has no bits, nor has a part of a bound.
     """
     return {
-        name: summarise_nats(values, image_shape, name in ("log_likelihood", "elbo"))
-        if name != "ess"
+        name: summarise_bound(values, image_shape, scores.is_probability)
+        if name in _BOUNDS
         else mean_with_error(values)._asdict()
         for name, values in scores._asdict().items()
+        if name != "is_probability"
     }
 
 
-def summarise_nats(
-    values: np.ndarray, image_shape: tuple[int, ...], higher_is_better: bool = True
+def summarise_bound(
+    values: np.ndarray, image_shape: tuple[int, ...], is_probability: bool
 ) -> dict[str, float | None]:
-    """Returns mean and standard error over the images, in nats and bits per dimension.
+    """Returns mean and standard error of bounds on log p(x) over the images.
 
     Args:
         values: [N] In nats.
         image_shape: (H, W, C).
-        higher_is_better: Whether they are log-likelihoods, whose bits count the
-            negative.
+        is_probability: Whether p(x) is one, so that there are bits per dimension too.
     """
     mean, error = mean_with_error(values)
-    sign = -1.0 if higher_is_better else 1.0
+    found = {"mean": mean, "standard_error": error}
+    if not is_probability:
+        return found
     return {
-        "mean": mean,
-        "standard_error": error,
-        "bits_per_dim": bits_per_dim(sign * mean, image_shape),
+        **found,
+        "bits_per_dim": bits_per_dim(-mean, image_shape),
         "bits_per_dim_standard_error": (
             None if error is None else bits_per_dim(error, image_shape)
         ),
     }
+
+
+def count_low_ess(scores: ImageScores) -> int:
+    """Returns how many images have an effective sample size below 2.
+
+    Their bounds hang on single samples.
+    """
+    return int(np.sum(scores.ess < LOW_ESS))
 
 
 def _scorer(vae: VAE, num_samples: int) -> Callable[..., _Sums]:
@@ -203,14 +218,15 @@ def _no_samples(size: int) -> _Sums:
     return _Sums(zeros - math.inf, zeros, zeros, zeros, zeros)
 
 
-def _scores(sums: _Sums, num_samples: int) -> ImageScores:
+def _scores(sums: _Sums, num_samples: int) -> tuple[np.ndarray, ...]:
+    """Returns the columns of `ImageScores` for one batch."""
     top, weights, squares, log_likelihood, rate = (part.numpy() for part in sums)
-    return ImageScores(
-        log_likelihood=top + np.log(weights / num_samples),
-        elbo=(log_likelihood - rate) / num_samples,
-        distortion=-log_likelihood / num_samples,
-        rate=rate / num_samples,
-        ess=weights**2 / squares,
+    return (
+        top + np.log(weights / num_samples),
+        (log_likelihood - rate) / num_samples,
+        -log_likelihood / num_samples,
+        rate / num_samples,
+        weights**2 / squares,
     )
 
 

@@ -25,10 +25,13 @@ class DistributionHead(keras.layers.Layer):
     The batch shape is that of the leading axes. With several parameters per element
     of the event, they lie side by side along the last axis. A new head overrides
     `num_params` and `distribution`, and has an entry in `HEADS`; one whose support is
-    not all real numbers overrides `support` and `in_support` too.
+    not all real numbers overrides `support` and `in_support`, and one of discrete
+    values `is_density` too.
 
     Attributes:
         num_params: Parameters per element of the event.
+        is_density: Whether `log_prob` is the logarithm of a density, and not of a
+            probability.
         exact_binary: Whether only the values 0 and 1 are in the support.
         support: The values that have a density or a probability, in words.
         formula: The (log-)density of one element, in ASCII.
@@ -36,6 +39,7 @@ class DistributionHead(keras.layers.Layer):
     """
 
     num_params: int = 1
+    is_density: bool = True
     exact_binary: bool = False
     support: str = "real numbers"
     formula: ClassVar[str] = ""
@@ -53,6 +57,11 @@ class DistributionHead(keras.layers.Layer):
         whole = f"a size in event_shape {tuple(event_shape)}:"
         self.event_shape = tuple(require_int(whole, size) for size in event_shape)
         self.built = True
+
+    @property
+    def is_probability(self) -> bool:
+        """Whether `log_prob` of what is in the support is a probability's logarithm."""
+        return not self.is_density
 
     @property
     def params_shape(self) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ class CountsHead(DistributionHead):
     of 10,000.
     """
 
+    is_density = False
     support = "counts 0, 1, 2, ..."
 
     def in_support(self, x: np.ndarray) -> bool:

@@ -26,6 +26,7 @@ class BernoulliHead(DistributionHead):
             binarised image, and no log-probability itself.
     """
 
+    is_density = False
     support = "0 and 1"
     formula = "log p(x) = x logits - log(1 + exp(logits))"
     paper = "Kingma and Welling (2014), Auto-Encoding Variational Bayes"
@@ -38,6 +39,11 @@ class BernoulliHead(DistributionHead):
         self.exact_binary = not grey_targets
         if grey_targets:
             self.support = "values in [0, 1]"
+
+    @property
+    def is_probability(self) -> bool:
+        """Of 0 and 1; the cross-entropy with grey targets is none."""
+        return not self.grey_targets
 
     def in_support(self, x: np.ndarray) -> bool:
         """Whether all are 0 or 1; or, with `grey_targets`, between them."""

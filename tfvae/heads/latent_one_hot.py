@@ -23,6 +23,8 @@ class OneHotCategoricalHead(DistributionHead):
     variables of K classes, and draws are zeros with a one.
     """
 
+    is_density = False
+
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Logits [..., *event_shape] -> one-hots, batch [..., *event_shape[:-1]]."""
         return OneHotCategorical(logits=params, dtype=params.dtype)
@@ -51,6 +53,8 @@ class ConcreteHead(OneHotCategoricalHead):
     Attributes:
         temperature: A scalar weight that is not trained, so that it can be annealed.
     """
+
+    is_density = True
 
     def __init__(
         self, event_shape: Sequence[int], temperature: float = 0.5, **kwargs

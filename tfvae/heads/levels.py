@@ -40,6 +40,7 @@ class LevelsHead(DistributionHead):
         num_levels: How many levels k / (num_levels - 1) there are between 0 and 1.
     """
 
+    is_density = False
     support = "levels k / (num_levels - 1) in [0, 1]"
 
     def __init__(

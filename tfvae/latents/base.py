@@ -25,6 +25,9 @@ class Latent(keras.layers.Layer):
         latent_size: D.
         relaxed: Whether the family relaxes a discrete one: its bound then scores the
             relaxed model, and not the discrete twin.
+        reparameterised: Whether draws have a gradient by the posterior's parameters.
+        layered: Whether it may be one of several layers of a `Hierarchy`: its head then
+            serves as a conditional prior too, and has no weights but a temperature.
         prior_temperature: The weight to anneal, where the family has one, else None.
         posterior_text: q(z|x), for people.
         prior_text: p(z), for people.
@@ -35,6 +38,8 @@ class Latent(keras.layers.Layer):
     """
 
     relaxed: bool = False
+    reparameterised: bool = True
+    layered: ClassVar[bool] = False
     # Farther out than any prior goes, and within float16 after a layer.
     served_range: ClassVar[tuple[float, float]] = (-1000.0, 1000.0)
     prior_temperature: keras.Variable | None = None

@@ -21,6 +21,7 @@ class NormalLatent(Latent):
     Kingma and Welling (2014).
     """
 
+    layered = True
     posterior_text = "Normal, learned location and scale"
     prior_text = "Normal(0, 1)"
     paper = "Kingma and Welling (2014)"
@@ -48,6 +49,7 @@ class LogisticLatent(Latent):
     (Maddison, Mnih and Teh, 2017, appendix B).
     """
 
+    layered = True
     posterior_text = "Logistic, learned location and scale"
     prior_text = "Logistic(0, 1)"
     paper = "Maddison, Mnih and Teh (2017), appendix B"

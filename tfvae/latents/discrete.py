@@ -25,6 +25,8 @@ class BernoulliLatent(Latent):
     straight_through (Mnih and Rezende, 2016).
     """
 
+    reparameterised = False
+    layered = True
     served_range = (0.0, 1.0)
     posterior_text = "Bernoulli(sigmoid(logits))"
     prior_text = "Bernoulli(1/2)"
@@ -66,6 +68,7 @@ class CategoricalLatent(Latent):
         num_classes: K.
     """
 
+    reparameterised = False
     served_range = (0.0, 1.0)
     posterior_text = "D one-hot variables of K classes, softmax(logits)"
     prior_text = "uniform over the classes"

@@ -11,8 +11,6 @@ import tensorflow as tf
 
 from tfvae.heads.latent_hierarchy import LayerChain
 from tfvae.latents.base import Latent
-from tfvae.latents.continuous import LogisticLatent, NormalLatent
-from tfvae.latents.discrete import BernoulliLatent
 from tfvae.latents.hierarchy_head import (
     HierarchyHead,
     NetworkLink,
@@ -20,11 +18,7 @@ from tfvae.latents.hierarchy_head import (
     saved,
     shared_weight,
 )
-from tfvae.latents.relaxed import BinConcreteLatent
 from tfvae.types import InputError
-
-# Their heads serve as conditional priors too: no weights but a temperature.
-_FAMILIES = (NormalLatent, LogisticLatent, BinConcreteLatent, BernoulliLatent)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -90,6 +84,7 @@ class Hierarchy(Latent):
         _check_networks("upward", upward, layers[:-1], layers[1:])
         _check_networks("downward", downward, layers[1:], layers[:-1])
         self.relaxed = any(layer.relaxed for layer in layers)
+        self.reparameterised = all(layer.reparameterised for layer in layers)
         self.prior_temperature = shared_weight(self, "prior_temperature", layers)
         if self.prior_temperature is not None:
             for head in heads:
@@ -179,17 +174,17 @@ def _check_layers(layers: Sequence[Latent]) -> None:
             "latent families, nearest x first"
         )
     for layer in layers:
-        if type(layer) not in _FAMILIES:
+        if not getattr(layer, "layered", False):
             raise InputError(
                 f"layers of Hierarchy hold {layer!r:.80}, which has no conditional "
-                f"prior; use {', '.join(family.__name__ for family in _FAMILIES)}"
+                f"prior; use one that says it may be layered, such as NormalLatent"
             )
-    discrete = [isinstance(layer, BernoulliLatent) for layer in layers]
+    discrete = [not layer.reparameterised for layer in layers]
     if any(discrete) and not all(discrete):
+        names = [type(layer).__name__ for layer in layers]
         raise InputError(
-            "layers of Hierarchy are partly BernoulliLatent, and no estimator is for "
-            "both discrete and continuous variables; make all of them BernoulliLatent, "
-            "or none"
+            f"layers of Hierarchy are {', '.join(names)}, and no estimator is for both "
+            "discrete and continuous variables; make all of them discrete, or none"
         )
     for name in ("temperature", "prior_temperature", "dtype"):
         values = {_setting(layer, name) for layer in layers} - {None}

@@ -73,6 +73,7 @@ class HierarchyHead(DistributionHead):
         super().__init__((sum(layer.latent_size for layer in layers),), **kwargs)
         self.upward = list(upward)
         heads = [layer.posterior_head() for layer in layers]
+        self.is_density = heads[0].is_density
         self.temperature = shared_weight(self, "temperature", heads)
         # Out of Keras' sight: the temperature is this head's, and nothing else of them
         # is a weight of the posterior.

@@ -66,6 +66,7 @@ class BinConcreteLatent(_Tempered):
             posterior's temperature is a weight of the head.
     """
 
+    layered = True
     posterior_text = "Logistic(logits / temperature, 1 / temperature)"
     prior_text = "Logistic(0, 1 / prior_temperature)"
     decoder_reads = "sigmoid(z)"

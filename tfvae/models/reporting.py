@@ -40,13 +40,15 @@ class Report:
 
     Args:
         settings: Names of the scheduled settings, whose latest value is reported.
+        shows_bound: Whether `bound` is among what is reported, as with free bits, where
+            even an evaluation's loss is not the negative bound.
     """
 
-    def __init__(self, settings: Iterable[str]) -> None:
+    def __init__(self, settings: Iterable[str], shows_bound: bool = False) -> None:
         self._means = {name: _Mean(name=name) for name in MEANS}
         self._settings = {name: _Latest(name=name) for name in settings}
         self._grey = _Largest(name="grey")
-        self._bound = _Mean(name="bound")
+        self._bound, self._shows_bound = _Mean(name="bound"), shows_bound
         self._grad_norm = _Mean(name="grad_norm")
 
     @property
@@ -63,6 +65,8 @@ class Report:
     def result(self) -> dict[str, tf.Tensor]:
         """The numbers by name."""
         shown = [*self._means.values(), *self._settings.values()]
+        if self._shows_bound:
+            shown.append(self._bound)
         return {metric.name: metric.result() for metric in shown}
 
     def set_latest(self, name: str, value: tf.Tensor) -> None:

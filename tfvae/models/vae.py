@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfvae.estimators import (
     Estimator,
     TwoPasses,
+    check_combination,
     get_estimator,
     in_two_passes,
 )
@@ -49,7 +50,9 @@ class VAE(SteppingModel):
     `fit` and `evaluate` report, as means over the data, in nats per example:
 
     - `loss`: the negative objective, plus the layers' regularisation losses if any. In
-      `fit` it has the `kl_weight` of the step; in `evaluate` always 1.
+      `fit` it has the `kl_weight` of the step; in `evaluate` always 1. In both it has
+      the floor of free bits.
+    - `bound`: with free bits, the objective without the floor, at `kl_weight` 1.
     - `elbo`: mean_s log w_s, with `kl_weight` 1.
     - `distortion`: -log p(x|z), and `rate`: log q(z|x) - log p(z) (the closed form of
       KL(q || p) if the objective says so); elbo = -distortion - rate.
@@ -188,7 +191,7 @@ class VAE(SteppingModel):
             reported.append("kl_weight")
         if skip_nonfinite:
             reported.append(SKIPPED)
-        self._report = Report(reported)
+        self._report = Report(reported, shows_bound=bool(objective.free_bits))
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         self._watch = FiniteWatch(self.trainable_variables, skip_nonfinite, not scaled)
         self._compile_arguments = dict(
@@ -262,7 +265,7 @@ class VAE(SteppingModel):
             check_second_pass(self.decoder, self.encoder.head, self.latent)
         blank = tf.zeros([1, *self.image_shape], self.compute_dtype)
         problem = self._problem(blank, num_samples, 0, training=False)
-        estimator.check(objective, problem.posterior, num_samples)
+        check_combination(estimator, objective, problem.posterior, num_samples)
         if objective.analytic_kl or objective.free_bits:
             problem._replace(objective=objective, num_samples=1).draw_and_weigh()
 

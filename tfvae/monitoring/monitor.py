@@ -14,7 +14,6 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.monitoring.events import EventWriter, writing
 from tfvae.monitoring.numbers import (
-    is_discrete,
     settings_now,
     training_part,
     validation_part,
@@ -86,7 +85,6 @@ class Monitor(keras.callbacks.Callback):
         self.logs, self.config, self.watched = logs, config, watched
         self.settings = settings or Monitoring()
         self._track_every = max(1, steps_per_epoch // _GRADIENTS)
-        self._discrete = is_discrete(config)
         self._stopwatch, self._profiler = Stopwatch(), Profiler(self.settings.profile)
         self._views: Views | None = None
         self._writers: dict[str, EventWriter] = {}
@@ -167,7 +165,7 @@ class Monitor(keras.callbacks.Callback):
             found["validation"] = {**validation_part(logs), "bound": bound}
         found.setdefault(self._where, {})["active_units"] = self._views.active_units()
         for name, values in found.items():
-            values = with_bits(values, self.model, self._discrete)
+            values = with_bits(values, self.model)
             self._writers[name].scalars(values, step)
         self._now_and_then(step, lambda cadence: cadence.due(self._epoch))
         self._flush()

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from tfvae.config import Config
-from tfvae.config.names import CONTINUOUS_LIKELIHOODS
 from tfvae.metrics import bits_per_dim
 from tfvae.models import VAE
 
@@ -16,14 +14,9 @@ REPORTED = ("loss", "elbo", "rate", "distortion", "ess")
 _VALIDATION = "val_"
 
 
-def is_discrete(config: Config) -> bool:
-    """Whether the likelihood is a probability of discrete data, which bits can code."""
-    return config.likelihood not in CONTINUOUS_LIKELIHOODS and not config.grey_targets
-
-
-def with_bits(values: dict[str, float], vae: VAE, discrete: bool) -> dict[str, float]:
+def with_bits(values: dict[str, float], vae: VAE) -> dict[str, float]:
     """Returns the numbers with bits_per_dim, from `bound`, where it has a meaning."""
-    if not discrete or "bound" not in values:
+    if not vae.decoder.head.is_probability or "bound" not in values:
         return values
     return {**values, "bits_per_dim": bits_per_dim(-values["bound"], vae.image_shape)}
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tfvae.config import Config
-from tfvae.config.names import CONTINUOUS_LIKELIHOODS
 from tfvae.evaluation import ImageScores, Scoring
+from tfvae.evaluation.scores import count_low_ess
+from tfvae.heads import HEADS
 from tfvae.metrics import mean_with_error, paired_difference
 from tfvae.reports.images import (
     Images,
@@ -21,7 +22,7 @@ from tfvae.reports.images import (
     progress_of,
     scored,
 )
-from tfvae.reports.text import binarization_text, with_error
+from tfvae.reports.text import binarization_text, low_ess_text, with_error
 from tfvae.runs import BINARIZATION_SEED, Run, load_run
 from tfvae.types import InputError
 
@@ -104,6 +105,7 @@ def comparison_text(comparison: Mapping[str, Any]) -> str:
         lines.append(f"{number}: {side['run']}, after {side['step']} training steps")
         for name, model in side["models"].items():
             lines.append(_row(f"   {name}", model))
+            lines += [f"      {line}" for line in low_ess_text(model, count)]
     lines += ["", "1 - 2, paired over the images"]
     for difference in comparison["differences"]:
         lines.append(
@@ -125,6 +127,7 @@ def _found(
     models = {
         name: {
             "bounds": meaning_of(name, images.config),
+            "images_with_ess_below_2": count_low_ess(values),
             **{
                 score: mean_with_error(getattr(values, score))._asdict()
                 for score in _COMPARED
@@ -203,7 +206,7 @@ def _kind(config: Config) -> str:
     """Returns what a likelihood gives, in words."""
     if config.grey_targets:
         return "an expected log-likelihood (grey targets)"
-    if config.likelihood in CONTINUOUS_LIKELIHOODS:
+    if HEADS[config.likelihood].is_density:
         return "a density"
     return "a probability"
 

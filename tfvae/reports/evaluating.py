@@ -20,7 +20,7 @@ from tfvae.evaluation import (
     posterior_summary,
     summarise,
 )
-from tfvae.evaluation.scores import summarise_nats
+from tfvae.evaluation.scores import count_low_ess, summarise_bound
 from tfvae.files import write_json
 from tfvae.metrics import ACTIVE_VARIANCE, mean_with_error, paired_difference
 from tfvae.models import VAE
@@ -134,6 +134,7 @@ def _section(
         "model": name,
         "bounds": meaning_of(name, images.config),
         "results": summarise(scores, vae.image_shape),
+        "images_with_ess_below_2": count_low_ess(scores),
         "posterior": _posterior(posterior),
     }
 
@@ -192,7 +193,8 @@ def _annealed(
     run: Run, images: Images, scoring: Scoring, annealing: Annealing, bar: bool
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Returns what annealed importance sampling found, and its bounds [N]."""
-    name, shape = next(iter(models_of(run))), run.vae.image_shape
+    name = next(iter(models_of(run)))
+    how_counted = (run.vae.image_shape, run.vae.decoder.head.is_probability)
     how = {
         "num_chains": annealing.ais_chains,
         "num_steps": annealing.ais_steps,
@@ -205,7 +207,7 @@ def _annealed(
     found = {
         "model": name,
         **how,
-        "log_likelihood": summarise_nats(scores.log_likelihood, shape),
+        "log_likelihood": summarise_bound(scores.log_likelihood, *how_counted),
         "acceptance": mean_with_error(scores.acceptance)._asdict(),
         "ess": mean_with_error(scores.ess)._asdict(),
     }
@@ -214,14 +216,16 @@ def _annealed(
         progress = progress_of(size, f"BDMC, images made by the {name}", bar)
         batch_size = min(scoring.batch_size, size)
         both = bdmc(run.vae, size, **how, batch_size=batch_size, progress=progress)
-        found["bdmc"] = {"num_images": size, **_both_sides(both, shape)}
+        found["bdmc"] = {"num_images": size, **_both_sides(both, *how_counted)}
     return found, scores.log_likelihood
 
 
-def _both_sides(both: Bdmc, image_shape: tuple[int, ...]) -> dict[str, Any]:
+def _both_sides(
+    both: Bdmc, image_shape: tuple[int, ...], is_probability: bool
+) -> dict[str, Any]:
     return {
-        "lower": summarise_nats(both.lower, image_shape),
-        "upper": summarise_nats(both.upper, image_shape),
+        "lower": summarise_bound(both.lower, image_shape, is_probability),
+        "upper": summarise_bound(both.upper, image_shape, is_probability),
         "gap": paired_difference(both.upper, both.lower)._asdict(),
         "lower_acceptance": mean_with_error(both.lower_acceptance)._asdict(),
         "upper_acceptance": mean_with_error(both.upper_acceptance)._asdict(),

@@ -62,7 +62,7 @@ def models_of(run: Run) -> dict[str, VAE]:
 
 def meaning_of(name: str, config: Config) -> str:
     """Returns what the bounds of a model of `models_of` are bounds on, in words."""
-    return "log p(x) of the discrete twin" if name == TWIN else meaning(config)
+    return meaning(config, twin=name == TWIN)
 
 
 def chunk_size_of(run: Run, images: Images, scoring: Scoring) -> int:

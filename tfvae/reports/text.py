@@ -48,11 +48,35 @@ def with_error(found: Mapping[str, Any], digits: int = 2) -> str:
 def _section(section: Mapping[str, Any], count: int) -> list[str]:
     """Returns the lines of one model."""
     lines = [f"L_{count} and elbo are lower bounds on {section['bounds']}", ""]
-    lines.append(f"{section['model']:20} {'nats':>20} {'bits per dimension':>24}")
+    bits = any("bits_per_dim" in result for result in section["results"].values())
+    heading = f"{section['model']:20} {'nats':>20}"
+    lines.append(f"{heading} {'bits per dimension':>24}" if bits else heading)
     for name, result in section["results"].items():
         label = f"L_{count}" if name == "log_likelihood" else name
         lines.append(_row(label, result))
-    return [*lines, "", *_posterior(section["posterior"])]
+    return [
+        *lines,
+        *low_ess_text(section, count),
+        "",
+        *_posterior(section["posterior"]),
+    ]
+
+
+def low_ess_text(model: Mapping[str, Any], count: int) -> list[str]:
+    """Returns a line on bounds that hang on single samples, if there are any.
+
+    Args:
+        model: What was found of it.
+        count: K.
+    """
+    few = model["images_with_ess_below_2"]
+    if not few:
+        return []
+    images = "image has" if few == 1 else "images have"
+    return [
+        f"{few} {images} an effective sample size below 2 of {count}: their "
+        f"L_{count} hangs on single samples"
+    ]
 
 
 def _row(label: str, result: Mapping[str, Any]) -> str:

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 import tfvae.data
 from tfvae.config import Config
-from tfvae.config.names import CONTINUOUS_LIKELIHOODS, RELAXED_LATENTS
+from tfvae.heads import HEADS
+from tfvae.latents import LATENTS
 from tfvae.models import VAE
 from tfvae.runs.folder import RunFolder, RunRecord, read_record
 from tfvae.runs.model_file import check_model_file
@@ -75,15 +76,21 @@ def evaluation_batches(
     )
 
 
-def meaning(config: Config) -> str:
-    """Returns what a run's bounds are bounds on, in words."""
+def meaning(config: Config, twin: bool = False) -> str:
+    """Returns what a run's bounds are bounds on, in words.
+
+    Args:
+        config: The run's.
+        twin: Whether they are those of the discrete twin of a relaxed model.
+    """
+    text, head = "log p(x)", HEADS[config.likelihood]
     if config.grey_targets:
-        return "the expected log-likelihood of a binarised image (grey targets)"
-    if config.latent in RELAXED_LATENTS:
-        return "log p(x) of the relaxed model, and not of its discrete twin"
-    if config.likelihood in CONTINUOUS_LIKELIHOODS:
-        return "log p(x), a density over values in [0, 1]"
-    return "log p(x)"
+        text = "the expected log-likelihood of a binarised image (grey targets)"
+    if twin:
+        text += " of the discrete twin"
+    elif LATENTS[config.latent].relaxed:
+        text += " of the relaxed model, and not of its discrete twin"
+    return f"{text}, a density over {head.support}" if head.is_density else text
 
 
 def load_run(workdir: str | os.PathLike) -> Run:

@@ -15,6 +15,7 @@ from tfvae.seeds import derive_seed
 from tfvae.types import InputError
 
 _ROWS = 4096  # at a time, where rows do not depend on each other
+_BLOCK = 64  # rows; it divides _ROWS
 
 
 def training_batches(
@@ -62,12 +63,19 @@ def check_finite(epoch: int, logs: Mapping[str, float]) -> None:
 
 
 def by_rows(function: Callable[[tf.Tensor], tf.Tensor], rows: np.ndarray) -> np.ndarray:
-    """Applies a function of [B, ...] in bounded memory; returns float32 [n, size]."""
+    """Applies a function of [B, ...] in bounded memory; returns float32 [n, size].
+
+    The rows that are left over from a matrix product's blocks are rounded otherwise on
+    some processors, so blocks are filled up: no row depends on where it stands.
+    """
+    rest = -len(rows) % _BLOCK
+    filled = np.concatenate([rows, np.zeros([rest, *rows.shape[1:]], rows.dtype)])
     parts = [
-        function(tf.constant(rows[start : start + _ROWS])).numpy()
-        for start in range(0, len(rows), _ROWS)
+        function(tf.constant(filled[start : start + _ROWS])).numpy()
+        for start in range(0, len(filled), _ROWS)
     ]
-    return np.concatenate(parts).reshape(len(rows), -1).astype(np.float32)
+    found = np.concatenate(parts)[: len(rows)]
+    return found.reshape(len(rows), -1).astype(np.float32)
 
 
 def row_scorer(vae: VAE) -> Callable[[np.ndarray, int], np.ndarray]:

@@ -191,8 +191,3 @@ def _check_support(vae: VAE, config: Config, images: np.ndarray) -> None:
             f"likelihood {config.likelihood!r}: {head.support}; choose another "
             "likelihood, or likelihood_levels (17 for digits)"
         )
-    if config.binarization != "none" and not head.in_support(np.array([0.0, 1.0])):
-        raise InputError(
-            f"likelihood {config.likelihood!r} has no probability for 0 and 1; choose "
-            "another"
-        )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 import tfvae.data
-from tfvae.building import steps_per_execution
+from tfvae.building import check_config, steps_per_execution
 from tfvae.callbacks import EpochLine
 from tfvae.checkpoints import (
     Checkpointing,
@@ -136,6 +136,7 @@ class _Asked(NamedTuple):
 
 def _train(given: _Asked, allow_changed: Sequence[str]) -> Run:
     config, folder, team = given[:3]
+    check_config(config)
     data = load_data(config)
     record = RunRecord(config, data.provenance, versions())
     if folder.config.exists():
