@@ -63,7 +63,7 @@ sys.exit(main(sys.argv[1:]))
             "temperature 0",
         ),
         (
-            ["train", "mnist-iwae", "--workdir", "w", "--binarization", "none"],
+            ["train", "mnist-iwae", "--workdir", "w", "--grey-targets", "True"],
             2,
             "grey_targets",
         ),

@@ -14,6 +14,7 @@ from tfvae.evaluation import (
     score_images,
     summarise,
 )
+from tfvae.evaluation.scores import count_low_ess
 from tfvae.seeds import derive_seed
 from tfvae.types import InputError
 
@@ -132,6 +133,24 @@ def test_summary_is_mean_and_standard_error_in_nats_and_bits():
         assert summary[name]["bits_per_dim"] == pytest.approx(bits, rel=1e-15)
     assert summary["rate"]["standard_error"] == pytest.approx(error, rel=1e-15)
     assert "bits_per_dim" not in summary["ess"]
+
+
+@pytest.mark.parametrize(
+    ("head", "counts"),
+    [("bernoulli", True), ("normal", False), ("categorical", True), ("laplace", False)],
+)
+def test_bits_are_for_bounds_on_probabilities_alone(head, counts):
+    scores = score_images(tiny_vae(head=head), batches(4), num_samples=2)
+    summary = summarise(scores, IMAGE_SHAPE)
+    assert {n for n in summary if "bits_per_dim" in summary[n]} == (
+        {"log_likelihood", "elbo"} if counts else set()
+    )
+
+
+def test_images_whose_bound_hangs_on_one_sample_are_counted():
+    ones = np.ones(4)
+    scores = ImageScores(ones, ones, ones, ones, np.array([1.0, 1.99, 2.0, 50.0]))
+    assert count_low_ess(scores) == 2
 
 
 def test_one_image_has_no_standard_error():

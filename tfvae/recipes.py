@@ -186,12 +186,13 @@ RECIPES: Mapping[str, Recipe] = {
         dataclasses.replace(_IWAE, estimator="dreg"),
     ),
     "mnist-best": Recipe(
-        "the best of an hour on two cores, with the layer sizes of mnist-iwae",
+        "the best that was found for about an hour on two cores, with the layer sizes "
+        "of mnist-iwae",
         "this project's own",
         _BEST,
     ),
     "mnist-best-any": Recipe(
-        "the best of an hour on two cores, with any architecture",
+        "the best that was found for about an hour on two cores, with any architecture",
         "this project's own",
         dataclasses.replace(
             _BEST,

@@ -37,15 +37,23 @@ class ImageScores(NamedTuple):
         rate: mean_s log q(z_s|x) - log p(z_s).
         ess: The effective sample size, between 1 and K.
         is_probability: Whether p(x|z) is a probability, and no density, so that bits
-            can be counted.
+            can be counted; of the class, and no column.
     """
+
+    # Not annotated: a column of the tuple would be.
+    is_probability = True
 
     log_likelihood: np.ndarray
     elbo: np.ndarray
     distortion: np.ndarray
     rate: np.ndarray
     ess: np.ndarray
-    is_probability: bool = True
+
+
+class DensityScores(ImageScores):
+    """Scores of images under a density, or of what is no log-probability at all."""
+
+    is_probability = False
 
 
 class _Sums(NamedTuple):
@@ -99,7 +107,7 @@ def score_images(
             sums = add_chunk(x, batch_seed, tf.constant(number), size, kept, sums)
         scores.append(_scores(sums, num_samples))
     columns = map(np.concatenate, zip(*scores, strict=True))
-    return ImageScores(*columns, vae.decoder.head.is_probability)
+    return (ImageScores if vae.decoder.head.is_probability else DensityScores)(*columns)
 
 
 def estimate_log_likelihood(
@@ -133,7 +141,6 @@ def summarise(
         if name in _BOUNDS
         else mean_with_error(values)._asdict()
         for name, values in scores._asdict().items()
-        if name != "is_probability"
     }
 
 

@@ -130,8 +130,8 @@ class VAE(SteppingModel):
             binarize: Whether images to train on are grey, uint8 or in [0, 1], and each
                 step draws binary ones from them, as `tfvae.data.drawn_at_step` does.
                 Images to evaluate on are not drawn.
-            seed: The root of every draw in training and evaluation. TensorFlow draws
-                other numbers from it with XLA than without.
+            seed: The root of every draw in training and evaluation. With XLA z is drawn
+                as without, to rounding, and the pixels of `binarize` are others.
             run_eagerly: As in Keras.
             steps_per_execution: As in Keras.
             jit_compile: As in Keras: XLA.

@@ -43,7 +43,8 @@ class VAETransformer(
 
     Args:
         likelihood: p(x|z), a name of the README's table. X must be in its support.
-        likelihood_scale: Of likelihood normal_fixed_scale; None: 1.
+        likelihood_scale: Of likelihood normal_fixed_scale, the start of
+            normal_shared_scale's; None: 1.
         latent: The family of z.
         latent_size: The number of latent variables, D.
         prior: p(z).
