@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from tfvae.config import Config
+from tfvae.estimators import ESTIMATORS
 from tfvae.heads import FlowHead
 from tfvae.latents import Hierarchy
 from tfvae.models import VAE
@@ -26,8 +27,6 @@ from tfvae.seeds import derive_seed
 COUNTED = "dense and convolution layers of encoder, decoder, hierarchy and flow"
 
 _LAYERS = (keras.layers.Dense, keras.layers.Conv2D, keras.layers.Conv2DTranspose)
-# Their signal stops at z, so that the decoder's first layer has no gradient to send on.
-_SCORE_FUNCTIONS = ("reinforce", "vimco", "disarm")
 
 Shape = tuple[int, ...]
 
@@ -105,13 +104,14 @@ def training_work(vae: VAE, config: Config) -> list[Work]:
     """
     samples, batch = config.num_samples, config.batch_size
     kept, chunk = config.backward_samples, config.sample_chunk
-    first_pass = bool(kept or chunk) or config.estimator == "disarm"  # disarm: twins
+    estimator = ESTIMATORS[config.estimator]
+    first_pass = bool(kept or chunk) or estimator.evaluations_per_sample > 1
     encoder, *others = _networks(vae)
     work = [Work(encoder, batch, backward=True)]
     if isinstance(vae.prior_layer, VampPrior):
         pseudo_inputs = vae.prior_layer.raw.shape[0]
         work.append(Work(encoder, pseudo_inputs, backward=True, to_input=True))
-    to_input = config.estimator not in _SCORE_FUNCTIONS
+    to_input = estimator.gradient_through_z
     for products in others:
         if first_pass:
             for size, times in _pieces(samples, chunk):

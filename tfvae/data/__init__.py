@@ -7,7 +7,7 @@ from tfvae.data.pipeline import (
     steps_per_epoch,
     training_batches,
 )
-from tfvae.data.registry import DATASETS, DatasetEntry, load
+from tfvae.data.registry import DATASETS, DatasetEntry, absolute_name, load
 from tfvae.data.splits import ArraySplit, ImageData, Split, StreamSplit
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "ImageData",
     "Split",
     "StreamSplit",
+    "absolute_name",
     "drawn_at_step",
     "evaluation_batches",
     "load",

@@ -97,9 +97,8 @@ def load(
         split_seed=split_seed,
         memory_limit=memory_limit,
     )
-    prefix = name.split(":", 1)[0] + ":PATH"
-    if ":" in name and prefix in DATASETS:
-        data = DATASETS[prefix].load(request)
+    if (kind := _kind(name)) is not None:
+        data = DATASETS[kind].load(request)
     elif name in DATASETS:
         data = DATASETS[name].load(request)
     else:
@@ -110,6 +109,21 @@ def load(
         if isinstance(split, ArraySplit)
     }
     return data._replace(provenance={**data.provenance, "checksums": sums})
+
+
+def absolute_name(name: str) -> str:
+    """Returns a data set's name, good from any working folder."""
+    kind, _, path = name.partition(":")
+    if _kind(name) is None or not path:
+        return name
+    return f"{kind}:{os.path.abspath(os.path.expanduser(path))}"
+
+
+def _kind(name: str) -> str | None:
+    """Returns the entry of `DATASETS` that takes a path, if a name has one."""
+    kind, colon, _ = name.partition(":")
+    entry = f"{kind}:PATH"
+    return entry if colon and entry in DATASETS else None
 
 
 def _folder(name: str, path: object) -> str | None:

@@ -131,11 +131,15 @@ class Estimator:
 
     Attributes:
         needs: "reparameterised" or "discrete": the posteriors that it works for.
+        gradient_through_z: Whether the decoder's gradient goes on through z.
+        evaluations_per_sample: How often a step runs the decoder for each sample.
         method: How the gradient gets to the encoder, for people.
         paper: Where it comes from.
     """
 
     needs: ClassVar[str]
+    gradient_through_z: ClassVar[bool] = True
+    evaluations_per_sample: ClassVar[int] = 1
     method: ClassVar[str]
     paper: ClassVar[str]
 

@@ -40,6 +40,7 @@ class _ScoreFunction(Estimator):
     """Unbiased estimators by the gradient of log q."""
 
     needs = "discrete"
+    gradient_through_z = False
 
     def unbiased(self, objective: Objective) -> bool:
         """Always."""
@@ -135,6 +136,7 @@ class Disarm(_ScoreFunction):
     the single-sample estimator over S pairs.
     """
 
+    evaluations_per_sample = 2
     method = "antithetic pairs: the value's difference between a draw and its twin"
     paper = "Dong, Mnih and Tucker (2020)"
 

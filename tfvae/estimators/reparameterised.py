@@ -26,7 +26,7 @@ from tfvae.estimators.base import (
     surrogate_of,
 )
 from tfvae.estimators.draws import Chunk
-from tfvae.objectives import Elbo, LogWeightTerms, Objective
+from tfvae.objectives import LogWeightTerms, Objective
 
 tfd = tfp.distributions
 
@@ -118,7 +118,7 @@ class Stl(Reparameterised):
 
     def unbiased(self, objective: Objective) -> bool:
         """For constant coefficients: the elbo."""
-        return isinstance(objective, Elbo)
+        return objective.constant_coefficients
 
     def check(
         self, objective: Objective, posterior: tfd.Distribution, num_samples: int
@@ -172,7 +172,7 @@ class Dreg(Reparameterised):
 
     def differ(self, objective: Objective) -> bool:
         """Whether any a_s depends on its log w_s."""
-        return not isinstance(objective, Elbo)
+        return not objective.constant_coefficients
 
 
 def surrogate_given(

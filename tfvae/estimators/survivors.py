@@ -16,7 +16,7 @@ from tfvae.estimators.two_passes import (
     surrogate_of_kept,
     weigh_in_chunks,
 )
-from tfvae.objectives import Elbo, Objective
+from tfvae.objectives import Objective
 from tfvae.require import require_int
 from tfvae.seeds import derive_seed
 from tfvae.types import InputError
@@ -60,9 +60,10 @@ class Survivors(TwoPasses):
                 f"backward_samples {self.backward_samples} is more than num_samples "
                 f"{num_samples}; give fewer, or leave it out"
             )
-        if isinstance(objective, Elbo):
+        if objective.constant_coefficients:
+            name = type(objective).__name__.lower()
             raise InputError(
-                "backward_samples has no use with objective 'elbo', for which every "
+                f"backward_samples has no use with objective {name!r}, for which every "
                 f"sample counts as much; set num_samples {self.backward_samples} "
                 "instead, and leave backward_samples out"
             )

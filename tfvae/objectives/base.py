@@ -72,6 +72,11 @@ class Objective:
         return True
 
     @property
+    def constant_coefficients(self) -> bool:
+        """Whether every sample counts as much, whatever its log-weight."""
+        return False
+
+    @property
     def encoder_objective(self) -> Objective:
         """The objective that the encoder follows, if not this one."""
         return self

@@ -35,6 +35,11 @@ class Elbo(Objective):
         """Checks the arguments."""
         require_number("free_bits", self.free_bits, zero=True)
 
+    @property
+    def constant_coefficients(self) -> bool:
+        """Always: 1 / S."""
+        return True
+
     @check_shapes("log_weights: [S, B]", "return: [B]")
     def value(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns mean_s log w_s."""
@@ -102,6 +107,11 @@ class Renyi(Objective):
         """Whether alpha is 0 or more."""
         return self.alpha >= 0
 
+    @property
+    def constant_coefficients(self) -> bool:
+        """For alpha 1, the elbo."""
+        return self.alpha == 1
+
     @check_shapes("log_weights: [S, B]", "return: [B]")
     def value(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns log mean_s exp((1 - alpha) log w_s) / (1 - alpha)."""
@@ -138,6 +148,11 @@ class Ciwae(Objective):
         """Checks the arguments."""
         if require_real("beta", self.beta) < 0 or self.beta > 1:
             raise InputError(f"beta {self.beta!r} is not usable; give 0 to 1")
+
+    @property
+    def constant_coefficients(self) -> bool:
+        """For beta 1, the elbo."""
+        return self.beta == 1
 
     @check_shapes("log_weights: [S, B]", "return: [B]")
     def value(self, log_weights: tf.Tensor) -> tf.Tensor:

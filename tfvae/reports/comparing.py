@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfvae.config import Config
+from tfvae.data import BINARIZATIONS
 from tfvae.evaluation import ImageScores, Scoring
 from tfvae.evaluation.scores import count_low_ess
 from tfvae.heads import HEADS
@@ -36,7 +37,6 @@ _ABOUT_IMAGES = (
     "manual_dir",
     "binarization",
 )
-_NO_DRAWS = ("threshold", "none")
 
 
 def compare_runs(
@@ -176,7 +176,7 @@ def _check_comparable(first: Run, second: Run, images: Images, others: Images) -
     names = f"{str(first.folder.path)!r} and {str(second.folder.path)!r}"
     drawn = [i.config.binarization for i in (images, others)]
     # In evaluation dynamic and fixed are the same draw.
-    if len({name if name in _NO_DRAWS else "drawn" for name in drawn}) > 1:
+    if len({_draw(name) for name in drawn}) > 1:
         raise InputError(
             f"{names} cannot be compared: binarization is {drawn[0]!r} and "
             f"{drawn[1]!r}; score both on the same images, with --binarization"
@@ -200,6 +200,12 @@ def _check_comparable(first: Run, second: Run, images: Images, others: Images) -
             f"{', '.join(about) or 'the data has changed'}; compare runs on the same "
             "images"
         )
+
+
+def _draw(binarization: str) -> str:
+    """Returns what a binarisation does in evaluation, alike for like images."""
+    draws = BINARIZATIONS[binarization].draws != "never"
+    return "drawn" if draws else binarization
 
 
 def _kind(config: Config) -> str:

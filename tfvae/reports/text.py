@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_SHOWN = 12  # rates of single variables; of more, a few say how they are spread
+from tfvae.data import BINARIZATIONS
 
-_DRAWN = ("dynamic", "fixed")
+_SHOWN = 12  # rates of single variables; of more, a few say how they are spread
 
 
 def evaluation_text(evaluation: Mapping[str, Any]) -> str:
@@ -36,7 +36,8 @@ def evaluation_text(evaluation: Mapping[str, Any]) -> str:
 def binarization_text(found: Mapping[str, Any]) -> str:
     """Returns the binarisation, and which draw it is if it is one."""
     name = found["binarization"]
-    draw = f" (draw {found['binarization_seed']})" if name in _DRAWN else ""
+    drawn = BINARIZATIONS[name].draws != "never"
+    draw = f" (draw {found['binarization_seed']})" if drawn else ""
     return f"binarization {name}{draw}"
 
 

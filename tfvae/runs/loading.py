@@ -57,9 +57,7 @@ def absolute_paths(config: Config) -> Config:
         for name in ("data_dir", "manual_dir")
         if (value := getattr(config, name))
     }
-    kind, colon, path = config.dataset.partition(":")
-    if colon and path and kind in ("folder", "npz", "idx"):
-        changed["dataset"] = f"{kind}:{os.path.abspath(os.path.expanduser(path))}"
+    changed["dataset"] = tfvae.data.absolute_name(config.dataset)
     return dataclasses.replace(config, **changed)
 
 
