@@ -29,43 +29,45 @@ def signed_uniform(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     Args:
         shape: Of what is returned.
         seed: [2].
-        dtype: Of what is returned; one with less precision than float32 is rounded.
+        dtype: float64 gives float64, any other float32: one with less range would
+            round the tail to 0.
     """
     bits = tf.random.stateless_uniform(
         shape, seed, minval=None, maxval=None, dtype=tf.int64
     )
     made = tf.float64 if tf.as_dtype(dtype) == tf.float64 else tf.float32
     # Half a step up: 0 and -1 are as far from zero, and nothing is zero.
-    v = tf.cast(bits, made) * 2.0**-63 + 2.0**-64
-    return tf.cast(v, dtype)
+    return tf.cast(bits, made) * 2.0**-63 + 2.0**-64
 
 
 def standard_logistic(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Draws Logistic(0, 1) numbers: P(|x| > t) = 2 / (1 + e^t) = |v|."""
     v = signed_uniform(shape, seed, dtype)
     size = tf.abs(v)
-    return tf.sign(v) * tf.math.log((2.0 - size) / size)
+    return tf.cast(tf.sign(v) * tf.math.log((2.0 - size) / size), dtype)
 
 
 def standard_laplace(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Draws Laplace(0, 1) numbers: P(|x| > t) = e^-t = |v|."""
     v = signed_uniform(shape, seed, dtype)
-    return -tf.sign(v) * tf.math.log(tf.abs(v))
+    return tf.cast(-tf.sign(v) * tf.math.log(tf.abs(v)), dtype)
 
 
 def standard_exponential(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Draws Exponential(1) numbers, with the digits of small ones and of large ones.
-
-    P(x > t) = e^-t is |v| / 2 for those above log 2, and 1 - |v| / 2 below.
-    """
-    v = signed_uniform(shape, seed, dtype)
-    half = 0.5 * tf.abs(v)
-    return -tf.where(v > 0, tf.math.log(half), tf.math.log1p(-half))
+    """Draws Exponential(1) numbers, with the digits of small ones and of large ones."""
+    return tf.cast(_exponential(shape, seed, dtype), dtype)
 
 
 def standard_gumbel(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Draws Gumbel(0, 1) numbers: P(x < t) = exp(-e^-t)."""
-    return -tf.math.log(standard_exponential(shape, seed, dtype))
+    return tf.cast(-tf.math.log(_exponential(shape, seed, dtype)), dtype)
+
+
+def _exponential(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    # P(x > t) = e^-t is |v| / 2 for those above log 2, and 1 - |v| / 2 below.
+    v = signed_uniform(shape, seed, dtype)
+    half = 0.5 * tf.abs(v)
+    return -tf.where(v > 0, tf.math.log(half), tf.math.log1p(-half))
 
 
 def standard_normal(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
@@ -78,7 +80,7 @@ def standard_normal(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor
     v = signed_uniform([2, (count + 1) // 2], seed, dtype)
     radius, angle = tf.sqrt(-2.0 * tf.math.log(tf.abs(v[0]))), math.pi * v[1]
     both = tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=0)
-    return tf.reshape(both[:count], shape)
+    return tf.cast(tf.reshape(both[:count], shape), dtype)
 
 
 def bernoulli(logits: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
@@ -92,7 +94,7 @@ def bernoulli(logits: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
         logits: [...].
         v: What `signed_uniform` draws; it broadcasts with the logits.
     """
-    twice_rare = 2.0 * tf.sigmoid(-tf.abs(logits))
+    twice_rare = 2.0 * tf.sigmoid(-tf.abs(tf.cast(logits, v.dtype)))
     likely_one = logits > 0
     w = tf.where(likely_one, -v, v)
     rare = (w > 0) & (w < twice_rare)

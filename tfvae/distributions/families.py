@@ -114,6 +114,7 @@ class ContinuousBernoulli(tfd.ContinuousBernoulli):
         logits = self.logits_parameter()
         shape = tf.concat([[n], tf.shape(logits)], axis=0)
         v = draws.signed_uniform(shape, _seed(seed), logits.dtype)
+        logits = tf.cast(logits, v.dtype)
         half = 0.5 * tf.abs(v)  # u where v is negative, 1 - u where it is positive
         size = tf.maximum(tf.abs(logits), 1e-20)
         mass = -tf.math.expm1(-size)
