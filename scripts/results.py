@@ -186,10 +186,18 @@ def _collect(row: Row, runs: Path) -> dict[str, Any]:
 
 
 def _revision() -> str:
-    """Returns the commit that is checked out, marked where files differ from it."""
-    describe = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
-    done = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+    """Returns the commit that is checked out, marked where the code differs from it."""
+
+    def git(*arguments: str) -> str | None:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True
+        )
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "--short", "HEAD")
+    if commit is None:
+        return "unknown"
+    return f"{commit} with changes" if git("status", "--short", "tfvae") else commit
 
 
 def _minutes(history: Path) -> float:
