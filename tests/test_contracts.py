@@ -194,7 +194,8 @@ def test_training_lowers_the_loss(latent, network):
     after = vae.evaluate(x, verbose=0, return_dict=True)
     # Two images of 64 bits: it starts near 64 log 2 = 44 nats.
     assert after["loss"] < before["loss"] - 5
-    assert after["loss"] == pytest.approx(-after["elbo"], rel=1e-5)
+    # Keras 3.12, the newest for Python 3.10, gives tensors.
+    assert float(after["loss"]) == pytest.approx(-float(after["elbo"]), rel=1e-5)
 
 
 @pytest.mark.parametrize(("latent", "network"), MODELS.values(), ids=MODELS)

@@ -217,7 +217,8 @@ def steps_per_execution(config: Config, steps_per_epoch: int) -> int:
 
 
 def _takes(part: type, argument: str) -> bool:
-    return argument in inspect.signature(part).parameters
+    # Not of the class: Python 3.10 would show what Keras makes instances with.
+    return argument in inspect.signature(part.__init__).parameters
 
 
 def _arguments(config: Config, owner: str) -> dict[str, Any]:
