@@ -15,9 +15,9 @@ import sys
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
+from studies import FAST, FULL, Curve, Size, compare_estimators, table
 
-from tfvae.studies import FAST, FULL, Curve, Size, compare_estimators, table
-from tfvae.types import InputError
+from tfvae.core.types import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

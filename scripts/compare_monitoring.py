@@ -17,11 +17,11 @@ from pathlib import Path
 import keras
 
 from tfvae.config import Config
+from tfvae.config.recipes import RECIPES
 from tfvae.data import ImageData
-from tfvae.monitoring import Monitor
-from tfvae.recipes import RECIPES
-from tfvae.runs import RunFolder, load_data
 from tfvae.training import fit_parts, make_model
+from tfvae.training.runs import RunFolder, load_data
+from tfvae.training.tensorboard import Monitor
 
 EPOCHS = 9
 

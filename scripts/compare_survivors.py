@@ -14,10 +14,11 @@ import itertools
 import sys
 from collections.abc import Sequence
 
+from studies import added_variance
+
+from tfvae.core.types import InputError
 from tfvae.data import training_batches
-from tfvae.runs import BINARIZATION_SEED, load_data, load_run
-from tfvae.studies import added_variance
-from tfvae.types import InputError
+from tfvae.training.runs import BINARIZATION_SEED, load_data, load_run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

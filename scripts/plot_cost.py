@@ -18,10 +18,11 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from tfvae.benchmark import Benchmark, Settings, run_benchmark
+from tfvae.benchmark import Benchmark, run_benchmark
 from tfvae.config import Config
-from tfvae.recipes import RECIPES
-from tfvae.types import InputError
+from tfvae.config.recipes import RECIPES
+from tfvae.config.settings import Benchmarking
+from tfvae.core.types import InputError
 
 VALUES = {
     "num_samples": (1, 5, 15, 50, 150, 500),
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(base: Config) -> dict[str, list[tuple[int, Benchmark, Benchmark]]]:
     """Returns (value, dense, with 8 survivors) by what is changed."""
-    settings = Settings(
+    settings = Benchmarking(
         blocks=3, block_seconds=0.7, evaluation_samples=1, evaluation_images=100
     )
     found = {}

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from tfvae.recipes import RECIPES
+from tfvae.config.recipes import RECIPES
 
 # Of a Normal with scale 1, for each of 784 pixels; the TF1 tutorial leaves it out.
 _NORMAL_CONSTANT = 784 * 0.5 * math.log(2 * math.pi)

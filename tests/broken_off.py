@@ -12,11 +12,11 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tfvae.checkpoints import Checkpointing
 from tfvae.config import Config
-from tfvae.monitoring import Monitor, Monitoring
+from tfvae.config.settings import Checkpointing, Monitoring
 from tfvae.reports import evaluate_run
-from tfvae.runs import load_run, read_history
+from tfvae.training.runs import load_run, read_history
+from tfvae.training.tensorboard import Monitor
 
 QUIET = Monitoring(histograms_every=0, images_every=0, projector=False)
 EACH_STEP = Checkpointing(1)

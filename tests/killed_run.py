@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tfvae.checkpoints import Checkpointing
 from tfvae.config import Config
-from tfvae.startup import import_tensorflow
+from tfvae.config.settings import Checkpointing
+from tfvae.core.startup import import_tensorflow
 
 
 def killing(call: Callable, countdown: list[int]) -> Callable:

@@ -12,12 +12,12 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy import special, stats
 
+from tfvae.core.seeds import derive_seed
 from tfvae.heads import HEADS, MIN_SCALE, DistributionHead
 from tfvae.latents import LATENTS, NormalLatent
 from tfvae.models import VAE, ConditionalDistribution
 from tfvae.networks import NETWORKS
 from tfvae.objectives import LogWeightTerms
-from tfvae.seeds import derive_seed
 
 tfd = tfp.distributions
 

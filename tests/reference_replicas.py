@@ -117,7 +117,8 @@ def worker(names: list[str], steps: int) -> None:
     """Prints what one of several workers has after its training."""
     import keras
 
-    from tfvae.replicas import Distribution, team_of
+    from tfvae.config.settings import Distribution
+    from tfvae.training.workers import team_of
 
     keras.config.set_floatx("float64")
     with team_of(Distribution("multi_worker")) as team:

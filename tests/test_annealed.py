@@ -19,12 +19,12 @@ from reference import (
 from scipy.special import logsumexp
 from test_hierarchy import model as hierarchical
 
-from tfvae.annealed import ais_log_likelihood, bdmc
-from tfvae.annealed.chains import Chains
-from tfvae.annealed.hmc import move
+from tfvae.core.types import InputError
+from tfvae.evaluation.ais import ais_log_likelihood, bdmc
+from tfvae.evaluation.ais.chains import Chains
+from tfvae.evaluation.ais.hmc import move
 from tfvae.models import VAE
 from tfvae.priors import LearnedPrior, MixturePrior, VampPrior
-from tfvae.types import InputError
 
 tfd = tfp.distributions
 

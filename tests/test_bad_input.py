@@ -8,14 +8,14 @@ import pytest
 import tensorflow as tf
 from reference import binary_images, tiny_vae
 
+from tfvae.core.seeds import as_seed
+from tfvae.core.types import InputError
 from tfvae.estimators import get_estimator
 from tfvae.heads import BernoulliHead, BinConcreteHead, FixedScaleNormalHead, NormalHead
 from tfvae.latents import BinConcreteLatent, LogisticLatent, NormalLatent
 from tfvae.models import VAE, ConditionalDistribution
 from tfvae.networks import batch_apply, conv_decoder, conv_encoder, mlp
 from tfvae.objectives import Elbo, get_objective
-from tfvae.seeds import as_seed
-from tfvae.types import InputError
 
 IMAGE = (8, 8, 1)
 

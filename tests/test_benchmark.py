@@ -17,25 +17,21 @@ import pytest
 import tensorflow as tf
 
 from tfvae import cli
-from tfvae.benchmark import Rate, Settings, benchmark_text, run_benchmark, timing
-from tfvae.benchmark.products import (
-    Runner,
-    Work,
-    evaluation_work,
-    training_work,
-)
+from tfvae.benchmark import Rate, benchmark_text, run_benchmark, timing
+from tfvae.benchmark.products import Runner, Work, evaluation_work, training_work
 from tfvae.benchmark.timing import Blocks, Plan, WarmUp, images_in, plan_blocks
-from tfvae.building import build_vae
-from tfvae.callbacks import EpochLine
 from tfvae.config import Config
+from tfvae.config.settings import Benchmarking
+from tfvae.core.types import InputError
 from tfvae.models import VAE
-from tfvae.runs import RunFolder, load_data
 from tfvae.training import fit_parts, make_model, train
-from tfvae.types import InputError
+from tfvae.training.building import build_vae
+from tfvae.training.callbacks import EpochLine
+from tfvae.training.runs import RunFolder, load_data
 
 TINY = Config(latent_size=3, hidden_sizes=(8,), num_samples=4, batch_size=10)
 SMALL = dataclasses.replace(TINY, batch_size=400, epochs=2)
-QUICK = Settings(
+QUICK = Benchmarking(
     blocks=2, block_seconds=0.05, evaluation_samples=4, evaluation_images=20
 )
 # Multiply-adds of one row of TINY: the posterior has location and scale.
@@ -387,7 +383,7 @@ def test_nothing_is_left_behind_when_the_training_fails(tmp_path, monkeypatch):
 )
 def test_bad_settings_name_the_field_the_option_and_the_value(name, value):
     with pytest.raises(InputError) as caught:
-        Settings(**{name: value})
+        Benchmarking(**{name: value})
     message = str(caught.value)
     option = f"--{name.replace('_', '-')}"
     assert "\n" not in message

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from broken_off import EACH_STEP, QUIET, SMALL, assert_the_same, killed_before
 
-from tfvae.checkpoints import CheckpointStore
+from tfvae.core.types import InputError
 from tfvae.training import train
-from tfvae.types import InputError
+from tfvae.training.checkpoints import CheckpointStore
 
 
 def damage(path: Path, name: str, kind: str) -> None:

@@ -10,13 +10,13 @@ import pytest
 import tensorflow as tf
 from reference import IMAGE_SHAPE, SOME_LATENTS, binary_images, slow_but, tiny_vae
 
-from tfvae.building import build_vae, check_config, compile_vae
 from tfvae.config import Config
+from tfvae.core.types import InputError
 from tfvae.data import load, steps_per_epoch, training_batches
 from tfvae.estimators import ESTIMATORS
 from tfvae.latents import LATENTS
 from tfvae.objectives import OBJECTIVES, Elbo
-from tfvae.types import InputError
+from tfvae.training.building import build_vae, check_config, compile_vae
 
 OPTIONS = [{}, {"analytic_kl": True}, {"free_bits": 0.1}]
 CASES = [

@@ -8,22 +8,14 @@ import shutil
 import numpy as np
 import pytest
 
-from tfvae.annealed import ais_log_likelihood, bdmc
 from tfvae.config import Config
-from tfvae.evaluation import (
-    Annealing,
-    ImageScores,
-    Scoring,
-    posterior_summary,
-    score_images,
-)
-from tfvae.reports import (
-    compare_runs,
-    comparison_text,
-    evaluate_run,
-    evaluation_text,
-)
-from tfvae.runs import (
+from tfvae.config.settings import Annealing, Scoring
+from tfvae.core.types import InputError
+from tfvae.evaluation import ImageScores, posterior_summary, score_images
+from tfvae.evaluation.ais import ais_log_likelihood, bdmc
+from tfvae.reports import compare_runs, comparison_text, evaluate_run, evaluation_text
+from tfvae.training import make_model
+from tfvae.training.runs import (
     RunFolder,
     RunRecord,
     evaluation_batches,
@@ -32,8 +24,6 @@ from tfvae.runs import (
     versions,
     write_record,
 )
-from tfvae.training import make_model
-from tfvae.types import InputError
 
 SMALL = {"latent_size": 3, "hidden_sizes": (8,), "epochs": 1}
 GREY = {"binarization": "none"}

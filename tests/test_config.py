@@ -8,10 +8,10 @@ import typing
 
 import pytest
 
-from tfvae import building
-from tfvae.building import check_config
 from tfvae.config import Config
 from tfvae.config import names as config_names
+from tfvae.config.recipes import RECIPES
+from tfvae.core.types import InputError
 from tfvae.data import BINARIZATIONS
 from tfvae.estimators import ESTIMATORS
 from tfvae.heads import HEADS
@@ -19,9 +19,8 @@ from tfvae.latents import LATENTS
 from tfvae.networks import NETWORKS
 from tfvae.objectives import OBJECTIVES
 from tfvae.priors import PRIORS
-from tfvae.recipes import RECIPES
-from tfvae.training import train
-from tfvae.types import InputError
+from tfvae.training import building, train
+from tfvae.training.building import check_config
 
 RELAXED = {"latent": "bin_concrete"}
 

@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 from reference import tiny_vae
 
-from tfvae.building import binarizes_on_device
 from tfvae.config import Config
+from tfvae.core.types import InputError
 from tfvae.data import ArraySplit, drawn_at_step, steps_per_epoch, training_batches
-from tfvae.types import InputError
+from tfvae.training.building import binarizes_on_device
 
 GREY = np.random.default_rng(0).integers(0, 256, [50, 8, 8, 1]).astype("uint8")
 

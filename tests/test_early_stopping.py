@@ -15,9 +15,9 @@ from broken_off import (
     rows_of,
 )
 
-from tfvae.checkpoints import CheckpointStore
-from tfvae.runs import Run, load_run
 from tfvae.training import train
+from tfvae.training.checkpoints import CheckpointStore
+from tfvae.training.runs import Run, load_run
 
 WATCHED = dataclasses.replace(
     SMALL,

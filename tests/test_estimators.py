@@ -19,15 +19,9 @@ from reference import (
     tiny_vae,
 )
 
-from tfvae.estimators import (
-    ESTIMATORS,
-    Pathwise,
-    Problem,
-    analytic_rate,
-    get_estimator,
-)
+from tfvae.core.types import InputError
+from tfvae.estimators import ESTIMATORS, Pathwise, Problem, analytic_rate, get_estimator
 from tfvae.objectives import OBJECTIVES, Elbo, Objective
-from tfvae.types import InputError
 
 SHAPE = (3, 3, 1)
 SEED = tf.constant([5, 6])

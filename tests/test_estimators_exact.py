@@ -15,9 +15,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.core.types import InputError
 from tfvae.estimators import ESTIMATORS, Problem, check_combination
 from tfvae.objectives import Ciwae, Elbo, Iwae, Miwae, Piwae, Renyi
-from tfvae.types import InputError
 
 tfd = tfp.distributions
 

@@ -8,6 +8,8 @@ import tensorflow as tf
 from reference import IMAGE_SHAPE, tiny_vae
 from scipy.special import logsumexp
 
+from tfvae.core.seeds import derive_seed
+from tfvae.core.types import InputError
 from tfvae.evaluation import (
     ImageScores,
     estimate_log_likelihood,
@@ -15,8 +17,6 @@ from tfvae.evaluation import (
     summarise,
 )
 from tfvae.evaluation.scores import count_low_ess
-from tfvae.seeds import derive_seed
-from tfvae.types import InputError
 
 RNG = np.random.default_rng(0)
 IMAGES = (RNG.random((7, *IMAGE_SHAPE)) < 0.3).astype(np.float32)

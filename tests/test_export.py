@@ -15,14 +15,14 @@ from reference import IMAGE_SHAPE, slow_but, tiny_vae
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfvae.config import Config
+from tfvae.core.types import InputError
 from tfvae.export import export_saved_model, verify_saved_model
 from tfvae.export.layout import ANSWERS, CARD, REQUESTS, WARMUP, to_columns, to_rows
 from tfvae.export.versions import next_version
 from tfvae.latents import LATENTS
 from tfvae.models import VAE
 from tfvae.reports.exporting import _card
-from tfvae.runs import Run, RunRecord, check_workdir, versions
-from tfvae.types import InputError
+from tfvae.training.runs import Run, RunRecord, check_workdir, versions
 
 RNG = np.random.default_rng(0)
 BITS = (RNG.random((5, *IMAGE_SHAPE)) < 0.3).astype(np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tfvae.files import replacing, write_json, write_text
+from tfvae.core.files import replacing, write_json, write_text
 
 
 def test_a_failed_write_keeps_the_old_content(tmp_path):

@@ -26,8 +26,8 @@ from test_estimators import PathwiseOfGivenDraws
 from test_priors_models import vae_with
 from test_repeatability import with_layer
 
-from tfvae.building import build_vae, compile_vae
 from tfvae.config import Config
+from tfvae.core.types import InputError
 from tfvae.estimators import ESTIMATORS
 from tfvae.export import export_saved_model
 from tfvae.heads import HEADS
@@ -35,7 +35,7 @@ from tfvae.latents import LATENTS
 from tfvae.models import VAE, ConditionalDistribution
 from tfvae.networks import NETWORKS
 from tfvae.priors import PRIORS
-from tfvae.types import InputError
+from tfvae.training.building import build_vae, compile_vae
 
 ConcreteFunction = tf.types.experimental.ConcreteFunction
 PLAIN, XLA = ("GPU", "DEFAULT"), (XLA_GPU,)

@@ -21,8 +21,8 @@ from reference_heads import (
 )
 from scipy import integrate, special
 
+from tfvae.core.types import InputError
 from tfvae.heads import HEADS, MIN_SCALE, BernoulliHead, BinConcreteHead
-from tfvae.types import InputError
 
 tfd = tfp.distributions
 NAMES = sorted(HEADS)

@@ -9,9 +9,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from reference_heads import DISCRETE, NUM_PARAMS, head_of, some_params, some_values
 
+from tfvae.core.types import InputError
 from tfvae.heads import HEADS, SharedScaleNormalHead
 from tfvae.models import ConditionalDistribution
-from tfvae.types import InputError
 
 tfd = tfp.distributions
 NAMES = sorted(HEADS)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from reference_heads import LEVELS, head_of, some_params
 from scipy import special, stats
 
+from tfvae.core.types import InputError
 from tfvae.heads import (
     HEADS,
     CategoricalLevelsHead,
@@ -15,7 +16,6 @@ from tfvae.heads import (
     DiscretizedLogisticMixtureHead,
 )
 from tfvae.heads.discretized import DiscretizedLogistic
-from tfvae.types import InputError
 
 LOCS = [-1e4, -3.0, -1e-3, 0.0, 0.2, 0.5, 1.0, 1.001, 4.0, 1e4]
 SCALES = [1e-6, 1e-5, 1e-3, 0.03, 0.1, 1.0, 1e3, 1e6]

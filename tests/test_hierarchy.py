@@ -19,13 +19,13 @@ from reference import (
 )
 from scipy import special, stats
 
+from tfvae.core.seeds import derive_seed
+from tfvae.evaluation.statistics import active_units
 from tfvae.heads import MIN_SCALE, BernoulliHead, DistributionHead
 from tfvae.latents import LATENTS, Hierarchy, layer_means, layer_rates
-from tfvae.metrics import active_units
 from tfvae.models import VAE, ConditionalDistribution
 from tfvae.networks import mlp
 from tfvae.objectives import LogWeightTerms
-from tfvae.seeds import derive_seed
 
 FAMILIES = ("normal", "logistic", "bin_concrete", "bernoulli")
 SHAPE = (2, 2, 1)

@@ -11,10 +11,10 @@ import tensorflow as tf
 from reference import binary_images, standard_error
 from test_hierarchy import SHAPE, Chain, X, at_states, model, small
 
+from tfvae.core.seeds import derive_seed
 from tfvae.estimators import ESTIMATORS
 from tfvae.models import VAE
 from tfvae.objectives import Elbo, Iwae, Objective
-from tfvae.seeds import derive_seed
 
 
 def gradients(vae: VAE, x, objective: Objective, estimator: str, samples: int, seed):

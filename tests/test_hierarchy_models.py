@@ -14,16 +14,16 @@ import tensorflow as tf
 from reference import binary_images
 from test_hierarchy import hierarchy, model, together
 
-from tfvae.building import build_vae, check_config, compile_vae
 from tfvae.config import Config
+from tfvae.config.recipes import RECIPES
+from tfvae.core.types import InputError
 from tfvae.data import load, steps_per_epoch, training_batches
 from tfvae.estimators import ESTIMATORS
 from tfvae.export import export_saved_model
 from tfvae.latents import LATENTS, Hierarchy
 from tfvae.networks import mlp
 from tfvae.objectives import OBJECTIVES, Elbo
-from tfvae.recipes import RECIPES
-from tfvae.types import InputError
+from tfvae.training.building import build_vae, check_config, compile_vae
 
 FAMILIES = ("normal", "logistic", "bin_concrete", "bernoulli")
 SHAPE = (8, 8, 1)

@@ -12,7 +12,7 @@ import hostile_files as hostile
 import pytest
 
 from tfvae import cli
-from tfvae.runs import load_run, read_history
+from tfvae.training.runs import load_run, read_history
 
 TRAIN = (
     "digits-binconcrete --latent-size 3 --hidden-sizes 8 --batch-size 10 --epochs"

@@ -8,16 +8,12 @@ import pytest
 from reference import binary_images, tiny_vae
 
 from tfvae import data
+from tfvae.config.settings import Scoring
+from tfvae.core.types import InputError
 from tfvae.data.splits import ArraySplit, StreamSplit
-from tfvae.evaluation import (
-    Scoring,
-    estimate_log_likelihood,
-    posterior_summary,
-    score_images,
-)
+from tfvae.evaluation import estimate_log_likelihood, posterior_summary, score_images
 from tfvae.export import export_saved_model, verify_saved_model
 from tfvae.models import VAE, ConditionalDistribution
-from tfvae.types import InputError
 
 MODEL, X = tiny_vae(), binary_images(3)
 SPLIT = ArraySplit("train", np.zeros((10, 2, 2, 1), np.uint8))

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tfvae import cli
-from tfvae.runs import load_run, read_history
+from tfvae.training.runs import load_run, read_history
 
 ROOT = pathlib.Path(__file__).parents[1]
 TRAIN = (
@@ -73,7 +73,7 @@ def test_of_two_processes_in_one_workdir_one_trains_and_one_is_told(data, tmp_pa
 LIMITED = """
 import resource, sys
 from tfvae import cli
-from tfvae.startup import import_tensorflow
+from tfvae.core.startup import import_tensorflow
 
 import_tensorflow()
 good, run, data, extra, *lines = sys.argv[1:]

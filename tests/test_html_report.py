@@ -14,12 +14,14 @@ import pytest
 from reference import tiny_vae
 
 from tfvae.config import Config
-from tfvae.html_report import report_html, report_run
-from tfvae.html_report.markup import brief, with_error
-from tfvae.pictures import KINDS
+from tfvae.config.plots import KINDS
+from tfvae.core.types import InputError
 from tfvae.reports import plot_run
+from tfvae.reports.html import report_html, report_run
+from tfvae.reports.html.markup import brief, with_error
 from tfvae.reports.plotting import subject_of
-from tfvae.runs import (
+from tfvae.training import train
+from tfvae.training.runs import (
     Run,
     RunFolder,
     RunRecord,
@@ -27,8 +29,6 @@ from tfvae.runs import (
     load_data,
     load_run,
 )
-from tfvae.training import train
-from tfvae.types import InputError
 
 VOID = {"meta", "img"}
 CONFIG = Config(
@@ -256,7 +256,7 @@ def test_no_text_of_a_run_is_read_as_html():
 
 def test_an_evaluation_in_the_folder_is_read(workdir, tmp_path, monkeypatch):
     """And one that is damaged is refused, as is a report that cannot be written."""
-    monkeypatch.setattr("tfvae.html_report.page.figures_of", lambda subject: [])
+    monkeypatch.setattr("tfvae.reports.html.page.figures_of", lambda subject: [])
     for name in ("config.json", "model.keras"):
         (tmp_path / name).write_bytes((workdir / name).read_bytes())
     (tmp_path / "evaluation.json").write_text(json.dumps(EVALUATION))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tfvae.core.types import InputError
 from tfvae.heads import FlowHead
 from tfvae.latents import (
     LATENTS,
@@ -13,7 +14,6 @@ from tfvae.latents import (
     ConcreteLatent,
     FlowLatent,
 )
-from tfvae.types import InputError
 
 
 @pytest.mark.parametrize(

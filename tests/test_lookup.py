@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tfvae.lookup import lookup
-from tfvae.types import InputError
+from tfvae.core.lookup import lookup
+from tfvae.core.types import InputError
 
 
 def test_an_entry_is_found_by_name():

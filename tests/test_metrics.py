@@ -6,12 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvae.metrics import (
-    bits_per_dim,
-    effective_sample_size,
-    mean_with_error,
-    paired_difference,
-)
+from tfvae.evaluation.statistics import bits_per_dim, mean_with_error, paired_difference
+from tfvae.objectives.base import effective_sample_size
 
 
 def ess(log_weights) -> np.ndarray:

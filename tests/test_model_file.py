@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from reference import tiny_vae
 
-from tfvae.building import build_vae, compile_vae
 from tfvae.config import Config, names
-from tfvae.runs.model_file import check_model_file
+from tfvae.training.building import build_vae, compile_vae
+from tfvae.training.runs.model_file import check_model_file
 
 IMAGES = np.random.default_rng(0).random((200, 8, 8, 1)).astype(np.float32)
 BITS = {"objective": "elbo", "estimator": "reinforce", "num_samples": 2}

@@ -15,10 +15,10 @@ from reference import (
     tiny_vae,
 )
 
+from tfvae.core.seeds import derive_seed
 from tfvae.latents import LATENTS
-from tfvae.metrics import effective_sample_size
 from tfvae.objectives import OBJECTIVES, Elbo
-from tfvae.seeds import derive_seed
+from tfvae.objectives.base import effective_sample_size
 
 
 @pytest.fixture(scope="module")

@@ -20,19 +20,19 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import (
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from tfvae.building import build_vae
-from tfvae.checkpoints import SaveCheckpoints
 from tfvae.config import Config
-from tfvae.metrics import active_units
-from tfvae.monitoring import Monitoring
-from tfvae.monitoring.events import EventWriter
-from tfvae.monitoring.numbers import with_bits
-from tfvae.monitoring.session import TAGS
-from tfvae.monitoring.timing import Cadence
-from tfvae.monitoring.views import Views
-from tfvae.runs import RunFolder, evaluation_batches, load_data
+from tfvae.config.settings import Monitoring
+from tfvae.core.types import InputError
+from tfvae.evaluation.statistics import active_units
 from tfvae.training import fit_parts, make_model, train
-from tfvae.types import InputError
+from tfvae.training.building import build_vae
+from tfvae.training.checkpoints import SaveCheckpoints
+from tfvae.training.runs import RunFolder, evaluation_batches, load_data
+from tfvae.training.tensorboard.events import EventWriter
+from tfvae.training.tensorboard.numbers import with_bits
+from tfvae.training.tensorboard.session import TAGS
+from tfvae.training.tensorboard.timing import Cadence
+from tfvae.training.tensorboard.views import Views
 
 SMALL = Config(
     latent="bin_concrete",
@@ -469,7 +469,7 @@ def test_a_full_disk_at_the_end_costs_no_epoch(tmp_path, monkeypatch, capsys):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tfvae.monitoring.monitor.write_projection", full)
+    monkeypatch.setattr("tfvae.training.tensorboard.monitor.write_projection", full)
     with pytest.raises(InputError, match="No space left.*same command again") as caught:
         train(SMALL, tmp_path / "run", monitoring=PROJECTED)
     assert "\n" not in str(caught.value)
@@ -495,7 +495,9 @@ def test_logs_that_cannot_be_written_are_one_line(tmp_path):
     slow_but([((99, 100), True)], [((99, 100), True), ((1, 99), False)]),
 )
 def test_a_profile_of_no_step_is_named(profile, said, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("tfvae.monitoring.timing.Profiler.before", lambda *args: None)
+    monkeypatch.setattr(
+        "tfvae.training.tensorboard.timing.Profiler.before", lambda *args: None
+    )
     settings = dataclasses.replace(QUIET, profile=profile)
     train(dataclasses.replace(SMALL, epochs=1), tmp_path, monitoring=settings)
     assert ("profile 99 100 is not made" in capsys.readouterr().out) == said

@@ -23,9 +23,9 @@ import pytest
 from PIL import Image
 
 from tfvae.config import Config
-from tfvae.monitoring import Monitoring
-from tfvae.runs import evaluation_batches, load_data, read_history
+from tfvae.config.settings import Monitoring
 from tfvae.training import train
+from tfvae.training.runs import evaluation_batches, load_data, read_history
 
 SMALL = Config(
     latent_size=3,

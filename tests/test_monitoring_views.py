@@ -11,18 +11,18 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.config import Config
-from tfvae.monitoring.images import pictures
-from tfvae.monitoring.latent import (
+from tfvae.core.seeds import derive_seed
+from tfvae.objectives import Elbo
+from tfvae.training import make_model
+from tfvae.training.runs import evaluation_batches, load_data
+from tfvae.training.tensorboard.images import pictures
+from tfvae.training.tensorboard.latent import (
     _variance_of_draws,
     active_units,
     codes,
     histograms,
 )
-from tfvae.monitoring.numbers import last_learning_rate
-from tfvae.objectives import Elbo
-from tfvae.runs import evaluation_batches, load_data
-from tfvae.seeds import derive_seed
-from tfvae.training import make_model
+from tfvae.training.tensorboard.numbers import last_learning_rate
 
 SMALL = Config(latent_size=3, hidden_sizes=(8,), num_samples=2, batch_size=400)
 

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from reference import numpy_mlp
 
+from tfvae.core.types import InputError
 from tfvae.networks import NETWORKS, batch_apply, conv_decoder, mlp
-from tfvae.types import InputError
 
 SHAPES = [(7, 5, 3), (8, 8, 1), (28, 28, 1), (1, 1, 1), (2, 9, 1)]
 NAMES = sorted(NETWORKS)

@@ -10,14 +10,14 @@ import pytest
 import tensorflow as tf
 from reference import binary_images, slow_but, tiny_vae
 
-from tfvae.checkpoints import CheckpointStore
 from tfvae.config import Config
+from tfvae.core.types import InputError
 from tfvae.heads import BernoulliHead
 from tfvae.latents import NormalLatent
 from tfvae.models import VAE, ConditionalDistribution
 from tfvae.networks import mlp
 from tfvae.training import train
-from tfvae.types import InputError
+from tfvae.training.checkpoints import CheckpointStore
 
 
 @keras.saving.register_keras_serializable(package="test_nonfinite")

@@ -17,12 +17,12 @@ import tensorflow_probability as tfp
 from reference import binary_images, linear_gaussian, slow_but, tiny_vae
 from scipy import stats
 
+from tfvae.core.types import InputError
 from tfvae.estimators import ESTIMATORS
 from tfvae.heads import MIN_SCALE
 from tfvae.latents import LATENTS
 from tfvae.models import VAE
 from tfvae.objectives import OBJECTIVES, Elbo, Iwae, LogWeightTerms, Objective, Piwae
-from tfvae.types import InputError
 
 DISCRETE = ("bernoulli", "categorical")
 LOGITS = (*DISCRETE, "bin_concrete", "concrete")

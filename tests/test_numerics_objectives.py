@@ -10,8 +10,8 @@ from reference import BOUNDS
 
 from tfvae.estimators import ESTIMATORS, Problem
 from tfvae.estimators.discrete import _leave_one_out
-from tfvae.metrics import effective_sample_size
 from tfvae.objectives import OBJECTIVES, Iwae, Miwae, Objective, Piwae
+from tfvae.objectives.base import effective_sample_size
 
 tfd = tfp.distributions
 

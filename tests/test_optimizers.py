@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvae.optimizers import Adam, get_optimizer
+from tfvae.models.optimizers import Adam, get_optimizer
 
 RNG = np.random.default_rng(0)
 START = RNG.normal(size=[3, 4])

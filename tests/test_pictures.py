@@ -7,10 +7,10 @@ import pytest
 from reference import IMAGE_SHAPE, tiny_vae
 from scipy import special, stats
 
-from tfvae import pictures
 from tfvae.models import VAE
-from tfvae.pictures.images import prior_quantiles
 from tfvae.priors import PRIORS
+from tfvae.reports import plots as pictures
+from tfvae.reports.plots.images import prior_quantiles
 
 IMAGES = (np.random.default_rng(0).random((5, *IMAGE_SHAPE)) < 0.3).astype(np.float32)
 

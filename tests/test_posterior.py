@@ -17,12 +17,12 @@ from reference import (
 from scipy import special, stats
 from test_hierarchy import model as hierarchical
 
+from tfvae.core.seeds import derive_seed
+from tfvae.core.types import InputError
 from tfvae.evaluation import PosteriorSummary, posterior_summary
 from tfvae.latents import LATENTS
 from tfvae.models import VAE
 from tfvae.priors import MixturePrior
-from tfvae.seeds import derive_seed
-from tfvae.types import InputError
 
 KNOWN = linear_gaussian()
 X = np.random.default_rng(0).normal(size=[30, 6])

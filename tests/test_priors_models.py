@@ -18,12 +18,12 @@ from test_priors_learned import (
     prior_of,
 )
 
+from tfvae.core.types import InputError
 from tfvae.heads import BernoulliHead
 from tfvae.latents import LATENTS, NormalLatent
 from tfvae.models import VAE, ConditionalDistribution
 from tfvae.networks import mlp
 from tfvae.priors import PRIORS, LearnedPrior, MixturePrior, StandardPrior, VampPrior
-from tfvae.types import InputError
 
 FAMILIES = ("normal", "logistic", "multivariate_normal", *DISCRETE)
 WITHOUT = sorted(set(LATENTS) - set(FAMILIES))

@@ -19,10 +19,10 @@ from reference_heads import COUNTS, SETTINGS, UNIT_INTERVAL, head_of
 
 from tfvae import data
 from tfvae.config import Config
+from tfvae.core.types import InputError
 from tfvae.data.splits import ArraySplit
 from tfvae.heads import HEADS
 from tfvae.objectives import OBJECTIVES
-from tfvae.types import InputError
 
 
 def examples(count: int) -> settings:

@@ -7,11 +7,11 @@ import re
 import shlex
 
 import pytest
+from readme_tables import TABLES, with_tables
 
 from tfvae import cli
+from tfvae.config.recipes import RECIPES
 from tfvae.networks import NETWORKS
-from tfvae.recipes import RECIPES
-from tfvae.tables import TABLES, with_tables
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

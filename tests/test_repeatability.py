@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from reference import binary_images, compiled, tiny_vae
 
+from tfvae.core.seeds import derive_seed
 from tfvae.models import VAE, ConditionalDistribution
-from tfvae.seeds import derive_seed
 
 
 def with_layer(vae: VAE, layer: keras.layers.Layer) -> VAE:

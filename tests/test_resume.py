@@ -27,12 +27,13 @@ from broken_off import (
 )
 from reference import slow_but
 
-from tfvae.callbacks import ModelFile
-from tfvae.checkpoints import Checkpointing, CheckpointStore, Interrupted, StopRequest
 from tfvae.config import Config
-from tfvae.monitoring import Monitor
-from tfvae.runs import Run, load_run, read_history
+from tfvae.config.settings import Checkpointing
 from tfvae.training import train
+from tfvae.training.callbacks import ModelFile
+from tfvae.training.checkpoints import CheckpointStore, Interrupted, StopRequest
+from tfvae.training.runs import Run, load_run, read_history
+from tfvae.training.tensorboard import Monitor
 
 
 @pytest.fixture(scope="module")

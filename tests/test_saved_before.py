@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import pytest
 
-import tfvae.schedules
+import tfvae.models.schedules
 import tfvae.training
 from tfvae.config import Config
 from tfvae.export import verify_saved_model

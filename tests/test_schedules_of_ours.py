@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from reference import binary_images, tiny_vae
 
-from tfvae.schedules import Cyclical, Exponential
-from tfvae.types import InputError
+from tfvae.core.types import InputError
+from tfvae.models.schedules import Cyclical, Exponential
 
 
 def values(schedule, steps) -> list[float]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvae.seeds import as_seed, derive_int, derive_seed
-from tfvae.types import InputError
+from tfvae.core.seeds import as_seed, derive_int, derive_seed
+from tfvae.core.types import InputError
 
 INTS = [0, 1, 2**31 - 1, 2**31, 2**32, 2**32 + 1, 2**62 - 1, 12345678901]
 

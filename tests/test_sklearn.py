@@ -20,11 +20,11 @@ from sklearn.utils import estimator_checks
 
 import tfvae.sklearn.rows
 from tfvae.config import Config
+from tfvae.core.types import InputError
 from tfvae.evaluation import score_images
 from tfvae.latents import LATENTS
 from tfvae.models import VAE
 from tfvae.sklearn import VAETransformer
-from tfvae.types import InputError
 
 TINY = {
     "latent_size": 2,

@@ -9,9 +9,8 @@ import types
 
 import numpy as np
 import pytest
-
-from tfvae.studies import signal as studies
-from tfvae.studies.signal import (
+from studies import signal as studies
+from studies.signal import (
     FAST,
     LAWS,
     PARAMETERS,
@@ -25,7 +24,8 @@ from tfvae.studies.signal import (
     signal_to_noise,
     table,
 )
-from tfvae.types import InputError
+
+from tfvae.core.types import InputError
 
 TINY = Size((1, 2, 4), copies=400, fit_from=1)
 

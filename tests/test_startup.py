@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tfvae import startup
+from tfvae.core import startup
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ from reference import (
     train_terms,
 )
 
+from tfvae.core.seeds import derive_seed
+from tfvae.core.types import InputError
 from tfvae.models import VAE, ConditionalDistribution
 from tfvae.objectives import OBJECTIVES, Elbo
-from tfvae.seeds import derive_seed
-from tfvae.types import InputError
 
 NAMES = ["loss", "elbo", "distortion", "rate", "ess"]
 

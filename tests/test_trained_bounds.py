@@ -11,12 +11,13 @@ from reference import slow_but
 from scipy.special import logsumexp
 
 from tfvae.config import Config
-from tfvae.evaluation import Scoring, score_images
+from tfvae.config.settings import Scoring
+from tfvae.evaluation import score_images
 from tfvae.models import VAE
 from tfvae.reports import evaluate_run
 from tfvae.reports.images import images_of
-from tfvae.runs import load_run
 from tfvae.training import train
+from tfvae.training.runs import load_run
 
 SHARED = {
     "latent_size": 2,

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from reference import slow_but
 
-from tfvae.building import build_vae, compile_vae
-from tfvae.callbacks import ModelFile
 from tfvae.config import Config
+from tfvae.config.recipes import RECIPES
+from tfvae.core.files import locked
+from tfvae.core.types import InputError
 from tfvae.data import steps_per_epoch
-from tfvae.files import locked
-from tfvae.recipes import RECIPES
 from tfvae.reports import evaluate_run
-from tfvae.runs import evaluation_batches, load_data, load_run, read_history
 from tfvae.training import notes, train
-from tfvae.types import InputError
+from tfvae.training.building import build_vae, compile_vae
+from tfvae.training.callbacks import ModelFile
+from tfvae.training.runs import evaluation_batches, load_data, load_run, read_history
 
 SMALL = Config(
     latent_size=3,

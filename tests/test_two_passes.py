@@ -13,19 +13,13 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from reference import FLOAT64, binary_images, slow_but, standard_error, tiny_vae
 
-from tfvae.building import build_vae
 from tfvae.config import Config
-from tfvae.estimators import (
-    ESTIMATORS,
-    Chunk,
-    Chunked,
-    Problem,
-    Survivors,
-)
+from tfvae.core.types import InputError
+from tfvae.estimators import ESTIMATORS, Chunk, Chunked, Problem, Survivors
 from tfvae.latents import NormalLatent
 from tfvae.models import VAE, ConditionalDistribution
 from tfvae.objectives import Ciwae, Elbo, Iwae, Miwae, Objective, Piwae, Renyi
-from tfvae.types import InputError
+from tfvae.training.building import build_vae
 
 tfd = tfp.distributions
 THROUGH_Z = ("pathwise", "stl", "dreg")
@@ -346,7 +340,7 @@ def test_it_survives_saving(tmp_path, estimator):
 
 LARGE = """
 import resource, numpy as np, tfvae
-from tfvae.building import build_vae, compile_vae
+from tfvae.training.building import build_vae, compile_vae
 from tfvae.config import Config
 config = Config(dataset="mnist", num_samples=5000, sample_chunk=64, batch_size=100)
 vae = build_vae(config, (28, 28, 1))

@@ -11,9 +11,9 @@ import tensorflow as tf
 from reference import tiny_vae
 
 from tfvae import cli
+from tfvae.core.types import InputError
 from tfvae.export import export_saved_model, verify_saved_model
 from tfvae.export.layout import ANSWERS, CARD, REQUESTS, WARMUP, to_columns
-from tfvae.types import InputError
 
 VARIABLES = "variables/variables.data-00000-of-00001"
 

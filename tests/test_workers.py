@@ -16,18 +16,19 @@ import pytest
 import reference_replicas
 from test_replicas import assert_alike, on_several
 
+from tfvae.cli.launching import Launched, free_ports
 from tfvae.config import Config
-from tfvae.replicas import Distribution, Team
-from tfvae.replicas.cluster import Worker, this_worker
-from tfvae.replicas.launching import Launched, free_ports
-from tfvae.runs import load_run, read_history
+from tfvae.config.cluster import Worker, this_worker
+from tfvae.config.settings import Distribution
+from tfvae.core.types import InputError
 from tfvae.training import train
-from tfvae.types import InputError
+from tfvae.training.runs import load_run, read_history
+from tfvae.training.workers import Team
 
 SCRIPT = pathlib.Path(reference_replicas.__file__)
 ROOT = SCRIPT.parents[1]
 TWO = {"worker": ["a:1", "b:2"]}
-LAUNCH = [sys.executable, "-m", "tfvae.replicas.launching"]
+LAUNCH = [sys.executable, "-m", "tfvae.cli.launching"]
 RECIPE = "digits-binconcrete"
 PATIENCE = 150  # seconds for what takes some 30 on a quiet machine
 
@@ -176,7 +177,7 @@ tf.config.set_logical_device_configuration(cpu, logical)
 import dataclasses
 import numpy as np
 from test_workers import SMALL
-from tfvae.replicas import Distribution
+from tfvae.config.settings import Distribution
 from tfvae.training import train
 
 folder = sys.argv[1]

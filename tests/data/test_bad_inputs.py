@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from tfvae import data
+from tfvae.core.types import InputError
 from tfvae.data.splits import ArraySplit
-from tfvae.types import InputError
 
 
 def refused(*words: str):

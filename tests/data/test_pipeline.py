@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from tfvae import data
+from tfvae.core.seeds import derive_seed
 from tfvae.data.pipeline import fixed_draw
 from tfvae.data.splits import ArraySplit
-from tfvae.seeds import derive_seed
 
 
 def numbered(n: int, name: str = "train") -> ArraySplit:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from reference import slow_but
 
 from tfvae import data
-from tfvae.types import InputError
+from tfvae.core.types import InputError
 
 MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist"
 
@@ -170,7 +170,7 @@ def test_streamed_images_are_resized(toy_dir):
 
 
 def test_omniglot_form_makes_strokes_one_on_one_channel():
-    from tfvae.data.tfds_source import _FORMS
+    from tfvae.data.sources.tfds import _FORMS
 
     form = _FORMS["omniglot"]
     image = np.full((105, 105, 3), 255, np.uint8)

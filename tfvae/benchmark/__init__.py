@@ -1,25 +1,20 @@
-"""How fast a configuration trains and is scored, and what the machine could do at most.
+"""How fast a configuration trains and is scored, and what the machine could do."""
 
-The settings come without TensorFlow, for the command line; the rest is imported when it
-is asked for.
-"""
+from tfvae.benchmark.result import Benchmark, Rate, Speed, benchmark_text
+from tfvae.benchmark.running import run_benchmark
+from tfvae.benchmark.serving import (
+    ServingBenchmark,
+    run_serving_benchmark,
+    serving_text,
+)
 
-from __future__ import annotations
-
-from tfvae.benchmark.settings import Settings
-from tfvae.lazy import imported_when_asked
-
-_FROM = {
-    "Benchmark": "result",
-    "Rate": "result",
-    "Speed": "result",
-    "benchmark_text": "result",
-    "ServingBenchmark": "serving",
-    "run_benchmark": "running",
-    "run_serving_benchmark": "serving",
-    "serving_text": "serving",
-}
-
-__all__ = ["Settings", *_FROM]
-
-__getattr__ = imported_when_asked(__name__, _FROM)
+__all__ = [
+    "Benchmark",
+    "Rate",
+    "ServingBenchmark",
+    "Speed",
+    "benchmark_text",
+    "run_benchmark",
+    "run_serving_benchmark",
+    "serving_text",
+]

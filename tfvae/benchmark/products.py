@@ -17,12 +17,12 @@ import keras
 import tensorflow as tf
 
 from tfvae.config import Config
+from tfvae.core.seeds import derive_seed
 from tfvae.estimators import ESTIMATORS
 from tfvae.heads import FlowHead
 from tfvae.latents import Hierarchy
 from tfvae.models import VAE
 from tfvae.priors import VampPrior
-from tfvae.seeds import derive_seed
 
 COUNTED = "dense and convolution layers of encoder, decoder, hierarchy and flow"
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tfvae.benchmark.products import COUNTED
-from tfvae.benchmark.settings import Settings
 from tfvae.config import Config
+from tfvae.config.settings import Benchmarking
 
 
 class Rate(NamedTuple):
@@ -91,7 +91,7 @@ class Benchmark:
     """
 
     config: Config
-    settings: Settings
+    settings: Benchmarking
     training: Speed
     evaluation: Speed
     steps_per_block: int

@@ -15,7 +15,6 @@ import tensorflow as tf
 import tfvae.data
 from tfvae.benchmark.products import Runner, Work, evaluation_work, training_work
 from tfvae.benchmark.result import Benchmark, Rate, Speed
-from tfvae.benchmark.settings import Settings
 from tfvae.benchmark.timing import (
     Blocks,
     Plan,
@@ -24,13 +23,14 @@ from tfvae.benchmark.timing import (
     plan_blocks,
     synchronised_time,
 )
-from tfvae.building import check_config
 from tfvae.config import Config
-from tfvae.device import device_name, gpu_peak_mib
+from tfvae.config.settings import Benchmarking
+from tfvae.core.devices import device_name, gpu_peak_mib
 from tfvae.evaluation import default_chunk_size, score_images
 from tfvae.models import VAE
-from tfvae.runs import RunFolder, evaluation_batches, load_data, versions
 from tfvae.training import FitParts, fit_parts, make_model
+from tfvae.training.building import check_config
+from tfvae.training.runs import RunFolder, evaluation_batches, load_data, versions
 
 _EVALUATION_BATCH = 100  # as in `tfvae evaluate`
 _EVALUATION_SECONDS = 4.0
@@ -39,7 +39,7 @@ _MANY_EPOCHS = 1_000_000_000  # a callback ends the training
 
 def run_benchmark(
     config: Config,
-    settings: Settings | None = None,
+    settings: Benchmarking | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Benchmark:
     """Times training and evaluation of a configuration, and their matrix products.
@@ -55,7 +55,7 @@ def run_benchmark(
     Raises:
         InputError: Configuration or data are bad, or the training diverges.
     """
-    settings = settings or Settings()
+    settings = settings or Benchmarking()
     say = progress or (lambda text: None)
     check_config(config)
     say("loading")
@@ -96,7 +96,7 @@ def run_benchmark(
     )
 
 
-def _warm_up(vae: VAE, parts: FitParts, settings: Settings) -> WarmUp:
+def _warm_up(vae: VAE, parts: FitParts, settings: Benchmarking) -> WarmUp:
     seconds = settings.block_seconds / 2
     clock = WarmUp(parts.steps_per_epoch, vae.steps_per_execution, seconds)
     _fit(vae, parts, parts.steps_per_epoch, _MANY_EPOCHS, clock)
@@ -121,7 +121,7 @@ def _training(
     config: Config,
     parts: FitParts,
     plan: Plan,
-    settings: Settings,
+    settings: Benchmarking,
     size: int,
 ) -> tuple[Speed, float]:
     """Times blocks of training and of its products in turn; returns the loss too."""
@@ -139,7 +139,7 @@ def _training(
 
 
 def _evaluation(
-    vae: VAE, config: Config, split: tfvae.data.Split, settings: Settings
+    vae: VAE, config: Config, split: tfvae.data.Split, settings: Benchmarking
 ) -> tuple[Speed, float]:
     """Times batches of scoring and of its products in turn; the first one apart."""
     wanted, samples = settings.evaluation_images, settings.evaluation_samples

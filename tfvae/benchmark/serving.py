@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvae.benchmark.settings import Settings
-from tfvae.building import check_config
 from tfvae.config import Config
-from tfvae.device import device_name
-from tfvae.export import EXPORTED_SAMPLES, export_saved_model
+from tfvae.config.settings import EXPORTED_SAMPLES, Benchmarking
+from tfvae.core.devices import device_name
+from tfvae.export import export_saved_model
 from tfvae.models import VAE
-from tfvae.runs import load_data, versions
 from tfvae.training import make_model
+from tfvae.training.building import check_config
+from tfvae.training.runs import load_data, versions
 
 _BATCHES = (1, 64)
 _LEAST_CALLS = 20
@@ -75,7 +75,7 @@ class ServingBenchmark:
 
 
 def run_serving_benchmark(
-    config: Config, settings: Settings | None = None
+    config: Config, settings: Benchmarking | None = None
 ) -> ServingBenchmark:
     """Times an exported model and its Keras model in turn.
 
@@ -89,7 +89,7 @@ def run_serving_benchmark(
     Raises:
         InputError: Configuration or data are bad.
     """
-    settings = settings or Settings()
+    settings = settings or Benchmarking()
     check_config(config)
     vae = make_model(config, load_data(config))
     with tempfile.TemporaryDirectory(prefix="tfvae-benchmark-") as folder:
@@ -130,7 +130,7 @@ def serving_text(result: ServingBenchmark) -> str:
     )
 
 
-def _timed(ask: Any, vae: VAE, name: str, batch: int, settings: Settings) -> Answer:
+def _timed(ask: Any, vae: VAE, name: str, batch: int, settings: Benchmarking) -> Answer:
     x = tf.zeros([batch, *vae.image_shape])
     seeds = np.stack([np.zeros(batch), np.arange(batch)], axis=1)
     seed = tf.constant(seeds, tf.int32)

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 
 from tfvae.cli.commands import COMMANDS
-from tfvae.lookup import lookup
-from tfvae.types import LOST_WORKER, InputError, LostWorkerError
-from tfvae.version import __version__
+from tfvae.core.lookup import lookup
+from tfvae.core.types import LOST_WORKER, InputError, LostWorkerError
+from tfvae.core.version import __version__
 
 _HELP = """usage: tfvae COMMAND ...
 

@@ -8,13 +8,16 @@ from typing import Annotated
 
 import tyro
 
-from tfvae.benchmark.settings import Settings
-from tfvae.checkpoints import Checkpointing
 from tfvae.config import Config
-from tfvae.evaluation.settings import Annealing, Scoring
-from tfvae.export import EXPORTED_SAMPLES
-from tfvae.monitoring.settings import Monitoring
-from tfvae.replicas.settings import Distribution
+from tfvae.config.settings import (
+    EXPORTED_SAMPLES,
+    Annealing,
+    Benchmarking,
+    Checkpointing,
+    Distribution,
+    Monitoring,
+    Scoring,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +105,7 @@ class VerifyArguments:
 class BenchmarkArguments:
     """Time training and evaluation, and the matrix products in them alone."""
 
-    settings: Annotated[Settings, tyro.conf.arg(name="")]
+    settings: Annotated[Benchmarking, tyro.conf.arg(name="")]
     config: tyro.conf.FlagConversionOff[Annotated[Config, tyro.conf.arg(name="")]]
     serving: tyro.conf.FlagCreatePairsOff[bool] = False
     """Time requests to the exported model instead, beside the Keras model's calls."""

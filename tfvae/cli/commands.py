@@ -15,8 +15,6 @@ from typing import Any
 
 import tyro
 
-from tfvae.benchmark.settings import Settings
-from tfvae.checkpoints import Checkpointing
 from tfvae.cli.arguments import (
     BenchmarkArguments,
     CompareArguments,
@@ -27,14 +25,13 @@ from tfvae.cli.arguments import (
     TrainArguments,
     VerifyArguments,
 )
-from tfvae.lookup import lookup
-from tfvae.monitoring.settings import Monitoring
-from tfvae.pictures import KINDS
-from tfvae.recipes import RECIPES
-from tfvae.replicas.cluster import this_worker
-from tfvae.replicas.settings import Distribution
-from tfvae.startup import import_tensorflow, is_terminal
-from tfvae.types import InputError
+from tfvae.config.cluster import this_worker
+from tfvae.config.plots import KINDS
+from tfvae.config.recipes import RECIPES
+from tfvae.config.settings import Benchmarking, Checkpointing, Distribution, Monitoring
+from tfvae.core.lookup import lookup
+from tfvae.core.startup import import_tensorflow, is_terminal
+from tfvae.core.types import InputError
 
 _TYRO_CONFIG = (tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes)
 _BENCHMARKED = "digits-binconcrete"  # by default: it needs no download
@@ -127,7 +124,7 @@ def report_command(arguments: Sequence[str]) -> None:
     """`tfvae report DIR`."""
     given = _parse(ReportArguments, "report", arguments)
     import_tensorflow()
-    from tfvae.html_report import report_run
+    from tfvae.reports.html import report_run
 
     print(report_run(given.run, given.seed))
 
@@ -159,7 +156,7 @@ def benchmark_command(arguments: Sequence[str]) -> None:
         f"benchmark {name}",
         rest,
         flags=True,
-        default=BenchmarkArguments(Settings(), recipe.config),
+        default=BenchmarkArguments(Benchmarking(), recipe.config),
         description=(
             "Time training and evaluation of a recipe, and the matrix products in them "
             f"alone: tfvae benchmark [RECIPE], by default {_BENCHMARKED}."

@@ -28,7 +28,7 @@ from tfvae.config.names import (
     PriorName,
     TemperatureSchedule,
 )
-from tfvae.types import InputError
+from tfvae.core.types import InputError
 
 __all__ = ["Config"]
 
@@ -40,7 +40,7 @@ class Config:
     Raises:
         InputError: A value has the wrong type, is out of range, or would have no effect
             beside other settings. What the parts of a model refuse is found when they
-            are built, see `tfvae.building.check_config`.
+            are built, see `tfvae.training.building.check_config`.
     """
 
     dataset: str = "digits"

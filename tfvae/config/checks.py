@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfvae.types import InputError
+from tfvae.core.types import InputError
 
 if TYPE_CHECKING:
     from tfvae.config import Config
@@ -94,7 +94,8 @@ def check_ranges(config: Config) -> None:
 def check_together(config: Config) -> None:
     """Refuses settings that have no effect beside others.
 
-    What a part of the model refuses, its class says: see `tfvae.building.check_config`.
+    The classes of a model's parts refuse what they do not go with, see
+    `tfvae.training.building.check_config`.
     """
     _check_binarization(config)
     _check_schedules(config)

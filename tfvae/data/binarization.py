@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfvae.types import Seed
+from tfvae.core.types import Seed
 
 
 class Binarization(NamedTuple):

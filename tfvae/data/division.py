@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfvae.core.seeds import derive_seed
+from tfvae.core.types import InputError
 from tfvae.data.splits import ArraySplit, ImageData, image_data
-from tfvae.seeds import derive_seed
-from tfvae.types import InputError
 
 TEST_FRACTION = 0.2
 VALIDATION_DIVISOR = 12  # 5,000 of MNIST's 60,000, as the literature has it

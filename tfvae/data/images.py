@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfvae.types import InputError
+from tfvae.core.types import InputError
 
 _RESIZE_CHUNK = 1_000  # images: bounds the float32 copy that resizing makes
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from tfvae.core.lookup import lookup
+from tfvae.core.seeds import as_seed, derive_seed
+from tfvae.core.sharding import Rows
+from tfvae.core.types import InputError, Seed
+from tfvae.core.validation import require_int
 from tfvae.data.binarization import BINARIZATIONS, Binarization, bernoulli
 from tfvae.data.images import to_grey
 from tfvae.data.splits import ArraySplit, Split, StreamSplit, check_count, check_split
-from tfvae.lookup import lookup
-from tfvae.replicas import Rows
-from tfvae.require import require_int
-from tfvae.seeds import as_seed, derive_seed
-from tfvae.types import InputError, Seed
 
 _DRAW_CHUNK = 1_000  # images; part of what a fixed draw is, so never change it
 _PREFETCH = 8

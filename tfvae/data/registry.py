@@ -6,18 +6,20 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tfvae.data.digits import load_digits
+import tensorflow_datasets as tfds
+
+from tfvae.core.types import InputError
+from tfvae.core.validation import require_int, require_path
 from tfvae.data.division import check_validation_size
-from tfvae.data.folder import load_folder
-from tfvae.data.idx import load_idx
 from tfvae.data.images import check_image_size
-from tfvae.data.npz import load_npz
 from tfvae.data.request import Request
+from tfvae.data.sources.digits import load_digits
+from tfvae.data.sources.folder import load_folder
+from tfvae.data.sources.idx import load_idx
+from tfvae.data.sources.npz import load_npz
+from tfvae.data.sources.tfds import load_tfds
+from tfvae.data.sources.tfds_builder import is_tfds_name
 from tfvae.data.splits import ArraySplit, ImageData
-from tfvae.data.tfds_builder import is_tfds_name
-from tfvae.data.tfds_source import load_tfds
-from tfvae.require import require_int, require_path
-from tfvae.types import InputError
 
 MEMORY_LIMIT = 2 << 30
 
@@ -133,8 +135,6 @@ def _folder(name: str, path: object) -> str | None:
 def _load_other(request: Request) -> ImageData:
     if not is_tfds_name(request.name):
         raise _unknown(request.name)
-    import tensorflow_datasets as tfds
-
     try:
         return load_tfds(request)
     except tfds.core.DatasetNotFoundError as error:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfvae.types import InputError
+from tfvae.core.types import InputError
 
 
 class Request(NamedTuple):

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfvae.core.types import InputError
 from tfvae.data.images import to_grey
-from tfvae.types import InputError
 
 MEAN_IMAGES = 10_000
 _CHUNK = 1_000

@@ -20,9 +20,17 @@ from tfvae.distributions.families import (
     OneHotCategorical,
 )
 from tfvae.distributions.mixtures import NormalMixture, mixture
-from tfvae.distributions.sums import IndependentBernoulli, IndependentLogistic
+from tfvae.distributions.sums import (
+    IndependentBernoulli,
+    IndependentLogistic,
+    independent_variables,
+)
+from tfvae.distributions.tfd import FULLY_REPARAMETERIZED, Distribution, kl_divergence
 
 __all__ = [
+    "Distribution",
+    "FULLY_REPARAMETERIZED",
+    "kl_divergence",
     "Bernoulli",
     "Categorical",
     "ContinuousBernoulli",
@@ -36,5 +44,6 @@ __all__ = [
     "Normal",
     "NormalMixture",
     "OneHotCategorical",
+    "independent_variables",
     "mixture",
 ]

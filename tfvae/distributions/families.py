@@ -10,17 +10,14 @@ import functools
 from collections.abc import Callable
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from tfvae.distributions import draws
-
-tfd = tfp.distributions
+from tfvae.distributions import draws, tfd
 
 Seed = tf.Tensor | int | None
 
 
 def _seed(seed: Seed) -> tf.Tensor:
-    return tfp.random.sanitize_seed(seed)
+    return tfd.sanitize_seed(seed)
 
 
 def _location_scale(

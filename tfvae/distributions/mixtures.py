@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from tfvae.distributions import draws
-from tfvae.seeds import derive_seed
-
-tfd = tfp.distributions
+from tfvae.core.seeds import derive_seed
+from tfvae.distributions import draws, tfd
 
 
 def mixture(weights: tfd.Categorical, components: tfd.Distribution) -> Mixture:
@@ -31,7 +28,7 @@ class Mixture(tfd.MixtureSameFamily):
 
     def _sample_n(self, n: tf.Tensor, seed: tf.Tensor | int | None = None) -> tf.Tensor:
         # TFP splits a seed into words that may be below 0, which XLA reads differently.
-        seed = tfp.random.sanitize_seed(seed)
+        seed = tfd.sanitize_seed(seed)
         of_all = self.components_distribution.sample(
             n, seed=derive_seed(seed, "components")
         )  # [n, ..., K, D]

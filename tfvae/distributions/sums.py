@@ -11,9 +11,8 @@ import math
 from collections.abc import Callable
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-tfd = tfp.distributions
+from tfvae.distributions import tfd
 
 # Numbers from 1/2 to 1 whose product is still far above what float32 rounds to 0.
 _MOST_FACTORS = 64
@@ -121,3 +120,16 @@ def _summed_to(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     shape = tf.shape(like)
     axes, _ = tf.raw_ops.BroadcastGradientArgs(s0=shape, s1=tf.shape(values))
     return tf.reshape(tf.reduce_sum(values, axes), shape)
+
+
+def independent_variables(
+    distribution: tfd.Distribution,
+) -> tfd.Distribution | None:
+    """Returns the variables of a distribution one by one, batch [..., D].
+
+    A one-hot is one variable. None: the variables depend on each other.
+    """
+    if not isinstance(distribution, tfd.Independent):
+        return None
+    axes = tf.get_static_value(distribution.reinterpreted_batch_ndims)
+    return distribution.distribution if axes == 1 else None

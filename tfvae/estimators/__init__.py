@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import tensorflow_probability as tfp
-
+from tfvae.core.lookup import resolve
+from tfvae.core.types import InputError
+from tfvae.distributions import FULLY_REPARAMETERIZED, Distribution
 from tfvae.estimators.base import (
     Estimate,
     Estimator,
@@ -25,11 +26,7 @@ from tfvae.estimators.reparameterised import Dreg, Pathwise, Reparameterised, St
 from tfvae.estimators.resampling import optimal_resampling
 from tfvae.estimators.survivors import Survivors
 from tfvae.estimators.two_passes import TwoPasses
-from tfvae.lookup import resolve
 from tfvae.objectives import Objective
-from tfvae.types import InputError
-
-tfd = tfp.distributions
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
     "pathwise": Pathwise,
@@ -54,7 +51,7 @@ def get_estimator(estimator: str | Estimator) -> Estimator:
 def check_combination(
     estimator: Estimator,
     objective: Objective,
-    posterior: tfd.Distribution,
+    posterior: Distribution,
     num_samples: int,
 ) -> None:
     """Refuses an estimator that is not defined for an objective or for draws.
@@ -68,7 +65,7 @@ def check_combination(
     Raises:
         InputError: if the combination is not defined, or an option has no effect.
     """
-    through = posterior.reparameterization_type == tfd.FULLY_REPARAMETERIZED
+    through = posterior.reparameterization_type == FULLY_REPARAMETERIZED
     if through != (estimator.needs == "reparameterised"):
         kind = "can" if through else "cannot"
         others = [n for n, e in ESTIMATORS.items() if e.needs != estimator.needs]

@@ -8,14 +8,12 @@ from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from tfvae.core.sharding import Rows, global_sum
+from tfvae.core.types import InputError
+from tfvae.distributions import Distribution, independent_variables, kl_divergence
 from tfvae.estimators.draws import Chunk, drawn
 from tfvae.objectives import LogWeightTerms, Objective
-from tfvae.replicas import Rows, global_sum
-from tfvae.types import InputError
-
-tfd = tfp.distributions
 
 
 class Problem(NamedTuple):
@@ -38,9 +36,9 @@ class Problem(NamedTuple):
     """
 
     objective: Objective
-    posterior: tfd.Distribution
-    stopped_posterior: Callable[[], tfd.Distribution]
-    prior: tfd.Distribution
+    posterior: Distribution
+    stopped_posterior: Callable[[], Distribution]
+    prior: Distribution
     log_likelihood: Callable[[tf.Tensor], tf.Tensor]
     num_samples: int
     kl_weight: float | tf.Tensor
@@ -48,7 +46,7 @@ class Problem(NamedTuple):
     posterior_params: tf.Tensor | None = None
     remade: Callable[[tf.Tensor], Problem] | None = None
     rows: Rows | None = None
-    everyones: Callable[[], tfd.Distribution] | None = None
+    everyones: Callable[[], Distribution] | None = None
 
     def of_params(self, params: tf.Tensor) -> Problem:
         """Returns the same problem of other `posterior_params`."""
@@ -152,7 +150,7 @@ class Estimator:
         raise NotImplementedError
 
     def check(
-        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+        self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
         """Refuses a combination that is not defined.
 
@@ -202,14 +200,14 @@ def refuse_rates(estimator: Estimator, objective: Objective) -> None:
             )
 
 
-def analytic_rate(posterior: tfd.Distribution, prior: tfd.Distribution) -> tf.Tensor:
+def analytic_rate(posterior: Distribution, prior: Distribution) -> tf.Tensor:
     """Returns KL(q(z|x) || p(z)), [B], in nats.
 
     Raises:
         InputError: TFP has no closed form for the two families.
     """
     try:
-        return tfd.kl_divergence(posterior, prior)
+        return kl_divergence(posterior, prior)
     except NotImplementedError as error:
         raise InputError(
             "analytic_kl is set, and TFP has no closed form for the KL divergence of "
@@ -245,16 +243,15 @@ def _mean_of_rows(values: tf.Tensor, rows: Rows | None) -> tf.Tensor:
     )
 
 
-def single_variables(distribution: tfd.Distribution) -> tfd.Distribution:
+def single_variables(distribution: Distribution) -> Distribution:
     """Returns the distribution of independent latent variables one by one.
 
     Raises:
         InputError: They are not independent, or are not single numbers.
     """
-    if isinstance(distribution, tfd.Independent):
-        inner = distribution.distribution
-        if inner.event_shape.rank == 0 and distribution.event_shape.rank == 1:
-            return inner
+    inner = independent_variables(distribution)
+    if inner is not None and inner.event_shape.rank == 0:
+        return inner
     raise InputError(
         f"free_bits needs independent latent variables, and {distribution.name} has "
         "none; set free_bits 0, or choose another latent family or prior"

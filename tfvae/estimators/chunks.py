@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from tfvae.core.validation import require_int
+from tfvae.distributions import Distribution
 from tfvae.estimators.base import Estimate, Problem
 from tfvae.estimators.draws import Chunk
 from tfvae.estimators.reparameterised import surrogate_given
@@ -19,9 +20,6 @@ from tfvae.estimators.two_passes import (
     weigh_in_chunks,
 )
 from tfvae.objectives import LogWeightTerms, Objective
-from tfvae.require import require_int
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -44,7 +42,7 @@ class Chunked(TwoPasses):
         require_int("sample_chunk", self.sample_chunk)
 
     def check(
-        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+        self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
         """See `Estimator.check`."""
         super().check(objective, posterior, num_samples)

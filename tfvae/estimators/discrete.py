@@ -17,9 +17,11 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from tfvae.distributions import draws
+from tfvae.core.seeds import derive_seed
+from tfvae.core.sharding import draw_rows
+from tfvae.core.types import InputError
+from tfvae.distributions import Bernoulli, Distribution, draws
 from tfvae.estimators.base import (
     Estimate,
     Estimator,
@@ -28,11 +30,6 @@ from tfvae.estimators.base import (
     surrogate_of,
 )
 from tfvae.objectives import LogWeightTerms, Objective
-from tfvae.replicas import draw_rows
-from tfvae.seeds import derive_seed
-from tfvae.types import InputError
-
-tfd = tfp.distributions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +44,7 @@ class _ScoreFunction(Estimator):
         return True
 
     def check(
-        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+        self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
         """See `Estimator.check`."""
         super().check(objective, posterior, num_samples)
@@ -74,7 +71,7 @@ class Reinforce(_ScoreFunction):
     paper = "Williams (1992); Kool, van Hoof and Welling (2019)"
 
     def check(
-        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+        self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
         """See `Estimator.check`."""
         super().check(objective, posterior, num_samples)
@@ -105,7 +102,7 @@ class Vimco(_ScoreFunction):
     paper = "Mnih and Rezende (2016)"
 
     def check(
-        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+        self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
         """See `Estimator.check`."""
         super().check(objective, posterior, num_samples)
@@ -141,7 +138,7 @@ class Disarm(_ScoreFunction):
     paper = "Dong, Mnih and Tucker (2020)"
 
     def check(
-        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+        self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
         """See `Estimator.check`."""
         super().check(objective, posterior, num_samples)
@@ -191,7 +188,7 @@ class StraightThrough(Estimator):
         return False
 
     def check(
-        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+        self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
         """See `Estimator.check`."""
         super().check(objective, posterior, num_samples)
@@ -273,9 +270,9 @@ def _value_of_each(objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
     return tf.reshape(objective.value(flat), shape[1:])
 
 
-def _bernoulli(posterior: tfd.Distribution) -> tfd.Bernoulli:
+def _bernoulli(posterior: Distribution) -> Bernoulli:
     inner = getattr(posterior, "distribution", posterior)
-    if not isinstance(inner, tfd.Bernoulli):
+    if not isinstance(inner, Bernoulli):
         raise InputError(
             f"estimator 'disarm' is for Bernoulli posteriors, and this one is "
             f"{posterior.name}; use 'reinforce' or 'vimco'"

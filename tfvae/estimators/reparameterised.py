@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from tfvae.distributions import Distribution
 from tfvae.estimators.base import (
     Estimate,
     Estimator,
@@ -27,8 +27,6 @@ from tfvae.estimators.base import (
 )
 from tfvae.estimators.draws import Chunk
 from tfvae.objectives import LogWeightTerms, Objective
-
-tfd = tfp.distributions
 
 # The least |a_s| by which b_s is divided. A group of `piwae` whose weights are nothing
 # beside another's has a_s = 0 in float32, and b_s of order 1: with a_s = 0 no gradient
@@ -43,7 +41,7 @@ class Reparameterised(Estimator):
 
     needs = "reparameterised"
 
-    def density(self, problem: Problem) -> tfd.Distribution:
+    def density(self, problem: Problem) -> Distribution:
         """Returns the q whose log-density is differentiated."""
         return problem.posterior
 
@@ -121,13 +119,13 @@ class Stl(Reparameterised):
         return objective.constant_coefficients
 
     def check(
-        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+        self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
         """See `Estimator.check`."""
         super().check(objective, posterior, num_samples)
         refuse_rates(self, objective)
 
-    def density(self, problem: Problem) -> tfd.Distribution:
+    def density(self, problem: Problem) -> Distribution:
         """Returns q with its parameters stopped."""
         return problem.stopped_posterior()
 
@@ -152,13 +150,13 @@ class Dreg(Reparameterised):
         return True
 
     def check(
-        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+        self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
         """See `Estimator.check`."""
         super().check(objective, posterior, num_samples)
         refuse_rates(self, objective)
 
-    def density(self, problem: Problem) -> tfd.Distribution:
+    def density(self, problem: Problem) -> Distribution:
         """Returns q with its parameters stopped."""
         return problem.stopped_posterior()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfvae.replicas import Rows, draw_rows
+from tfvae.core.sharding import Rows, draw_rows
 
 # Added to every weight before they are compared: a sample whose weight is 0 in float32
 # can be kept as well, and then counts for nothing.

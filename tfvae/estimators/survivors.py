@@ -6,8 +6,11 @@ import dataclasses
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from tfvae.core.seeds import derive_seed
+from tfvae.core.types import InputError
+from tfvae.core.validation import require_int
+from tfvae.distributions import Distribution
 from tfvae.estimators.base import Estimate, Problem
 from tfvae.estimators.resampling import optimal_resampling
 from tfvae.estimators.two_passes import (
@@ -17,11 +20,6 @@ from tfvae.estimators.two_passes import (
     weigh_in_chunks,
 )
 from tfvae.objectives import Objective
-from tfvae.require import require_int
-from tfvae.seeds import derive_seed
-from tfvae.types import InputError
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -51,7 +49,7 @@ class Survivors(TwoPasses):
             require_int("sample_chunk", self.sample_chunk)
 
     def check(
-        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+        self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
         """See `Estimator.check`."""
         super().check(objective, posterior, num_samples)
@@ -107,13 +105,13 @@ def _kept(values: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
     return tf.gather_nd(values, tf.stack([numbers, images], axis=-1))
 
 
-def _noise_again(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
+def _noise_again(posterior: Distribution, z: tf.Tensor) -> tf.Tensor:
     """Returns z as a function of the posterior's parameters, for the noise it is of."""
     loc, scale = _location_and_scale(posterior)
     return loc + scale * tf.stop_gradient((z - loc) / scale)
 
 
-def _location_and_scale(posterior: tfd.Distribution) -> tuple[tf.Tensor, tf.Tensor]:
+def _location_and_scale(posterior: Distribution) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns them, if these are all that the posterior's variables have.
 
     Raises:

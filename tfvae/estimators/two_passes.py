@@ -12,8 +12,9 @@ import dataclasses
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from tfvae.core.types import InputError
+from tfvae.distributions import Distribution
 from tfvae.estimators.base import (
     Chunk,
     Estimator,
@@ -27,9 +28,6 @@ from tfvae.estimators.reparameterised import (
     surrogate_given,
 )
 from tfvae.objectives import LogWeightTerms, Objective
-from tfvae.types import InputError
-
-tfd = tfp.distributions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +56,7 @@ class TwoPasses(Estimator):
         return self.estimator.unbiased(objective)
 
     def check(
-        self, objective: Objective, posterior: tfd.Distribution, num_samples: int
+        self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
         """See `Estimator.check`."""
         self.estimator.check(objective, posterior, num_samples)

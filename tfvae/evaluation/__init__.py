@@ -1,26 +1,41 @@
-"""How good a model is: bounds on log p(x), and what its latent variables do.
+"""How good a model is: bounds on log p(x), and what its latent variables do."""
 
-The settings come without TensorFlow, for the command line; the rest is imported when it
-is asked for.
-"""
+from tfvae.config.settings import Annealing, Scoring
+from tfvae.evaluation.aggregate import AggregateTerms
+from tfvae.evaluation.ais import AisScores, Bdmc, ais_log_likelihood, bdmc
+from tfvae.evaluation.posterior import LayerSummary, PosteriorSummary, posterior_summary
+from tfvae.evaluation.scores import (
+    ImageScores,
+    default_chunk_size,
+    estimate_log_likelihood,
+    score_images,
+    summarise,
+)
+from tfvae.evaluation.statistics import (
+    active_units,
+    bits_per_dim,
+    mean_with_error,
+    paired_difference,
+)
 
-from __future__ import annotations
-
-from tfvae.evaluation.settings import Annealing, Scoring
-from tfvae.lazy import imported_when_asked
-
-_FROM = {
-    "AggregateTerms": "aggregate",
-    "ImageScores": "scores",
-    "LayerSummary": "posterior",
-    "PosteriorSummary": "posterior",
-    "default_chunk_size": "scores",
-    "estimate_log_likelihood": "scores",
-    "posterior_summary": "posterior",
-    "score_images": "scores",
-    "summarise": "scores",
-}
-
-__all__ = ["Annealing", "Scoring", *_FROM]
-
-__getattr__ = imported_when_asked(__name__, _FROM)
+__all__ = [
+    "AggregateTerms",
+    "AisScores",
+    "Annealing",
+    "Bdmc",
+    "ImageScores",
+    "LayerSummary",
+    "PosteriorSummary",
+    "Scoring",
+    "active_units",
+    "ais_log_likelihood",
+    "bdmc",
+    "bits_per_dim",
+    "default_chunk_size",
+    "estimate_log_likelihood",
+    "mean_with_error",
+    "paired_difference",
+    "posterior_summary",
+    "score_images",
+    "summarise",
+]

@@ -17,11 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from tfvae.distributions import Distribution, MultivariateNormalTriL
 from tfvae.heads.latent_hierarchy import LayerChain
-
-tfd = tfp.distributions
 
 # Numbers in the largest tensor: 16 Mi float32 are 64 MiB.
 MAX_ELEMENTS = 1 << 24
@@ -55,7 +53,7 @@ class _Part(NamedTuple):
         log_prior: [B] log p(z).
     """
 
-    posterior: tfd.Distribution
+    posterior: Distribution
     z: tf.Tensor
     log_upper: np.ndarray
     log_prior: np.ndarray
@@ -68,14 +66,14 @@ class Aggregate:
         prior: p(z).
     """
 
-    def __init__(self, prior: tfd.Distribution) -> None:
+    def __init__(self, prior: Distribution) -> None:
         self._prior = prior
         self._parts: list[_Part] = []
 
     def __len__(self) -> int:
         return sum(len(part.log_prior) for part in self._parts)
 
-    def add(self, posterior: tfd.Distribution, z: tf.Tensor) -> None:
+    def add(self, posterior: Distribution, z: tf.Tensor) -> None:
         """Takes in posteriors, batch [B], with a draw of each, [B, ...]."""
         log_prior = _float64(self._prior.log_prob(z))
         log_upper = np.zeros_like(log_prior)
@@ -111,7 +109,7 @@ class Aggregate:
             * math.prod(z.shape[1:])
             * (
                 z.shape[-1]
-                if isinstance(self._parts[0].posterior, tfd.MultivariateNormalTriL)
+                if isinstance(self._parts[0].posterior, MultivariateNormalTriL)
                 else 1
             )
         )

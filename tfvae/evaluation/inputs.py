@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
+from tfvae.core.types import InputError
 from tfvae.models import VAE, LatentVariableModel
 from tfvae.models.checks import check_values
-from tfvae.types import InputError
 
 
 def check_model(vae: VAE) -> None:

@@ -8,19 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from tfvae.core.seeds import derive_seed
+from tfvae.core.types import Seed
+from tfvae.core.validation import require_int
+from tfvae.distributions import Distribution, independent_variables, kl_divergence
 from tfvae.evaluation.aggregate import MAX_ELEMENTS, Aggregate, AggregateTerms
 from tfvae.evaluation.inputs import check_model, counted_batches
+from tfvae.evaluation.statistics import ACTIVE_VARIANCE
 from tfvae.heads.latent_hierarchy import LayerChain
-from tfvae.latents import independent_variables
-from tfvae.metrics import ACTIVE_VARIANCE
 from tfvae.models import VAE
-from tfvae.require import require_int
-from tfvae.seeds import derive_seed
-from tfvae.types import Seed
-
-tfd = tfp.distributions
 
 
 class LayerSummary(NamedTuple):
@@ -134,7 +131,7 @@ class _Moments:
 
     @property
     def variance(self) -> np.ndarray:
-        """[...] Divided by N, as `tfvae.metrics.active_units` has it."""
+        """[...] Divided by N, as `tfvae.evaluation.statistics.active_units` has it."""
         return self._squares / self.count
 
     @property
@@ -158,7 +155,7 @@ class _Layer:
         self.rates, self.means, self.noise = _Moments(), _Moments(), _Moments()
         self.rates_sampled = self.means_sampled = False
 
-    def add_rates(self, q: tfd.Distribution, p: tfd.Distribution, z: tf.Tensor) -> None:
+    def add_rates(self, q: Distribution, p: Distribution, z: tf.Tensor) -> None:
         """Takes in rates [B, D], if they are defined."""
         q, p = independent_variables(q), independent_variables(p)
         if q is not None and p is not None:
@@ -166,11 +163,11 @@ class _Layer:
             self.rates_sampled = True
             self.rates.add(tf.reduce_mean(rates, axis=0))
 
-    def add_closed_rates(self, q: tfd.Distribution, p: tfd.Distribution) -> bool:
+    def add_closed_rates(self, q: Distribution, p: Distribution) -> bool:
         """Takes in KL(q_d || p_d), [B, D]; returns False where there is no formula."""
         q, p = independent_variables(q), independent_variables(p)
         try:
-            rates = None if q is None or p is None else tfd.kl_divergence(q, p)
+            rates = None if q is None or p is None else kl_divergence(q, p)
         except NotImplementedError:
             return False
         if rates is not None:
@@ -208,8 +205,8 @@ class _Layer:
 
 def _add(
     layers: list[_Layer],
-    posterior: tfd.Distribution,
-    prior: tfd.Distribution,
+    posterior: Distribution,
+    prior: Distribution,
     z: tf.Tensor,
 ) -> None:
     """Takes in posteriors, batch [B], with draws z [S, B, ...]."""
@@ -231,5 +228,5 @@ def _add(
             layer.add_means(q.mean())
 
 
-def _layers(posterior: tfd.Distribution, z: tf.Tensor) -> tuple:
+def _layers(posterior: Distribution, z: tf.Tensor) -> tuple:
     return posterior.sizes if isinstance(posterior, LayerChain) else (z,)

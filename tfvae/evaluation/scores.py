@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfvae.core.seeds import derive_seed
+from tfvae.core.types import Seed
+from tfvae.core.validation import require_int
 from tfvae.estimators import Chunk, block_size
 from tfvae.evaluation.inputs import check_model, counted_batches
-from tfvae.metrics import bits_per_dim, mean_with_error
+from tfvae.evaluation.statistics import bits_per_dim, mean_with_error
 from tfvae.models import VAE
-from tfvae.require import require_int
-from tfvae.seeds import derive_seed
-from tfvae.types import Seed
 
 # Numbers in the largest tensor of one chunk: 16 Mi float32 are 64 MiB.
 _CHUNK_ELEMENTS = 1 << 24

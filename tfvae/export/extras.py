@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from tfvae.core.types import InputError
 from tfvae.export.layout import (
     ANSWERS,
     CARD,
@@ -22,7 +23,6 @@ from tfvae.export.layout import (
 )
 from tfvae.export.signatures import Signature
 from tfvae.models import VAE
-from tfvae.types import InputError
 
 
 def write_extras(

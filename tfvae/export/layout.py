@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 FORMAT = 1
-EXPORTED_SAMPLES = 100  # K of the signature score, unless told
 CARD = "assets.extra/model_card.json"
 REQUESTS = "assets.extra/requests"
 ANSWERS = "assets.extra/answers"

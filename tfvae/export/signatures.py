@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfvae.core.seeds import derive_seed
 from tfvae.data import BINARIZATIONS
 from tfvae.models import VAE
 from tfvae.objectives import Elbo, Iwae
-from tfvae.seeds import derive_seed
 
 Tensors = dict[str, tf.Tensor]
 

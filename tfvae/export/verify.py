@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tfvae.core.files import read_bounded
+from tfvae.core.types import InputError
+from tfvae.core.validation import require_path
 from tfvae.export.layout import CARD, FORMAT
 from tfvae.export.versions import versions_in
-from tfvae.files import read_bounded
-from tfvae.require import require_path
-from tfvae.types import InputError
 
 _REPLAY = Path(__file__).with_name("replay.py")
 _SECONDS = 600

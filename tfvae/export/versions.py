@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfvae.files import folder_aside, synced_tree
-from tfvae.types import InputError
+from tfvae.core.files import folder_aside, synced_tree
+from tfvae.core.types import InputError
 
 
 @contextlib.contextmanager

@@ -13,15 +13,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfvae.config.settings import EXPORTED_SAMPLES
+from tfvae.core.lookup import lookup
+from tfvae.core.types import InputError
+from tfvae.core.validation import require_int, require_path
 from tfvae.data import BINARIZATIONS
 from tfvae.export.extras import write_extras
-from tfvae.export.layout import EXPORTED_SAMPLES
 from tfvae.export.signatures import Pixels, signatures_of
 from tfvae.export.versions import next_version
-from tfvae.lookup import lookup
 from tfvae.models import VAE
-from tfvae.require import require_int, require_path
-from tfvae.types import InputError
 
 _MOST_SAMPLES = 2**20  # as in a configuration
 

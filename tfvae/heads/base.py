@@ -8,12 +8,10 @@ from typing import ClassVar
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from tfvae.require import require_int
-from tfvae.types import InputError
-
-tfd = tfp.distributions
+from tfvae.core.types import InputError
+from tfvae.core.validation import require_int
+from tfvae.distributions import tfd
 
 # The smallest learned scale: keeps a collapsing posterior's log-density finite.
 MIN_SCALE = 1e-5

@@ -5,12 +5,9 @@ from __future__ import annotations
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from tfvae.distributions import ContinuousBernoulli
+from tfvae.distributions import ContinuousBernoulli, tfd
 from tfvae.heads.base import DistributionHead, inverse_of_increasing, tilted_mean
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

@@ -7,19 +7,16 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from tfvae.distributions import IndependentLogistic, Laplace, Logistic, Normal
+from tfvae.core.types import InputError
+from tfvae.core.validation import require_number
+from tfvae.distributions import IndependentLogistic, Laplace, Logistic, Normal, tfd
 from tfvae.heads.base import (
     MIN_SCALE,
     DistributionHead,
     clipped_logit,
     softplus_inverse,
 )
-from tfvae.require import require_number
-from tfvae.types import InputError
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from tfvae.core.seeds import derive_seed
+from tfvae.distributions import tfd
 from tfvae.heads.base import MIN_SCALE, DistributionHead, softplus_inverse
-from tfvae.seeds import derive_seed
-
-tfd = tfp.distributions
 
 _LEAST_MEAN = 1e-3  # where a mean of 0 starts
 
@@ -142,8 +140,8 @@ class MeanNegativeBinomial(tfd.AutoCompositeTensorDistribution):
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None) -> dict:
-        positive = tfp.util.ParameterProperties(
-            default_constraining_bijector_fn=tfp.bijectors.Softplus
+        positive = tfd.ParameterProperties(
+            default_constraining_bijector_fn=tfd.Softplus
         )
         return {"rate": positive, "inverse_dispersion": positive}
 
@@ -172,7 +170,7 @@ class MeanNegativeBinomial(tfd.AutoCompositeTensorDistribution):
         return self.rate + tf.square(self.rate) / self.inverse_dispersion
 
     def _sample_n(self, n: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        seed = tfp.random.sanitize_seed(seed)
+        seed = tfd.sanitize_seed(seed)
         r = self.inverse_dispersion
         rate = tfd.Gamma(r, r / self.rate).sample(n, seed=derive_seed(seed, "rate"))
         return tfd.Poisson(rate).sample(seed=derive_seed(seed, "count"))
@@ -185,6 +183,6 @@ def _log_rising(x: tf.Tensor, r: tf.Tensor) -> tf.Tensor:
     s = tf.where(large, tf.ones_like(r), r)
     direct = tf.math.lgamma(x + s) - tf.math.lgamma(s) - x * tf.math.log(s)
     r = tf.where(large, r, tf.constant(8, r.dtype))
-    correction = tfp.math.log_gamma_correction
+    correction = tfd.log_gamma_correction
     stirling = (x + r - 0.5) * tf.math.log1p(x / r) - x
     return tf.where(large, stirling + correction(x + r) - correction(r), direct)

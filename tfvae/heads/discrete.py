@@ -7,12 +7,9 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from tfvae.distributions import Bernoulli, IndependentBernoulli
+from tfvae.distributions import Bernoulli, IndependentBernoulli, tfd
 from tfvae.heads.base import DistributionHead, clipped_logit
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

@@ -6,12 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from tfvae.distributions import Logistic
-from tfvae.seeds import derive_seed
-
-tfd = tfp.distributions
+from tfvae.core.seeds import derive_seed
+from tfvae.distributions import Logistic, tfd
 
 # How far from a level, in distances of two levels, a value is still that level:
 # float32 rounds k / (num_levels - 1) by up to 0.008 of these for 65,536 levels.
@@ -87,7 +84,7 @@ class CategoricalLevels(LevelsDistribution):
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None) -> dict:
-        return {"logits": tfp.util.ParameterProperties(event_ndims=1)}
+        return {"logits": tfd.ParameterProperties(event_ndims=1)}
 
     def _index_log_prob(self, k: tf.Tensor) -> tf.Tensor:
         # On a GPU, TensorFlow multiplies and reshapes an int32 on the host.
@@ -150,9 +147,9 @@ class DiscretizedLogistic(LevelsDistribution):
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None) -> dict:
         return {
-            "loc": tfp.util.ParameterProperties(),
-            "scale": tfp.util.ParameterProperties(
-                default_constraining_bijector_fn=tfp.bijectors.Softplus
+            "loc": tfd.ParameterProperties(),
+            "scale": tfd.ParameterProperties(
+                default_constraining_bijector_fn=tfd.Softplus
             ),
         }
 
@@ -267,9 +264,9 @@ class DiscretizedLogisticMixture(LevelsDistribution):
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None) -> dict:
-        vector = tfp.util.ParameterProperties(event_ndims=1)
-        positive = tfp.util.ParameterProperties(
-            event_ndims=1, default_constraining_bijector_fn=tfp.bijectors.Softplus
+        vector = tfd.ParameterProperties(event_ndims=1)
+        positive = tfd.ParameterProperties(
+            event_ndims=1, default_constraining_bijector_fn=tfd.Softplus
         )
         return {"logits": vector, "loc": vector, "scale": positive}
 
@@ -289,7 +286,7 @@ class DiscretizedLogisticMixture(LevelsDistribution):
         return self._mixed(self.components.variance() + squared)
 
     def _sample_n(self, n: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        seed = tfp.random.sanitize_seed(seed)
+        seed = tfd.sanitize_seed(seed)
         which = tfd.Categorical(self.logits).sample(n, seed=derive_seed(seed, "which"))
         mask = tf.one_hot(which, self.logits.shape[-1], dtype=self.dtype)
         loc = tf.reduce_sum(mask * self.loc, axis=-1)

@@ -6,15 +6,12 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from tfvae.distributions import Normal
+from tfvae.core.seeds import derive_int
+from tfvae.core.types import InputError
+from tfvae.core.validation import SEEDS, require_int
+from tfvae.distributions import Normal, tfd
 from tfvae.heads.base import MIN_SCALE, DistributionHead
-from tfvae.require import SEEDS, require_int
-from tfvae.seeds import derive_int
-from tfvae.types import InputError
-
-tfd = tfp.distributions
 
 # A coupling scales by exp(-2) to exp(2): chains of them stay within float32.
 MAX_LOG_SCALE = 2.0

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from tfvae.seeds import derive_seed
-
-tfd = tfp.distributions
+from tfvae.core.seeds import derive_seed
+from tfvae.distributions import tfd
 
 Link = Callable[[tf.Tensor], tfd.Distribution]
 """A layer's z [..., D_k] -> the distribution of the next layer, batch shape [...]."""

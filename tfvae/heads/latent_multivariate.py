@@ -6,13 +6,10 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from tfvae.distributions import MultivariateNormalTriL
+from tfvae.core.types import InputError
+from tfvae.distributions import MultivariateNormalTriL, tfd
 from tfvae.heads.base import MIN_SCALE, DistributionHead
-from tfvae.types import InputError
-
-tfd = tfp.distributions
 
 # The largest element below the diagonal beside a diagonal of 1, and the largest element
 # of the inverse that such elements may lead to: with a scale of 1e-5 beside it, within
@@ -28,7 +25,7 @@ class MultivariateNormalHead(DistributionHead):
         L = diag(s) (I + N),    s = softplus(raw) + 1e-5,    N = c tanh(raw / c)
 
     N lies below the diagonal. After the D locations come the D (D + 1) / 2 raw numbers
-    of s and N, in the order of `tfp.math.fill_triangular`. N is relative to s, so that
+    of s and N, in the order of TFP's `fill_triangular`. N is relative to s, so that
     a small scale makes a small row, and bounded by c = 10 (for D > 29, by the
     (1e30)^(1 / (D - 1)) - 1 that keeps the inverse of L within float32: 3.1 for D =
     50).
@@ -61,7 +58,7 @@ class MultivariateNormalHead(DistributionHead):
         """(loc, raw L) [..., *params_shape] -> MultivariateNormal, batch [...]."""
         size = self.event_shape[0]
         loc, raw = tf.split(params, [size, -1], axis=-1)
-        raw = tfp.math.fill_triangular(raw)  # [..., D, D]
+        raw = tfd.fill_triangular(raw)  # [..., D, D]
         # A mask, and not set_diag, whose gradient XLA cannot compile for batches of
         # unknown size.
         eye = tf.eye(size, dtype=params.dtype)

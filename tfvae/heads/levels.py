@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from tfvae.core.validation import require_int
+from tfvae.distributions import tfd
 from tfvae.heads.base import (
     MIN_SCALE,
     DistributionHead,
@@ -22,9 +23,6 @@ from tfvae.heads.discretized import (
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
 )
-from tfvae.require import require_int
-
-tfd = tfp.distributions
 
 # The scale at a raw 0, where an untrained network begins. With log 2, as elsewhere,
 # the two outer levels would have two thirds of the probability.

@@ -7,13 +7,10 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from tfvae.distributions import IndependentLogistic, Logistic
+from tfvae.core.validation import require_number
+from tfvae.distributions import IndependentLogistic, Logistic, tfd
 from tfvae.heads.base import DistributionHead, constant_weight
-from tfvae.require import require_number
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

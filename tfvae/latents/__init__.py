@@ -18,7 +18,7 @@ from tfvae.latents.discrete import BernoulliLatent, CategoricalLatent
 from tfvae.latents.flow import FlowLatent
 from tfvae.latents.hierarchy import Hierarchy
 from tfvae.latents.hierarchy_head import HierarchyHead
-from tfvae.latents.layers import independent_variables, layer_means, layer_rates
+from tfvae.latents.layers import layer_means, layer_rates
 from tfvae.latents.relaxed import BinConcreteLatent, ConcreteLatent
 
 LATENTS: Mapping[str, type[Latent]] = {
@@ -45,7 +45,6 @@ __all__ = [
     "LogisticLatent",
     "MultivariateNormalLatent",
     "NormalLatent",
-    "independent_variables",
     "layer_means",
     "layer_rates",
 ]

@@ -7,12 +7,10 @@ from typing import ClassVar
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from tfvae.core.validation import require_int
+from tfvae.distributions import tfd
 from tfvae.heads import MIN_SCALE, DistributionHead
-from tfvae.require import require_int
-
-tfd = tfp.distributions
 
 
 class Latent(keras.layers.Layer):

@@ -5,13 +5,11 @@ from __future__ import annotations
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from tfvae import priors
+from tfvae.distributions import tfd
 from tfvae.heads import LogisticHead, MultivariateNormalHead, NormalHead
 from tfvae.latents.base import Latent, quantiles, raw_scale_of_one
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -92,7 +90,7 @@ class MultivariateNormalLatent(Latent):
     def prior_params(self) -> np.ndarray:
         """Location 0, covariance I."""
         lower = np.diag(raw_scale_of_one(self.latent_size))  # [D, D]
-        raw = tfp.math.fill_triangular_inverse(lower).numpy()
+        raw = tfd.fill_triangular_inverse(lower).numpy()
         return np.concatenate([np.zeros([self.latent_size]), raw])
 
     def traversal(self, levels: np.ndarray) -> tf.Tensor:

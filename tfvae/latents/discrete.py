@@ -5,14 +5,12 @@ from __future__ import annotations
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from tfvae import priors
+from tfvae.core.validation import require_int
+from tfvae.distributions import tfd
 from tfvae.heads import BernoulliHead, OneHotCategoricalHead
 from tfvae.latents.base import Latent
-from tfvae.require import require_int
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

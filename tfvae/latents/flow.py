@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from tfvae import priors
+from tfvae.core.types import InputError
+from tfvae.distributions import tfd
 from tfvae.heads import CouplingFlow, FlowHead
 from tfvae.latents.base import Latent
-from tfvae.types import InputError
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

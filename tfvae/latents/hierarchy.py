@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfvae.core.types import InputError
 from tfvae.heads.latent_hierarchy import LayerChain
 from tfvae.latents.base import Latent
 from tfvae.latents.hierarchy_head import (
@@ -18,7 +19,6 @@ from tfvae.latents.hierarchy_head import (
     saved,
     shared_weight,
 )
-from tfvae.types import InputError
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

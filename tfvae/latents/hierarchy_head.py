@@ -8,14 +8,12 @@ from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from tfvae.distributions import tfd
 from tfvae.heads import DistributionHead, constant_weight
 from tfvae.heads.latent_hierarchy import LayerChain
 from tfvae.latents.base import Latent
 from tfvae.networks import batch_apply
-
-tfd = tfp.distributions
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from tfvae.core.seeds import derive_seed
+from tfvae.core.types import Seed
+from tfvae.core.validation import require_int
+from tfvae.distributions import tfd
 from tfvae.heads.latent_hierarchy import LayerChain
-from tfvae.require import require_int
-from tfvae.seeds import derive_seed
-from tfvae.types import Seed
-
-tfd = tfp.distributions
 
 
 def layer_rates(
@@ -44,7 +42,7 @@ def layer_rates(
 def layer_means(
     vae: keras.Model, x: tf.Tensor, num_samples: int, seed: Seed
 ) -> list[tf.Tensor]:
-    """Returns E_q[z_k|x] of each layer, for `tfvae.metrics.active_units`.
+    """Returns E_q[z_k|x] of each layer, for `tfvae.evaluation.statistics.active_units`.
 
     Layer 1's is exact, or the mean of the draws where its family has no closed form.
     That of a layer above is the mean of E[z_k|z_(k-1)] over S draws of what is below
@@ -65,19 +63,6 @@ def layer_means(
         return [_mean(posterior, z)]
     first, *others = [layer.mean() for layer, _ in posterior.layers(z)]
     return [first, *(tf.reduce_mean(mean, axis=0) for mean in others)]
-
-
-def independent_variables(
-    distribution: tfd.Distribution,
-) -> tfd.Distribution | None:
-    """Returns the variables of a distribution one by one, batch [..., D].
-
-    A one-hot is one variable. None: the variables depend on each other.
-    """
-    if not isinstance(distribution, tfd.Independent):
-        return None
-    axes = tf.get_static_value(distribution.reinterpreted_batch_ndims)
-    return distribution.distribution if axes == 1 else None
 
 
 def _draws(

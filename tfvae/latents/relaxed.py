@@ -5,15 +5,13 @@ from __future__ import annotations
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from tfvae import priors
+from tfvae.core.validation import require_int, require_number
+from tfvae.distributions import tfd
 from tfvae.heads import BinConcreteHead, ConcreteHead, constant_weight
 from tfvae.latents.base import Latent
 from tfvae.latents.discrete import BernoulliLatent, CategoricalLatent, flat
-from tfvae.require import require_int, require_number
-
-tfd = tfp.distributions
 
 
 class _Tempered(Latent):

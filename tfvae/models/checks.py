@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfvae.core.types import InputError
+from tfvae.core.validation import require_number
 from tfvae.heads import DistributionHead
 from tfvae.latents import HierarchyHead, Latent
 from tfvae.models.conditional import ConditionalDistribution
 from tfvae.priors import Prior
-from tfvae.require import require_number
-from tfvae.types import InputError
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 

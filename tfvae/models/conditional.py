@@ -7,13 +7,11 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from tfvae.core.types import InputError
+from tfvae.distributions import Distribution
 from tfvae.heads import DistributionHead
 from tfvae.networks import batch_apply, leading_axes
-from tfvae.types import InputError
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -61,7 +59,7 @@ class ConditionalDistribution(keras.Model):
         self.head = head
         self.built = True
 
-    def __call__(self, inputs, *args, **kwargs) -> tfd.Distribution:
+    def __call__(self, inputs, *args, **kwargs) -> Distribution:
         """Checks the shape before Keras, which would rewrite the message."""
         leading_axes(self.network, inputs)
         return super().__call__(inputs, *args, **kwargs)
@@ -70,7 +68,7 @@ class ConditionalDistribution(keras.Model):
         """Returns what the head is given for inputs [..., *input_shape]."""
         return batch_apply(self.network, inputs, training)
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tfd.Distribution:
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> Distribution:
         """Returns the distribution given inputs [..., *input_shape]."""
         return self.head(self.params(inputs, training))
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from tfvae.models.reporting import weighted_mean
+from tfvae.core.sharding import Rows, global_sum
+from tfvae.core.types import InputError
+from tfvae.models.metrics import weighted_mean
 from tfvae.objectives import LogWeightTerms
-from tfvae.replicas import Rows, global_sum
-from tfvae.types import InputError
 
 _TERMS = ("log p(x|z)", "log p(z)", "log q(z|x)")
 _SHOWN = 3  # parameters in a message

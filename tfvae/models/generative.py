@@ -7,20 +7,18 @@ from typing import NamedTuple
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from tfvae.core.seeds import derive_seed
+from tfvae.core.sharding import Rows
+from tfvae.core.types import InputError, Seed
+from tfvae.core.validation import require_int
+from tfvae.distributions import Distribution
 from tfvae.estimators import Chunk, Problem
 from tfvae.latents import Hierarchy, Latent
 from tfvae.models.checks import check_parts
 from tfvae.models.conditional import ConditionalDistribution, with_parts
 from tfvae.objectives import Elbo, LogWeightTerms
 from tfvae.priors import Prior
-from tfvae.replicas import Rows
-from tfvae.require import require_int
-from tfvae.seeds import derive_seed
-from tfvae.types import InputError, Seed
-
-tfd = tfp.distributions
 
 IMAGE_KEY = "image"
 _PARTS = ("encoder", "decoder", "latent")
@@ -76,11 +74,11 @@ class LatentVariableModel(keras.Model):
         """The shape of one example, (H, W, C) for images."""
         return self.decoder.head.event_shape
 
-    def encode(self, x: tf.Tensor, training: bool | None = None) -> tfd.Distribution:
+    def encode(self, x: tf.Tensor, training: bool | None = None) -> Distribution:
         """Returns q(z|x), batch [B], for x [B, *image_shape]."""
         return self.encoder(self._images(x), training=training)
 
-    def decode(self, z: tf.Tensor, training: bool | None = None) -> tfd.Distribution:
+    def decode(self, z: tf.Tensor, training: bool | None = None) -> Distribution:
         """Returns p(x|z), batch [...], for z [..., D]."""
         return self.decoder(self.latent.decoder_input(z), training=training)
 
@@ -100,7 +98,7 @@ class LatentVariableModel(keras.Model):
         """Returns `reconstruct(x)`, so that Keras' `predict` works."""
         return self.reconstruct(x)
 
-    def prior(self) -> tfd.Distribution:
+    def prior(self) -> Distribution:
         """Returns p(z), batch [], event [D]."""
         if self.prior_layer is None:
             return self.latent.prior()

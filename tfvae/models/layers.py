@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from tfvae.seeds import derive_seed
+from tfvae.core.seeds import derive_seed
 
 
 class Counter(keras.Variable):

@@ -8,15 +8,8 @@ from collections.abc import Callable, Mapping
 import keras
 import tensorflow as tf
 
-from tfvae.data import drawn_at_step
-from tfvae.estimators import Estimate, Estimator
-from tfvae.models.checks import Schedule
-from tfvae.models.finite import FiniteWatch, means_of
-from tfvae.models.generative import IMAGE_KEY, LatentVariableModel
-from tfvae.models.layers import seed_layers
-from tfvae.models.reporting import SKIPPED, Batch, Report, Seen, greyness, weighted_mean
-from tfvae.objectives import LogWeightTerms, Objective
-from tfvae.replicas import (
+from tfvae.core.seeds import derive_seed
+from tfvae.core.sharding import (
     Rows,
     do_if,
     own_share,
@@ -25,9 +18,16 @@ from tfvae.replicas import (
     several_workers,
     summed_gradients,
 )
-from tfvae.require import require_int
-from tfvae.seeds import derive_seed
-from tfvae.types import Seed
+from tfvae.core.types import Seed
+from tfvae.core.validation import require_int
+from tfvae.data import drawn_at_step
+from tfvae.estimators import Estimate, Estimator
+from tfvae.models.checks import Schedule
+from tfvae.models.finite import FiniteWatch, means_of
+from tfvae.models.generative import IMAGE_KEY, LatentVariableModel
+from tfvae.models.layers import seed_layers
+from tfvae.models.metrics import SKIPPED, Batch, Report, Seen, greyness, weighted_mean
+from tfvae.objectives import LogWeightTerms, Objective
 
 
 class SteppingModel(LatentVariableModel):

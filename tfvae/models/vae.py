@@ -7,6 +7,10 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
+from tfvae.core.seeds import as_seed
+from tfvae.core.sharding import leave_gradients, several_workers, shared_if_several
+from tfvae.core.types import InputError
+from tfvae.core.validation import SEEDS, require_int
 from tfvae.estimators import (
     Estimator,
     TwoPasses,
@@ -28,15 +32,11 @@ from tfvae.models.checks import (
 from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.finite import FiniteWatch
 from tfvae.models.layers import Counter, has_float16_layer, loss_scaled
-from tfvae.models.reporting import SKIPPED, Report
+from tfvae.models.metrics import SKIPPED, Report
+from tfvae.models.optimizers import get_optimizer
 from tfvae.models.steps import SteppingModel
 from tfvae.objectives import Objective, get_objective
-from tfvae.optimizers import get_optimizer
 from tfvae.priors import Prior
-from tfvae.replicas import leave_gradients, several_workers, shared_if_several
-from tfvae.require import SEEDS, require_int
-from tfvae.seeds import as_seed
-from tfvae.types import InputError
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tfvae.lookup import resolve
+from tfvae.core.lookup import resolve
 from tfvae.objectives.base import LogWeightTerms, Objective
 from tfvae.objectives.bounds import Ciwae, Elbo, Iwae, Renyi
 from tfvae.objectives.groups import Miwae, Piwae

@@ -6,6 +6,7 @@ import dataclasses
 from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
+from check_shapes import check_shapes
 
 
 class LogWeightTerms(NamedTuple):
@@ -108,3 +109,16 @@ class Objective:
     def from_config(cls, config: dict) -> Objective:
         """Rebuilds an objective from `get_config`."""
         return cls(**config)
+
+
+@check_shapes("log_weights: [S, B]", "return: [B]")
+def effective_sample_size(log_weights: tf.Tensor) -> tf.Tensor:
+    """Returns (sum_s w_s)^2 / sum_s w_s^2 of each example, between 1 and S.
+
+    Kong (1992); computed from weights relative to the largest, so that log-weights of
+    any size are safe.
+    """
+    largest = tf.reduce_max(log_weights, axis=0)  # [B]
+    weights = tf.exp(log_weights - largest)  # [S, B]
+    squares = tf.reduce_sum(tf.square(weights), axis=0)
+    return tf.square(tf.reduce_sum(weights, axis=0)) / squares

@@ -8,9 +8,9 @@ import keras
 import tensorflow as tf
 from check_shapes import check_shapes
 
+from tfvae.core.types import InputError
+from tfvae.core.validation import require_number, require_real
 from tfvae.objectives.base import Objective
-from tfvae.require import require_number, require_real
-from tfvae.types import InputError
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

@@ -9,10 +9,10 @@ import keras
 import tensorflow as tf
 from check_shapes import check_shapes
 
+from tfvae.core.types import InputError
+from tfvae.core.validation import require_int
 from tfvae.objectives.base import Objective
 from tfvae.objectives.bounds import Iwae
-from tfvae.require import require_int
-from tfvae.types import InputError
 
 
 @dataclasses.dataclass(frozen=True)

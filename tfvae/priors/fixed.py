@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from tfvae.distributions import (
     Bernoulli,
@@ -13,9 +12,8 @@ from tfvae.distributions import (
     MultivariateNormalDiag,
     Normal,
     OneHotCategorical,
+    tfd,
 )
-
-tfd = tfp.distributions
 
 
 def standard_normal(latent_size: int, dtype: str = "float32") -> tfd.Distribution:

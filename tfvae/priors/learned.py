@@ -5,9 +5,11 @@ from __future__ import annotations
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from tfvae.distributions import Categorical, mixture
+from tfvae.core.seeds import derive_seed
+from tfvae.core.types import InputError
+from tfvae.core.validation import SEEDS, require_int
+from tfvae.distributions import Categorical, mixture, tfd
 from tfvae.priors.base import (
     Encoder,
     Family,
@@ -15,11 +17,6 @@ from tfvae.priors.base import (
     refuse_components,
     require_components,
 )
-from tfvae.require import SEEDS, require_int
-from tfvae.seeds import derive_seed
-from tfvae.types import InputError
-
-tfd = tfp.distributions
 
 
 class StandardPrior(Prior):

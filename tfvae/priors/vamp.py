@@ -5,15 +5,12 @@ from __future__ import annotations
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from tfvae.distributions import Categorical, mixture
+from tfvae.core.seeds import derive_seed
+from tfvae.core.types import InputError
+from tfvae.core.validation import SEEDS, require_int
+from tfvae.distributions import Categorical, mixture, tfd
 from tfvae.priors.base import Encoder, Family, Prior, require_components
-from tfvae.require import SEEDS, require_int
-from tfvae.seeds import derive_seed
-from tfvae.types import InputError
-
-tfd = tfp.distributions
 
 # Pseudo-inputs start no closer to 0 and 1: a sigmoid that is saturated does not learn.
 MARGIN = 0.01

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from tfvae.config import Config
+from tfvae.config.settings import Scoring
+from tfvae.core.types import InputError
 from tfvae.data import BINARIZATIONS
-from tfvae.evaluation import ImageScores, Scoring
+from tfvae.evaluation import ImageScores
 from tfvae.evaluation.scores import count_low_ess
+from tfvae.evaluation.statistics import mean_with_error, paired_difference
 from tfvae.heads import HEADS
-from tfvae.metrics import mean_with_error, paired_difference
 from tfvae.reports.images import (
     Images,
     images_of,
@@ -24,8 +26,7 @@ from tfvae.reports.images import (
     scored,
 )
 from tfvae.reports.text import binarization_text, low_ess_text, with_error
-from tfvae.runs import BINARIZATION_SEED, Run, load_run
-from tfvae.types import InputError
+from tfvae.training.runs import BINARIZATION_SEED, Run, load_run
 
 _COMPARED = ("log_likelihood", "elbo")
 # What can make two runs' images differ, for the message.

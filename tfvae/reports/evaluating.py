@@ -10,19 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from tfvae.annealed import Bdmc, ais_log_likelihood, bdmc
-from tfvae.device import device_name
-from tfvae.evaluation import (
-    Annealing,
-    ImageScores,
-    PosteriorSummary,
-    Scoring,
-    posterior_summary,
-    summarise,
-)
+from tfvae.config.settings import Annealing, Scoring
+from tfvae.core.devices import device_name
+from tfvae.core.files import write_json
+from tfvae.core.types import InputError
+from tfvae.evaluation import ImageScores, PosteriorSummary, posterior_summary, summarise
+from tfvae.evaluation.ais import Bdmc, ais_log_likelihood, bdmc
 from tfvae.evaluation.scores import count_low_ess, summarise_bound
-from tfvae.files import write_json
-from tfvae.metrics import ACTIVE_VARIANCE, mean_with_error, paired_difference
+from tfvae.evaluation.statistics import (
+    ACTIVE_VARIANCE,
+    mean_with_error,
+    paired_difference,
+)
 from tfvae.models import VAE
 from tfvae.reports.images import (
     TWIN,
@@ -34,8 +33,7 @@ from tfvae.reports.images import (
     progress_of,
     scored,
 )
-from tfvae.runs import BINARIZATION_SEED, Run, load_run, versions
-from tfvae.types import InputError
+from tfvae.training.runs import BINARIZATION_SEED, Run, load_run, versions
 
 # Draws an image times the root of the number of images. Where a mean is one of draws,
 # the variance of means over images then has an error of 1.4 / _DRAWS times the variance

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tfvae.export import EXPORTED_SAMPLES, export_saved_model
+from tfvae.config.settings import EXPORTED_SAMPLES
+from tfvae.core.types import InputError
+from tfvae.export import export_saved_model
 from tfvae.reports.images import meaning_of, models_of, split_of
-from tfvae.runs import Run, load_run, read_json, versions
-from tfvae.types import InputError
+from tfvae.training.runs import Run, load_run, read_json, versions
 
 _EXAMPLES = 2  # images of the recorded requests
 

@@ -12,10 +12,11 @@ import tensorflow as tf
 
 import tfvae.data
 from tfvae.config import Config
-from tfvae.evaluation import ImageScores, Scoring, default_chunk_size, score_images
+from tfvae.config.settings import Scoring
+from tfvae.core.types import InputError
+from tfvae.evaluation import ImageScores, default_chunk_size, score_images
 from tfvae.models import VAE
-from tfvae.runs import Run, evaluation_batches, load_data, meaning
-from tfvae.types import InputError
+from tfvae.training.runs import Run, evaluation_batches, load_data, meaning
 
 TWIN = "discrete twin"
 

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tfvae.core.files import replacing
+from tfvae.core.lookup import lookup
+from tfvae.core.seeds import as_seed
+from tfvae.core.types import InputError
 from tfvae.evaluation import posterior_summary
-from tfvae.files import replacing
-from tfvae.lookup import lookup
-from tfvae.metrics import ACTIVE_VARIANCE
+from tfvae.evaluation.statistics import ACTIVE_VARIANCE
 from tfvae.models import VAE
-from tfvae.pictures import PICTURES, LayerRates, Subject, Undefined, png_bytes
 from tfvae.reports.images import split_of
-from tfvae.runs import Run, evaluation_batches, load_run, read_history
-from tfvae.seeds import as_seed
-from tfvae.types import InputError
+from tfvae.reports.plots import PICTURES, LayerRates, Subject, Undefined, png_bytes
+from tfvae.training.runs import Run, evaluation_batches, load_run, read_history
 
 if TYPE_CHECKING:
-    from tfvae.pictures.drawing import Figure
+    from tfvae.reports.plots.drawing import Figure
 
 _IMAGES = 1000  # of the test set, the first ones
 _BATCH = 100
@@ -46,7 +46,7 @@ def plot_run(
 
     Args:
         workdir: The run's folder.
-        kind: A name in `tfvae.pictures.PICTURES`; None: all that are defined.
+        kind: A name in `tfvae.reports.plots.PICTURES`; None: all that are defined.
         seed: Of all draws.
 
     Raises:
@@ -85,7 +85,7 @@ def figures_of(
 
     Args:
         subject: What they are made from.
-        kind: A name in `tfvae.pictures.PICTURES`; None: all.
+        kind: A name in `tfvae.reports.plots.PICTURES`; None: all.
     """
     for name in PICTURES if kind is None else (kind,):
         try:

@@ -16,13 +16,13 @@ from sklearn.base import (
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tfvae.building import build_vae, compile_vae
+from tfvae.core.types import InputError
+from tfvae.core.validation import require_int
 from tfvae.models import VAE
-from tfvae.require import require_int
 from tfvae.sklearn.rows import by_rows, check_finite, row_scorer, training_batches
 from tfvae.sklearn.saving import from_bytes, to_bytes
 from tfvae.sklearn.settings import RandomState, as_config, as_seed
-from tfvae.types import InputError
+from tfvae.training.building import build_vae, compile_vae
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

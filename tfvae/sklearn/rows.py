@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from tfvae.core.seeds import derive_seed
+from tfvae.core.types import InputError
 from tfvae.models import VAE
 from tfvae.objectives import Iwae
-from tfvae.seeds import derive_seed
-from tfvae.types import InputError
 
 _ROWS = 4096  # at a time, where rows do not depend on each other
 _BLOCK = 64  # rows; it divides _ROWS

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
-from tfvae.checkpoints import apply_metrics, set_callback_state
+from tfvae.training.checkpoints import apply_metrics, set_callback_state
 from tfvae.training.resuming import Resumed
 
 

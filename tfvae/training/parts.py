@@ -10,13 +10,17 @@ import numpy as np
 import tensorflow as tf
 
 import tfvae.data
-from tfvae.building import (
+from tfvae.config import Config
+from tfvae.config.settings import Checkpointing, Monitoring
+from tfvae.core.types import InputError
+from tfvae.models import VAE
+from tfvae.training.building import (
     binarizes_on_device,
     build_vae,
     compile_vae,
     warmup_epochs,
 )
-from tfvae.callbacks import (
+from tfvae.training.callbacks import (
     EarlyStopping,
     HistoryFile,
     ModelFile,
@@ -24,25 +28,21 @@ from tfvae.callbacks import (
     StopIfNotFinite,
     direction,
 )
-from tfvae.checkpoints import (
-    Checkpointing,
+from tfvae.training.checkpoints import (
     CheckpointStore,
     Position,
     SaveCheckpoints,
     StopRequest,
 )
-from tfvae.config import Config
-from tfvae.models import VAE
-from tfvae.monitoring import Monitor, Monitoring, Watched
-from tfvae.runs import (
+from tfvae.training.resuming import Resumed
+from tfvae.training.runs import (
     BINARIZATION_SEED,
     RunFolder,
     evaluation_batches,
     parse_history,
     versions,
 )
-from tfvae.training.resuming import Resumed
-from tfvae.types import InputError
+from tfvae.training.tensorboard import Monitor, Watched
 
 _LOOKED_AT = 1000  # images whose values are compared with the likelihood's support
 _WATCHED = 1000  # images on which TensorBoard shows what the model does, at most

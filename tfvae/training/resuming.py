@@ -6,11 +6,16 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tfvae.checkpoints import Checkpoint, CheckpointStore, Position, apply_arrays
 from tfvae.config import Config
+from tfvae.core.types import InputError
 from tfvae.models import VAE
-from tfvae.runs import RunFolder, RunRecord, read_record
-from tfvae.types import InputError
+from tfvae.training.checkpoints import (
+    Checkpoint,
+    CheckpointStore,
+    Position,
+    apply_arrays,
+)
+from tfvae.training.runs import RunFolder, RunRecord, read_record
 
 # What may change in a run that goes on; the rest is the model, or the data's order.
 CHANGEABLE = (

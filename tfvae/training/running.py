@@ -10,20 +10,24 @@ from typing import NamedTuple
 import tensorflow as tf
 
 import tfvae.data
-from tfvae.building import check_config, steps_per_execution
-from tfvae.callbacks import EpochLine
-from tfvae.checkpoints import (
-    Checkpointing,
-    CheckpointStore,
-    Position,
-    StopRequest,
-)
 from tfvae.config import Config
-from tfvae.files import locked, replacing
+from tfvae.config.settings import Checkpointing, Distribution, Monitoring
+from tfvae.core.files import locked, replacing
+from tfvae.core.startup import is_terminal
 from tfvae.models import VAE
-from tfvae.monitoring import Monitoring
-from tfvae.replicas import Distribution, Team, team_of
-from tfvae.runs import (
+from tfvae.training.across_fits import AcrossFits
+from tfvae.training.building import check_config, steps_per_execution
+from tfvae.training.callbacks import EpochLine
+from tfvae.training.checkpoints import CheckpointStore, Position, StopRequest
+from tfvae.training.parts import FitParts, batches_from, fit_parts, make_model
+from tfvae.training.resuming import (
+    Resumed,
+    check_allowed,
+    check_same_data,
+    check_same_run,
+    restore,
+)
+from tfvae.training.runs import (
     Run,
     RunFolder,
     RunRecord,
@@ -37,17 +41,8 @@ from tfvae.runs import (
     versions,
     write_record,
 )
-from tfvae.startup import is_terminal
-from tfvae.training.across_fits import AcrossFits
-from tfvae.training.parts import FitParts, batches_from, fit_parts, make_model
-from tfvae.training.resuming import (
-    Resumed,
-    check_allowed,
-    check_same_data,
-    check_same_run,
-    restore,
-)
-from tfvae.training.together import agree, followed, team_notes
+from tfvae.training.workers import Team, team_of
+from tfvae.training.workers.followers import agree, followed, team_notes
 
 
 def notes(config: Config, steps: int) -> list[str]:

@@ -1,0 +1,229 @@
+"""Settings of what a command does beside the run's configuration.
+
+Nothing that is trained depends on them. They come without TensorFlow, for the command
+line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, get_args
+
+from tfvae.config.names import Binarization
+from tfvae.core.types import InputError
+from tfvae.core.validation import SEEDS, require_int, require_number
+
+Strategy = Literal["none", "mirrored", "multi_worker"]
+SplitName = Literal["test", "validation", "train"]
+Initial = Literal["prior", "posterior"]
+EXPORTED_SAMPLES = 100  # K of the signature score, unless told
+
+
+@dataclasses.dataclass(frozen=True)
+class Distribution:
+    """On which devices a training runs.
+
+    It is no part of a run's configuration: what is computed is the same, to rounding,
+    and a run may go on with another number of replicas.
+
+    Raises:
+        InputError: There is no such strategy.
+    """
+
+    strategy: Strategy = "none"
+    """One device; all of this machine; or all of the workers that TF_CONFIG names."""
+
+    def __post_init__(self) -> None:
+        """Checks the value."""
+        _require_name(self, "strategy", Strategy)
+
+
+@dataclasses.dataclass(frozen=True)
+class Monitoring:
+    """What a training writes for TensorBoard beside its scalars.
+
+    It is no part of a run's configuration: nothing that is computed depends on it.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    histograms_every: int | None = None
+    """Epochs between histograms; None: as a 100th of the time lets; 0: none."""
+    images_every: int | None = None
+    """Epochs between images; None: as a 100th of the time lets; 0: none."""
+    projector: bool = True
+    """Write the test images' codes for TensorBoard's projector at the end."""
+    graph: bool = False
+    """Write the graph of a training step."""
+    profile: tuple[int, int] | None = None
+    """The first and the last training step to profile; None: none."""
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        for name in ("histograms_every", "images_every"):
+            if getattr(self, name) is not None:
+                require_int(_both(name), getattr(self, name), least=0)
+        for name in ("projector", "graph"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(
+                    f"{_both(name)} {getattr(self, name)!r} is not usable; give True "
+                    "or False"
+                )
+        if self.profile is not None:
+            _check_steps(self.profile)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpointing:
+    """When a run's state is written. Nothing of it changes what is trained.
+
+    Raises:
+        InputError: `checkpoint_every` is no int of at least 1.
+    """
+
+    checkpoint_every: int | None = None
+    """Training steps from one checkpoint to the next; None: at ends of epochs alone."""
+
+    def __post_init__(self) -> None:
+        """Checks the value."""
+        if self.checkpoint_every is not None:
+            _require(self, "checkpoint_every")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scoring:
+    """Which images are scored, and how.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    num_samples: int = 1000
+    """K, the samples of z per image."""
+    split: SplitName = "test"
+    """Which images."""
+    limit: int | None = None
+    """Only the first so many images."""
+    seed: int = 0
+    """Of the samples."""
+    binarization: Binarization | None = None
+    """Of the images; None: as in the run. dynamic and fixed are one draw here."""
+    batch_size: int = 100
+    """Images at a time."""
+    chunk_size: int | None = None
+    """Samples at a time; None: what fits into about 64 MiB a tensor."""
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        for name in ("num_samples", "limit", "batch_size", "chunk_size"):
+            if getattr(self, name) is not None or name in ("num_samples", "batch_size"):
+                _require(self, name)
+        require_int(_both("seed"), self.seed, 0, SEEDS)
+        _require_name(self, "split", SplitName)
+        if self.binarization is not None:
+            _require_name(self, "binarization", Binarization)
+
+
+@dataclasses.dataclass(frozen=True)
+class Annealing:
+    """Annealed importance sampling beside L_K; see `tfvae.evaluation.ais`.
+
+    Raises:
+        InputError: A value is out of range, or has no effect.
+    """
+
+    ais: bool = False
+    """Bound log p(x) by annealed importance sampling too, for continuous z."""
+    ais_chains: int = 16
+    """Chains an image."""
+    ais_steps: int = 500
+    """Steps of the path from the initial distribution to p(z|x)."""
+    ais_leapfrogs: int = 10
+    """Leapfrog steps of each move."""
+    ais_initial: Initial = "prior"
+    """Where chains start: prior, or posterior for q(z|x)."""
+    bdmc_images: int = 100
+    """Images that the model makes, bounded from both sides (BDMC); 0: none."""
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        for name in ("ais_chains", "ais_steps", "ais_leapfrogs"):
+            _require(self, name)
+        _require(self, "bdmc_images", least=0)
+        _require_name(self, "ais_initial", Initial)
+        if self.ais:
+            return
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) != field.default:
+                raise InputError(
+                    f"{_both(field.name)} {getattr(self, field.name)!r} has no effect "
+                    "without ais; set ais (--ais), or leave it out"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmarking:
+    """How a benchmark is made.
+
+    Raises:
+        InputError: A number is out of range.
+    """
+
+    blocks: int = 5
+    """Timed blocks of training; the median is reported, with the least and the most."""
+    block_seconds: float = 1.5
+    """About how long a block takes."""
+    evaluation_samples: int = 5000
+    """K, samples of z per image in the evaluation."""
+    evaluation_images: int | None = None
+    """Images scored, up to a whole batch; None: as many as take a few seconds."""
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        _require(self, "blocks")
+        _require(self, "evaluation_samples")
+        if self.evaluation_images is not None:
+            _require(self, "evaluation_images")
+        require_number(_both("block_seconds"), self.block_seconds)
+
+    def check_serving(self) -> None:
+        """Refuses what has no effect on a benchmark of serving."""
+        default = Benchmarking()
+        for name in ("evaluation_samples", "evaluation_images"):
+            if getattr(self, name) != getattr(default, name):
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(
+                    f"{option} {getattr(self, name)} has no effect with --serving; "
+                    "leave one of them out"
+                )
+
+
+def _check_steps(profile: object) -> None:
+    if not isinstance(profile, (tuple, list)) or len(profile) != 2:
+        raise InputError(
+            f"profile (--profile) {profile!r} is not usable; give two steps, the first "
+            "and the last"
+        )
+    first, last = (require_int(_both("profile"), step) for step in profile)
+    if first > last:
+        raise InputError(
+            f"profile (--profile) {first} {last} ends before it begins; give the first "
+            "step, then the last"
+        )
+
+
+def _require(settings: object, name: str, least: int = 1) -> int:
+    return require_int(_both(name), getattr(settings, name), least)
+
+
+def _require_name(settings: object, name: str, names: object) -> None:
+    value = getattr(settings, name)
+    if value not in get_args(names):
+        known = ", ".join(get_args(names))
+        raise InputError(f"unknown {_both(name)} {value!r}; choose one of {known}")
+
+
+def _both(name: str) -> str:
+    """The name in Python and on the command line."""
+    return f"{name} (--{name.replace('_', '-')})"

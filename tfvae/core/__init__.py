@@ -1,0 +1,1 @@
+"""The ground floor: types, validation, seeds, files, devices and sharding."""

@@ -1,0 +1,117 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tfvae.core.types import InputError
+
+PARTIAL = ".partial"
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a path is what a killed process left of a file or folder."""
+    return path.name.startswith(".") and PARTIAL in path.name
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes from writing a folder, until this one ends or is killed.
+
+    Raises:
+        InputError: Another process has it.
+    """
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another process is writing {str(folder)!r}; wait for it, or give "
+                "another folder"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a path to write to, which takes the place of `path` when all went well.
+
+    The new content is written beside the old, synced and renamed: whoever reads, also
+    after a crash, finds the old content or the new. It has the same suffix.
+
+    Args:
+        path: The file to write; its folder exists.
+    """
+    # A process number is not enough: in containers each is the first.
+    token = uuid.uuid4().hex
+    partial = path.with_name(f".{path.stem}.{token}{PARTIAL}{path.suffix}")
+    try:
+        yield partial
+        synced(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_aside(parent: Path) -> Iterator[Path]:
+    """Gives a path in `parent` for a folder that is renamed when it is whole.
+
+    What is left of it at the end is removed.
+    """
+    partial = parent / f".{uuid.uuid4().hex}{PARTIAL}"
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def synced(path: Path) -> None:
+    """Returns when a file or folder is on the disk, so that a power cut spares it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def synced_tree(folder: Path) -> None:
+    """Returns when a folder is on the disk with all that is in it."""
+    for path in (*folder.rglob("*"), folder):
+        synced(path)
+
+
+def read_bounded(path: Path, most: int) -> str:
+    """Returns the text of a file.
+
+    Raises:
+        ValueError: It has more than `most` bytes, is no UTF-8, or is no file: a pipe
+            might never end.
+        OSError: It cannot be read.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is no file")
+    if found.st_size > most:
+        raise ValueError(f"it has {found.st_size:,} bytes, and {most:,} are the most")
+    return path.read_text(encoding="utf-8")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,225 @@
+"""Which rows of the global batch a replica holds, and what follows from it.
+
+A replica draws for the whole global batch and takes the numbers of its own rows. So a
+draw is a function of (seed, step, place in the global batch), and n replicas train as
+one device does. The price is that every replica makes all random numbers of a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import keras
+import tensorflow as tf
+
+Drawn = TypeVar("Drawn")
+
+
+class Rows(NamedTuple):
+    """The rows start to start + size of the global batch's `total`, each an int32."""
+
+    start: tf.Tensor
+    size: tf.Tensor
+    total: tf.Tensor
+
+    def own(self, values: tf.Tensor, axis: int = 0) -> tf.Tensor:
+        """Returns this replica's part of values that the global batch has."""
+        index = [slice(None)] * axis + [slice(self.start, self.start + self.size)]
+        return values[tuple(index)]
+
+    def padded(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns [total, ...]: values [size, ...] at their rows, zeros elsewhere."""
+        after = self.total - self.start - self.size
+        rest = [[0, 0]] * (values.shape.rank - 1)
+        padded = tf.pad(values, [[self.start, after], *rest])
+        return tf.ensure_shape(padded, [None, *values.shape[1:]])
+
+    def of_sampler(self, sample: Callable[..., Drawn]) -> Callable[..., Drawn]:
+        """Returns a sampler of [S, size, ...], given that of [S, total, ...]."""
+
+        def sample_own(*args, **kwargs) -> Drawn:
+            drawn = sample(*args, **kwargs)
+            return tf.nest.map_structure(lambda each: self.own(each, axis=1), drawn)
+
+        return sample_own
+
+
+def several_replicas() -> bool:
+    """Whether this is one of several replicas."""
+    context = tf.distribute.get_replica_context()
+    return context is not None and context.num_replicas_in_sync > 1
+
+
+def several_workers(strategy: tf.distribute.Strategy | None = None) -> bool:
+    """Whether the replicas, of the strategy in force or another, are in processes."""
+    strategy = strategy or tf.distribute.get_strategy()
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return False
+    return strategy.num_replicas_in_sync > len(strategy.extended.worker_devices)
+
+
+def rows_held(batch) -> Rows | None:
+    """Returns where the rows of this replica are; None: it is the only one.
+
+    The replicas tell each other how many they have, so that nothing depends on how a
+    batch was split: evenly or not, or with nothing for some. All must call it.
+
+    Args:
+        batch: A tensor [size, ...], or a structure of such.
+    """
+    if not several_replicas():
+        return None
+    context = tf.distribute.get_replica_context()
+    number = context.replica_id_in_sync_group
+    # As floats, which every device reduces; they are exact up to 2^24 rows.
+    size = tf.cast(tf.shape(tf.nest.flatten(batch)[0])[0], tf.float32)
+    sizes = size * tf.one_hot(number, context.num_replicas_in_sync)
+    sizes = tf.cast(global_sum(sizes), tf.int32)  # [replicas]
+    before = tf.range(context.num_replicas_in_sync) < number
+    start = tf.reduce_sum(tf.where(before, sizes, 0))
+    return Rows(start, tf.cast(size, tf.int32), tf.reduce_sum(sizes))
+
+
+def own_share(value: tf.Tensor, rows: Rows | None) -> tf.Tensor:
+    """Returns this replica's part of a scalar that all have; parts add up to it."""
+    if rows is None:
+        return value
+    return value * tf.cast(rows.size, value.dtype) / tf.cast(rows.total, value.dtype)
+
+
+def do_if(condition: tf.Tensor, action: Callable[[], None]) -> None:
+    """Does something to variables if a condition holds, the same on all replicas.
+
+    Args:
+        condition: Boolean.
+        action: What it uses of the step is the same on all replicas as well.
+    """
+    if not several_replicas():
+        tf.cond(condition, action, lambda: None)
+        return
+
+    def together(strategy: tf.distribute.Strategy, conditions: tf.Tensor) -> None:
+        one = strategy.experimental_local_results(conditions)[0]
+
+        def act() -> None:
+            strategy.extended.call_for_each_replica(action)
+
+        # Here, since within a replica a branch may not update variables together.
+        tf.cond(one, act, lambda: None)
+
+    context = tf.distribute.get_replica_context()
+    context.merge_call(together, args=(condition,))
+
+
+def global_sum(values: tf.Tensor) -> tf.Tensor:
+    """Returns the sum of a tensor over all replicas, which all must call."""
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def summed_gradients(
+    gradients: Sequence[tf.Tensor | tf.IndexedSlices | None],
+) -> list[tf.Tensor | tf.IndexedSlices | None]:
+    """Returns the gradients summed over all replicas; of a single one, as they are."""
+    if not several_replicas():
+        return list(gradients)
+    given = [gradient for gradient in gradients if gradient is not None]
+    summed = iter(global_sum(given) if given else ())
+    return [None if gradient is None else next(summed) for gradient in gradients]
+
+
+def leave_gradients(optimizer: keras.optimizers.Optimizer) -> None:
+    """Tells an optimizer that the gradients it gets are summed over replicas.
+
+    Keras' optimizers sum what they are given, after they have clipped it, and after a
+    loss that is scaled was looked at for overflow: both must see the whole gradient,
+    or several replicas train another model than one does.
+    """
+    while optimizer is not None:
+        optimizer._all_reduce_sum_gradients = list
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+
+
+def replica_seed(seed: tf.Tensor) -> tf.Tensor:
+    """Returns a seed of this replica's own; with one replica, the seed itself."""
+    if not several_replicas():
+        return seed
+    context = tf.distribute.get_replica_context()
+    return tf.random.fold_in(seed, context.replica_id_in_sync_group)
+
+
+def draw_rows(
+    draw: Callable[[Sequence[int | tf.Tensor]], tf.Tensor],
+    shape: Sequence[int | tf.Tensor],
+    rows: Rows | None,
+    axis: int = 0,
+) -> tf.Tensor:
+    """Draws numbers for the global batch, and returns those of the rows along `axis`.
+
+    Args:
+        draw: A shape -> numbers of that shape.
+        shape: Of what is returned.
+        rows: Those of `axis`; None: all there are.
+        axis: Of the rows.
+    """
+    if rows is None:
+        return draw(shape)
+    return rows.own(draw([*shape[:axis], rows.total, *shape[axis + 1 :]]), axis)
+
+
+def shared_out(
+    batches: tf.data.Dataset, strategy: tf.distribute.Strategy
+) -> tf.distribute.DistributedDataset:
+    """Returns batches, each split over the replicas.
+
+    Replica r of n has the rows ceil(r B / n) to ceil((r + 1) B / n) of a batch of B,
+    and so none of some batches that are smaller than n. TensorFlow's own way,
+    `experimental_distribute_dataset`, may join the small last batch of an epoch with
+    the first of the next, and shards over workers what it has split before.
+
+    Every worker makes the whole batch and takes its part of it.
+
+    Args:
+        batches: Global batches, the same on every worker.
+        strategy: Whose replicas they are for.
+    """
+
+    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        total = context.num_replicas_in_sync
+        each = total // context.num_input_pipelines
+        first = context.input_pipeline_id * each
+        numbers = tf.data.Dataset.range(first, first + each)
+
+        def parts(*batch: Any) -> tf.data.Dataset:
+            batch = batch if len(batch) > 1 else batch[0]
+            return numbers.map(lambda number: part_of(batch, number, total))
+
+        return batches.flat_map(parts).prefetch(each)
+
+    shared = strategy.distribute_datasets_from_function(of_worker)
+    # TensorFlow counts the parts for this worker, and Keras wants to know the batches.
+    shared._cardinality = batches.cardinality().numpy()
+    return shared
+
+
+def shared_if_several(x: Any, strategy: tf.distribute.Strategy) -> Any:
+    """Returns `shared_out(x)` of a data set if there are several replicas, else x."""
+    if isinstance(x, tf.data.Dataset) and strategy.num_replicas_in_sync > 1:
+        return shared_out(x, strategy)
+    return x
+
+
+def part_of(batch: Any, number: int | tf.Tensor, total: int) -> Any:
+    """Returns replica `number`'s rows of a batch, for `total` replicas."""
+
+    def bound(number: int | tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        return (tf.cast(number, tf.int64) * size + total - 1) // total
+
+    def part(values: tf.Tensor | None) -> tf.Tensor | None:
+        if values is None:  # as in (x, None, sample_weight)
+            return None
+        size = tf.shape(values, tf.int64)[0]
+        return values[bound(number, size) : bound(number + 1, size)]
+
+    return tf.nest.map_structure(part, batch)

@@ -1,0 +1,157 @@
+"""MNIST's own file format: a folder with four IDX files, plain or gzip."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import zlib
+from typing import BinaryIO
+
+import numpy as np
+
+from tfvae.core.types import InputError
+from tfvae.data.division import Part, divide
+from tfvae.data.images import resize_array
+from tfvae.data.request import (
+    Request,
+    check_folder,
+    check_memory,
+    check_resized,
+    one_line,
+    refuse_folders,
+)
+from tfvae.data.splits import ImageData
+
+_STEMS = {"train": "train", "test": "t10k"}
+_UNSIGNED_BYTE = 0x08
+_PIECE = 1 << 20
+
+
+def load_idx(request: Request) -> ImageData:
+    """Loads `idx:PATH`, a folder with train-images-idx3-ubyte and its companions.
+
+    The labels and the t10k files may be absent.
+
+    Raises:
+        InputError: A file is missing, damaged, or not what its name says.
+    """
+    refuse_folders(request, "names its own folder")
+    path = request.name.split(":", 1)[1]
+    folder = check_folder(path, "the folder of data set idx")
+    parts = {}
+    for split, stem in _STEMS.items():
+        images_path = _find(folder, f"{stem}-images", 3)
+        labels_path = _find(folder, f"{stem}-labels", 1)
+        if images_path is not None:
+            parts[split] = _read_part(request, images_path, labels_path)
+    if "train" not in parts:
+        raise InputError(
+            f"the folder {path!r} has no file train-images-idx3-ubyte (or .gz); give "
+            "a folder with MNIST-style IDX files"
+        )
+    provenance = {
+        "name": "idx",
+        "source": f"IDX files in {path}",
+        "preprocessing": [request.resize_note] if request.image_size else [],
+    }
+    return divide(
+        request.name, parts, provenance, request.validation_size, request.split_seed
+    )
+
+
+def _find(folder: str, stem: str, rank: int) -> str | None:
+    for separator in "-.":
+        for suffix in ("", ".gz"):
+            path = os.path.join(folder, f"{stem}{separator}idx{rank}-ubyte{suffix}")
+            if os.path.isfile(path):
+                return path
+    return None
+
+
+def _read_part(request: Request, images_path: str, labels_path: str | None) -> Part:
+    images = read_idx(images_path, 3, request)[..., np.newaxis]  # [N, H, W, 1]
+    if images.size == 0:
+        raise InputError(
+            f"{images_path} has no images (shape {images.shape}); give at least one"
+        )
+    labels = None if labels_path is None else read_idx(labels_path, 1, request)
+    if labels is not None and len(labels) != len(images):
+        raise InputError(
+            f"{images_path} has {len(images)} images and {labels_path} has "
+            f"{len(labels)} labels; give files that belong together"
+        )
+    if request.image_size is not None:
+        check_resized(request, images)
+        images = resize_array(images, request.image_size)
+    return Part(images, labels)
+
+
+def read_idx(path: str, rank: int, request: Request) -> np.ndarray:
+    """Reads an IDX file of unsigned bytes, plain or gzip.
+
+    Nothing is allocated because a header says so: what is read is bounded by the
+    bytes that are there and by the bytes that the header promises.
+
+    Args:
+        path: The file.
+        rank: How many axes are wanted: 3 for images, 1 for labels.
+        request: Bounds the size.
+
+    Raises:
+        InputError: The file is damaged or holds something else.
+    """
+    try:
+        with open(path, "rb") as raw:
+            if raw.read(2) == b"\x1f\x8b":
+                raw.seek(0)
+                with gzip.GzipFile(fileobj=raw) as unpacked:
+                    return _read_array(unpacked, path, rank, request)
+            raw.seek(0)
+            return _read_array(raw, path, rank, request)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path} cannot be read ({one_line(error)}); give a whole file"
+        ) from error
+
+
+def _read_array(file: BinaryIO, path: str, rank: int, request: Request) -> np.ndarray:
+    shape = _read_shape(file, path, rank)
+    promised = math.prod(shape)
+    check_memory(request, path, promised)
+    data = bytearray()
+    while len(data) <= promised:
+        piece = file.read(min(_PIECE, promised + 1 - len(data)))
+        if not piece:
+            break
+        data += piece
+    if len(data) != promised:
+        found = "more" if len(data) > promised else f"{len(data):,}"
+        raise InputError(
+            f"{path} promises {promised:,} bytes for shape {shape} and has {found}; "
+            "give a whole, unchanged file"
+        )
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _read_shape(file: BinaryIO, path: str, rank: int) -> tuple[int, ...]:
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0":
+        raise InputError(
+            f"{path} begins with {magic!r}, which is no IDX header; give an IDX file"
+        )
+    if magic[2] != _UNSIGNED_BYTE:
+        raise InputError(
+            f"{path} has type code 0x{magic[2]:02x}; unsigned bytes (0x08) are wanted"
+        )
+    if magic[3] != rank:
+        kinds = {1: "labels", 3: "images"}
+        found = kinds.get(magic[3], "something else")
+        raise InputError(
+            f"{path} has {magic[3]} axes ({found}) where {rank} ({kinds[rank]}) are "
+            "wanted; are the files mixed up?"
+        )
+    header = file.read(4 * rank)
+    if len(header) < 4 * rank:
+        raise InputError(f"{path} ends inside its header; give a whole file")
+    return tuple(int(n) for n in np.frombuffer(header, ">u4"))

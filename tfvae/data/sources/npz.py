@@ -1,0 +1,226 @@
+"""Arrays from a NumPy .npz file, never unpickled."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfvae.core.types import InputError
+from tfvae.data.division import Part, divide
+from tfvae.data.images import resize_array
+from tfvae.data.request import (
+    Request,
+    check_memory,
+    check_resized,
+    one_line,
+    refuse_folders,
+)
+from tfvae.data.splits import ImageData
+
+_WORDS = {"train": ("train",), "test": ("test",), "validation": ("validation", "val")}
+_BARE_IMAGES = ("images", "x", "data")
+_BARE_LABELS = ("labels", "y")
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that NumPy writes
+_HEADER = 1 << 16  # NumPy's own headers have some 128 bytes, and at most 10,000
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    RuntimeError,  # encrypted; NotImplementedError: an unknown compression
+    tokenize.TokenError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+
+
+def load_npz(request: Request) -> ImageData:
+    """Loads `npz:PATH`: x_train (or train_images, images, x, data), x_test, y_train.
+
+    Images are [N, H, W], [N, H, W, C], or [N, D] with D a square; uint8, or floats in
+    [0, 1].
+
+    Raises:
+        InputError: The file or its arrays cannot be used.
+    """
+    refuse_folders(request, "names its own file")
+    path = request.name.split(":", 1)[1]
+    arrays = _open(path, request)
+    parts = {}
+    for split, words in _WORDS.items():
+        images = _first_of(arrays, _names("x", "images", words), _BARE_IMAGES, split)
+        labels = _first_of(arrays, _names("y", "labels", words), _BARE_LABELS, split)
+        if images is not None:
+            parts[split] = _part(images, labels, arrays, request)
+    if "train" not in parts:
+        raise InputError(
+            f"{path!r} has the arrays {', '.join(arrays) or 'none'}; one named "
+            "x_train, train_images, images, x or data is wanted"
+        )
+    provenance = {
+        "name": "npz",
+        "source": f"arrays of {path}",
+        "preprocessing": [request.resize_note] if request.image_size else [],
+    }
+    return divide(
+        request.name, parts, provenance, request.validation_size, request.split_seed
+    )
+
+
+def _names(short: str, long: str, words: tuple[str, ...]) -> list[str]:
+    """Returns x_train, train_x, train_images, images_train, X_train."""
+    return [
+        name
+        for word in words
+        for stem in (short, long, short.upper())
+        for name in (f"{stem}_{word}", f"{word}_{stem}")
+    ]
+
+
+def _first_of(
+    arrays: Mapping[str, np.ndarray],
+    names: list[str],
+    bare: tuple[str, ...],
+    split: str,
+) -> str | None:
+    names = [*names, *bare] if split == "train" else names
+    return next((name for name in names if name in arrays), None)
+
+
+def _open(path: str, request: Request) -> Mapping[str, np.ndarray]:
+    expanded = os.path.expanduser(path)
+    if not os.path.isfile(expanded):
+        raise InputError(f"{path!r} is no file; give the path of a .npz file")
+    if not zipfile.is_zipfile(expanded):
+        raise InputError(f"{path!r} is not a .npz file; write one with numpy.savez")
+    try:
+        with zipfile.ZipFile(expanded) as archive:
+            # Headers are checked first: NumPy allocates what a header promises.
+            for entry in archive.infolist():
+                _check_header(archive, entry, path, request)
+        return np.load(expanded, allow_pickle=False)
+    except _DAMAGE as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path!r} cannot be read ({one_line(error)}); give a whole .npz file of "
+            "plain arrays"
+        ) from error
+
+
+def _check_header(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str, request: Request
+) -> None:
+    check_memory(request, f"{entry.filename} of {path!r}", entry.file_size)
+    if entry.compress_type not in _PACKINGS:
+        # Python unpacks these without a limit, whatever size the file says.
+        raise InputError(
+            f"{entry.filename} of {path!r} is packed in a way that NumPy does not "
+            "write; save it with numpy.savez"
+        )
+    with archive.open(entry) as packed:
+        file = io.BytesIO(packed.read(_HEADER))  # a header may promise gigabytes
+        # Version 3.0 has the layout of 2.0, and names in UTF-8.
+        version = np.lib.format.read_magic(file)
+        first = version == (1, 0)
+        read = np.lib.format.read_array_header_1_0
+        shape, _, dtype = (read if first else np.lib.format.read_array_header_2_0)(file)
+    if dtype.hasobject:
+        raise InputError(
+            f"{entry.filename} of {path!r} holds Python objects, which are never "
+            "unpickled; save plain arrays"
+        )
+    if file.tell() + math.prod(shape) * dtype.itemsize != entry.file_size:
+        raise InputError(
+            f"{entry.filename} of {path!r} promises shape {shape} of {dtype} and has "
+            f"{entry.file_size} bytes; give a whole file"
+        )
+
+
+def _part(
+    images_name: str,
+    labels_name: str | None,
+    arrays: Mapping[str, np.ndarray],
+    request: Request,
+) -> Part:
+    try:
+        images = arrays[images_name]
+        labels = None if labels_name is None else arrays[labels_name]
+    except _DAMAGE as error:
+        raise InputError(
+            f"{images_name} of {request.name!r} cannot be read ({one_line(error)}); "
+            "give a whole .npz file"
+        ) from error
+    images = _check_shape(images_name, images)
+    if images.dtype != np.uint8:  # is made float32
+        check_memory(request, images_name, 4 * images.size)
+    images = _check_values(images_name, images)
+    if labels is not None:
+        labels = _check_labels(labels_name, labels, images_name, len(images))
+    if request.image_size is not None:
+        check_resized(request, images)
+        images = resize_array(images, request.image_size)
+    return Part(images, labels)
+
+
+def _check_shape(name: str, images: np.ndarray) -> np.ndarray:
+    """Returns the images as [N, H, W, C]."""
+    if images.size == 0:
+        raise InputError(f"{name} is empty (shape {images.shape}); give images")
+    if images.ndim == 3:
+        return images[..., np.newaxis]
+    if images.ndim == 4:
+        return images
+    side = math.isqrt(images.shape[1]) if images.ndim == 2 else 0
+    if images.ndim != 2 or side * side != images.shape[1]:
+        raise InputError(
+            f"{name} has shape {images.shape}; give [N, H, W], [N, H, W, C], or [N, D] "
+            "with D a square number"
+        )
+    return images.reshape(len(images), side, side, 1)
+
+
+def _check_values(name: str, images: np.ndarray) -> np.ndarray:
+    """Returns uint8, or float32 in [0, 1]."""
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype == np.bool_:
+        return images.astype(np.float32)
+    if images.dtype.kind != "f":
+        raise InputError(
+            f"{name} has dtype {images.dtype}; give uint8, or floats in [0, 1]"
+        )
+    if not np.isfinite(images).all():
+        count = int(images.size - np.isfinite(images).sum())
+        raise InputError(
+            f"{name} has {count} values that are NaN or infinite; give floats in [0, 1]"
+        )
+    low, high = float(images.min()), float(images.max())
+    if low < 0.0 or high > 1.0:
+        advice = "; divide by 255 or save as uint8" if 0 <= low and high <= 255 else ""
+        raise InputError(
+            f"{name} has values from {low:g} to {high:g}; floats in [0, 1] are wanted"
+            f"{advice}"
+        )
+    return images.astype(np.float32)
+
+
+def _check_labels(
+    name: str, labels: np.ndarray, images_name: str, size: int
+) -> np.ndarray:
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.dtype.kind not in "iu" or labels.shape != (size,):
+        raise InputError(
+            f"{name} has shape {labels.shape} and dtype {labels.dtype}, and "
+            f"{images_name} has {size} images; give one integer label an image"
+        )
+    return labels.astype(np.int64)

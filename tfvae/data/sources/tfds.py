@@ -1,0 +1,229 @@
+"""Image data sets through TensorFlow Datasets (TFDS)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from tfvae.core.seeds import derive_seed
+from tfvae.core.types import InputError
+from tfvae.data.division import Part, Sizes, decide_sizes, divide
+from tfvae.data.images import resize_tensor
+from tfvae.data.request import Request
+from tfvae.data.sources.tfds_builder import make_builder, prepare, quiet
+from tfvae.data.splits import ImageData, StreamSplit, image_data
+
+_BATCH = 256
+_BUFFER_BYTES = 1 << 28
+_BUFFER_IMAGES = 10_000
+
+
+class Form(NamedTuple):
+    """How a data set's images are brought to their usual form."""
+
+    image_size: tuple[int, int] | None = None
+    channels: int | None = None
+    transform: Callable[[tf.Tensor], tf.Tensor] | None = None
+    note: str = ""
+
+
+def _strokes(image: tf.Tensor) -> tf.Tensor:
+    return 255 - image[..., :1]  # black on white in three equal channels
+
+
+_FORMS = {
+    "omniglot": Form((28, 28), 1, _strokes, "one channel, inverted: strokes are 1")
+}
+
+
+def load_tfds(request: Request) -> ImageData:
+    """Loads a TFDS image data set: in memory if it fits the limit, else as streams.
+
+    Raises:
+        InputError: TFDS has no such data set, it cannot be prepared, or its images
+            cannot be used.
+    """
+    builder = make_builder(request)
+    prepare(builder, request)
+    form = _FORMS.get(builder.name, Form())
+    if request.image_size is not None:
+        form = form._replace(image_size=request.image_size)
+    shape = _image_shape(builder, form)
+    available = {
+        split: builder.info.splits[split].num_examples
+        for split in ("train", "validation", "test")
+        if split in builder.info.splits
+    }
+    if "train" not in available:
+        raise InputError(
+            f"data set {request.name} has the splits {', '.join(builder.info.splits)}; "
+            "a split named train is wanted"
+        )
+    provenance = _provenance(builder, request, form)
+    if sum(available.values()) * int(np.prod(shape)) > request.memory_limit:
+        return _streams(builder, request, form, shape, available, provenance)
+    parts = {s: _read_part(builder, s, n, form, shape) for s, n in available.items()}
+    return divide(
+        request.name, parts, provenance, request.validation_size, request.split_seed
+    )
+
+
+def _image_shape(builder: Any, form: Form) -> tuple[int, int, int]:
+    """Returns (H, W, C) after the form is applied, and checks the feature."""
+    features = builder.info.features
+    names = list(features) if isinstance(features, tfds.features.FeaturesDict) else []
+    image = features["image"] if "image" in names else None
+    if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
+        raise InputError(
+            f"data set {builder.name!r} has the features "
+            f"{', '.join(names) or 'none'}; one named image, of 8-bit images, is "
+            "wanted"
+        )
+    height, width, channels = image.shape
+    if form.image_size is not None:
+        height, width = form.image_size
+    if height is None or width is None:
+        raise InputError(
+            f"the images of {builder.name!r} vary in size; give image_size, height and "
+            "width to resize them to (--image-size)"
+        )
+    return height, width, form.channels or channels
+
+
+def _dataset(
+    builder: Any,
+    split: str,
+    form: Form,
+    seed: tf.Tensor | None = None,
+    with_id: bool = False,
+) -> tf.data.Dataset:
+    """Returns a data set of the decoded feature dictionaries, images in their form."""
+    if seed is not None:
+        # Shuffles mix in the global seed, and the order is to depend on ours alone.
+        tf.compat.v1.get_default_graph().seed = None
+    config = tfds.ReadConfig(
+        shuffle_seed=seed,
+        shuffle_reshuffle_each_iteration=False,
+        add_tfds_id=with_id,
+    )
+    with quiet():
+        examples = builder.as_dataset(
+            split=split, shuffle_files=seed is not None, read_config=config
+        )
+    if form.transform is None and form.image_size is None:
+        return examples
+
+    def to_form(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        image = example["image"]
+        if form.transform is not None:
+            image = form.transform(image)
+        if form.image_size is not None:
+            image = resize_tensor(image, form.image_size)
+        return {**example, "image": image}
+
+    return examples.map(to_form, tf.data.AUTOTUNE, deterministic=True)
+
+
+def _read_part(
+    builder: Any, split: str, size: int, form: Form, shape: tuple[int, int, int]
+) -> Part:
+    images = np.empty((size, *shape), np.uint8)
+    features = builder.info.features
+    label = features["label"] if "label" in features else None
+    has_labels = isinstance(label, tfds.features.ClassLabel)
+    labels = np.empty(size, np.int64) if has_labels else None
+    start = 0
+    for batch in _dataset(builder, split, form).batch(_BATCH).prefetch(2):
+        end = start + len(batch["image"])
+        images[start:end] = batch["image"].numpy()
+        if has_labels:
+            labels[start:end] = batch["label"].numpy()
+        start = end
+    return Part(images, labels)
+
+
+def _streams(
+    builder: Any,
+    request: Request,
+    form: Form,
+    shape: tuple[int, int, int],
+    available: dict[str, int],
+    provenance: dict[str, Any],
+) -> ImageData:
+    sizes = decide_sizes(request.name, available, request.validation_size)
+    made = _slices(available, sizes, request.split_seed)
+    splits = {
+        split: StreamSplit(split, size, shape, _reader(builder, text, form, shape))
+        for split, (text, size) in made.items()
+    }
+    record = {split: text for split, (text, _) in made.items()}
+    if "validation" not in made:
+        record["validation"] = "none: validation_size is 0"
+    return image_data(
+        splits["train"],
+        splits.get("validation"),
+        splits["test"],
+        {**provenance, "splits": record, "read": "from disk, as it is used"},
+    )
+
+
+def _slices(
+    available: dict[str, int], sizes: Sizes, split_seed: int
+) -> dict[str, tuple[str, int]]:
+    """Returns TFDS' name and the size of each split.
+
+    A permutation of what is not in memory would read the disk at random, and TFDS has
+    shuffled the examples when it wrote them; so what is held out is one slice, and the
+    seed says where it begins.
+    """
+    held_out = sizes.validation + sizes.test
+    start = int(
+        tf.random.stateless_uniform(
+            [], derive_seed(split_seed, "split"), 0, sizes.train + 1, tf.int64
+        )
+    )
+    pieces = [f"train[:{start}]"] * (start > 0)
+    pieces += [f"train[{start + held_out}:]"] * (start < sizes.train)
+    made = {"train": ("+".join(pieces) if held_out else "train", sizes.train)}
+    for split in ("validation", "test"):
+        size = getattr(sizes, split)
+        if size:
+            made[split] = (f"train[{start}:{start + size}]", size)
+            start += size
+        elif split in sizes.own:
+            made[split] = (split, available[split])
+    return made
+
+
+def _reader(
+    builder: Any, text: str, form: Form, shape: tuple[int, int, int]
+) -> Callable[[tf.Tensor | None], tf.data.Dataset]:
+    buffer = max(100, min(_BUFFER_IMAGES, _BUFFER_BYTES // int(np.prod(shape))))
+
+    def keep(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        identity = tf.strings.to_hash_bucket_fast(example["tfds_id"], (1 << 31) - 1)
+        return tf.ensure_shape(example["image"], shape), identity
+
+    def read(seed: tf.Tensor | None) -> tf.data.Dataset:
+        if seed is None:
+            return _dataset(builder, text, form, with_id=True).map(keep)
+        seed = tf.bitcast(seed, tf.int64)
+        images = _dataset(builder, text, form, seed, with_id=True).map(keep)
+        return images.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+
+    return read
+
+
+def _provenance(builder: Any, request: Request, form: Form) -> dict[str, Any]:
+    notes = [form.note] if form.note else []
+    if form.image_size is not None:
+        notes.append(request._replace(image_size=form.image_size).resize_note)
+    return {
+        "name": request.name,
+        "source": f"TFDS {builder.info.full_name}",
+        "preprocessing": notes,
+    }

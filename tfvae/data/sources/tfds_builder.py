@@ -1,0 +1,103 @@
+"""Getting a TFDS data set ready: quietly, and asking no server without need."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import downloader
+
+from tfvae.core.types import InputError
+from tfvae.data.request import Request, check_folder, one_line
+
+# Without a namespace: "huggingface:x" and the like would ask a server.
+_NAME = re.compile(r"^\w+(/[\w.\-]+)?(:\d+\.\d+\.\d+)?$")
+_RETRIES = 4
+
+
+def make_builder(request: Request) -> Any:
+    """Returns TFDS' builder of the requested data set.
+
+    Raises:
+        DatasetNotFoundError: TFDS knows none of that name.
+        InputError: A folder is not usable, or the builder's own needs are not met.
+    """
+    for option in ("data_dir", "manual_dir"):
+        path = getattr(request, option)
+        if path is not None and os.path.exists(path) and not os.path.isdir(path):
+            raise InputError(
+                f"{option} {path!r} is not a folder; give a folder "
+                f"(--{option.replace('_', '-')})"
+            )
+    tfds.disable_progress_bar()
+    try:
+        return tfds.builder(request.name, data_dir=request.data_dir, try_gcs=False)
+    except tfds.core.DatasetNotFoundError:
+        raise
+    except Exception as error:  # a builder may raise anything
+        raise InputError(
+            f"data set {request.name!r} cannot be used: {one_line(error)}"
+        ) from error
+
+
+def is_tfds_name(name: str) -> bool:
+    """Whether `name` is a name that TFDS could know without asking a server."""
+    return bool(_NAME.match(name))
+
+
+def prepare(builder: Any, request: Request) -> None:
+    """Downloads and writes the data unless that was done before.
+
+    Raises:
+        InputError: It failed, most often for want of a network, or `manual_dir` is
+            missing.
+    """
+    if builder.data_path.exists():
+        return
+    if request.manual_dir is not None:
+        check_folder(request.manual_dir, "manual_dir (--manual-dir)")
+    print(f"preparing {request.name} ...", file=sys.stderr, flush=True)
+    config = tfds.download.DownloadConfig(
+        manual_dir=request.manual_dir and os.path.expanduser(request.manual_dir),
+        try_download_gcs=False,
+    )
+    try:
+        # TFDS prints its progress to standard output.
+        with contextlib.redirect_stdout(io.StringIO()), _fewer_retries():
+            builder.download_and_prepare(download_config=config)
+    except Exception as error:  # downloads fail in many ways
+        raise InputError(
+            f"data set {request.name!r} could not be prepared ({one_line(error)}); "
+            "without a network give the folder of its original files as manual_dir "
+            "(--manual-dir), or of data that TFDS has prepared as data_dir (--data-dir)"
+        ) from error
+
+
+@contextlib.contextmanager
+def _fewer_retries() -> Iterator[None]:
+    """Lets a download fail in seconds; TFDS' ten retries take over three minutes."""
+    before = getattr(downloader, "MAX_RETRIES", None)
+    downloader.MAX_RETRIES = _RETRIES
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES = before
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps back what TensorFlow says of functions that TFDS ought not to use."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,251 @@
+"""Chains of one model along a path from p_0(z) to p(x, z)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.core.lookup import lookup
+from tfvae.core.seeds import derive_seed
+from tfvae.core.types import InputError
+from tfvae.core.validation import require_int, require_number
+from tfvae.distributions import FULLY_REPARAMETERIZED
+from tfvae.evaluation.ais.hmc import Densities, Moves, move
+from tfvae.latents import ConcreteLatent
+from tfvae.models import VAE
+from tfvae.models.checks import check_values
+from tfvae.objectives import LogWeightTerms
+
+# Pieces of the path, each with a step size of its own; within one, t is linear.
+_PIECES = 20
+# Chains, and steps a piece, of the run that finds the step sizes.
+_TUNING_CHAINS = 4
+_TUNING_STEPS = 10
+_FIRST_STEP_SIZE = 0.1
+_TUNING_RATE = 0.5
+# Numbers in the largest tensor of one chunk: 16 Mi float32 are 64 MiB.
+_CHUNK_ELEMENTS = 1 << 24
+
+# Whether chains start at the prior p(z), or at q(z|x).
+_INITIAL = {"prior": True, "posterior": False}
+
+
+class Chains:
+    """Chains of one model, C for each image, all with the same settings."""
+
+    def __init__(
+        self,
+        vae: VAE,
+        num_chains: int,
+        num_steps: int,
+        num_leapfrog_steps: int,
+        step_size: float | None,
+        chunk_size: int | None,
+        initial: str,
+    ) -> None:
+        self.num_chains = require_int("num_chains", num_chains)
+        self.num_steps = require_int("num_steps", num_steps)
+        self.num_leapfrog = require_int("num_leapfrog_steps", num_leapfrog_steps)
+        if step_size is not None:
+            step_size = require_number("step_size", step_size)
+        self.step_size = step_size
+        if chunk_size is not None:
+            chunk_size = require_int("chunk_size", chunk_size)
+        self.chunk_size = chunk_size
+        self.from_prior = lookup(_INITIAL, initial, "initial distribution")
+        _check_latent(vae)
+        self.vae = vae
+        self.times, self.sizes = _schedule(self.num_steps)
+        dtype = tf.as_dtype(vae.compute_dtype)
+        self._anneal = tf.function(
+            self._anneal_piece,
+            autograph=False,
+            input_signature=[
+                tf.TensorSpec([None, *vae.image_shape], dtype),  # x
+                tf.TensorSpec([None, None, *vae.latent.event_shape], dtype),  # z
+                tf.TensorSpec([None], dtype),  # step_size
+                tf.TensorSpec([2], dtype),  # times
+                tf.TensorSpec([], tf.int32),  # num_steps
+                tf.TensorSpec([], dtype),  # rate
+                tf.TensorSpec([2], tf.int32),  # seed
+            ],
+        )
+
+    def images(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns a batch of images as a tensor, if the model can score them."""
+        check_values(x, self.vae.decoder.head)
+        x = tf.convert_to_tensor(x)
+        self.vae.encode(x)  # refuses another shape or type
+        return tf.cast(x, self.vae.compute_dtype)
+
+    def step_sizes(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Returns the leapfrog steps' sizes, [pieces, B], for images x.
+
+        Chains of their own, with few moves, adapt them as they go.
+        """
+        pieces, batch = len(self.sizes), int(x.shape[0])
+        if self.step_size is not None:
+            return tf.fill([pieces, batch], tf.cast(self.step_size, x.dtype))
+        z = self._start(x, _TUNING_CHAINS, seed)
+        step_size = tf.fill([batch], tf.cast(_FIRST_STEP_SIZE, x.dtype))
+        found = []
+        # The first piece comes twice: its first guess may be far off.
+        for index, piece in enumerate((0, *range(pieces))):
+            steps = _TUNING_STEPS if index else 3 * _TUNING_STEPS
+            piece_seed = derive_seed(seed, "piece", index)
+            z, _, moves = self._anneal(
+                x, z, step_size, self._ends(piece), steps, _TUNING_RATE, piece_seed
+            )
+            step_size = tf.exp(moves.log_step)  # [B]
+            found.append(tf.exp(moves.log_step_sum / tf.cast(steps, x.dtype)))
+        return tf.stack(found[1:])
+
+    def weigh(
+        self,
+        x: tf.Tensor,
+        step_sizes: tf.Tensor,
+        seed: tf.Tensor,
+        exact: tf.Tensor | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Runs C chains an image, a chunk at a time.
+
+        Args:
+            x: [B, *image_shape].
+            step_sizes: [pieces, B].
+            seed: Of the draws.
+            exact: [B, D] A draw from p(z|x) of each image, from where all its chains go
+                to p_0. None: chains go from p_0 to p(z|x).
+
+        Returns:
+            The log-weights [C, B], and the share of accepted moves [B].
+        """
+        log_weights, accepted = [], np.zeros([int(x.shape[0])])
+        chunk = self.chunk_size or max(1, _CHUNK_ELEMENTS // math.prod(x.shape))
+        for number, first in enumerate(range(0, self.num_chains, chunk)):
+            size = min(chunk, self.num_chains - first)
+            chunk_seed = derive_seed(seed, "chunk", number)
+            if exact is None:
+                z = self._start(x, size, chunk_seed)  # [C, B, D]
+            else:
+                z = tf.tile(exact[tf.newaxis], [size, 1, 1])
+            parts, share = self._travel(x, z, step_sizes, chunk_seed, exact is not None)
+            log_weights.append(parts)
+            accepted += share * size / self.num_chains
+        return np.concatenate(log_weights), accepted
+
+    def _travel(
+        self,
+        x: tf.Tensor,
+        z: tf.Tensor,
+        step_sizes: tf.Tensor,
+        seed: tf.Tensor,
+        backwards: bool,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns log-weights [C, B] and shares of accepted moves [B] of one chunk."""
+        log_weights, accepted = 0.0, 0.0
+        order = range(len(self.sizes))
+        for piece in reversed(order) if backwards else order:
+            ends = self._ends(piece)
+            z, increments, moves = self._anneal(
+                x,
+                z,
+                step_sizes[piece],
+                ends[::-1] if backwards else ends,
+                self.sizes[piece],
+                0.0,
+                derive_seed(seed, "piece", piece),
+            )
+            log_weights += increments.numpy().astype("float64")
+            accepted += moves.acceptance_sum.numpy().astype("float64")
+        return log_weights, accepted / self.num_steps
+
+    def _ends(self, piece: int) -> np.ndarray:
+        return self.times[piece : piece + 2].astype(self.vae.compute_dtype)
+
+    def _start(self, x: tf.Tensor, num_chains: int, seed: tf.Tensor) -> tf.Tensor:
+        """Returns draws from p_0, [C, B, D]."""
+        seed = derive_seed(seed, "start")
+        if self.from_prior:
+            return self.vae.prior().sample([num_chains, int(x.shape[0])], seed=seed)
+        return self.vae.encode(x).sample(num_chains, seed=seed)
+
+    def _anneal_piece(
+        self,
+        x: tf.Tensor,
+        z: tf.Tensor,
+        step_size: tf.Tensor,
+        times: tf.Tensor,
+        num_steps: tf.Tensor,
+        rate: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, Moves]:
+        """Moves chains along a piece of the path, in `num_steps` equal steps of t.
+
+        Args:
+            x: [B, *image_shape].
+            z: [C, B, D] Where they are.
+            step_size: [B] To begin with.
+            times: [2] t at both ends.
+            num_steps: Of the piece.
+            rate: At which the step size adapts; 0 leaves it.
+            seed: Of the moves.
+
+        Returns:
+            z [C, B, D], what the log-weights get [C, B], and what the moves were like.
+        """
+        return move(
+            self._densities(x),
+            z,
+            times,
+            num_steps,
+            step_size,
+            self.num_leapfrog,
+            rate,
+            seed,
+        )
+
+    def _densities(self, x: tf.Tensor) -> Densities:
+        """Returns z [C, B, D] -> log p_0(z) and log p(x, z) - log p_0(z), [C, B]."""
+        prior = self.vae.prior()
+        initial = prior if self.from_prior else self.vae.encode(x)
+
+        def densities(z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            log_prior = prior.log_prob(z)
+            log_initial = log_prior if self.from_prior else initial.log_prob(z)
+            log_likelihood = self.vae.decode(z).log_prob(x)
+            terms = LogWeightTerms(log_likelihood, log_prior, log_initial)
+            return log_initial, terms.log_weights()
+
+        return densities
+
+
+def _schedule(num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns t at the ends of the pieces [pieces + 1], and the steps of each [pieces].
+
+    t is slow near 0 and 1: a sigmoid from -4 to 4 (Wu et al., 2017).
+    """
+    pieces = min(_PIECES, num_steps)
+    curve = 1 / (1 + np.exp(-np.linspace(-4.0, 4.0, pieces + 1)))
+    times = (curve - curve[0]) / (curve[-1] - curve[0])
+    return times, np.diff(np.arange(pieces + 1) * num_steps // pieces)
+
+
+def _check_latent(vae: VAE) -> None:
+    instead = (
+        "use L_K: tfvae.evaluation.score_images, or tfvae evaluate --num-samples K"
+    )
+    name, shape = type(vae.latent).__name__, vae.latent.event_shape
+    blank = tf.zeros([1, *vae.image_shape], vae.compute_dtype)
+    kind = vae.encode(blank).reparameterization_type
+    if kind != FULLY_REPARAMETERIZED:
+        raise InputError(
+            f"z of {name} is discrete, and annealed importance sampling moves z along "
+            f"a gradient; {instead}"
+        )
+    if isinstance(vae.latent, ConcreteLatent) or len(shape) != 1:
+        raise InputError(
+            f"z of {name} has shape {shape} and constraints, and annealed importance "
+            f"sampling moves z freely, of shape [D]; {instead}"
+        )

@@ -1,7 +1,0 @@
-"""One page that shows a run: settings, numbers and pictures, all in one HTML file."""
-
-from __future__ import annotations
-
-from tfvae.html_report.page import report_html, report_run
-
-__all__ = ["report_html", "report_run"]

@@ -1,0 +1,75 @@
+"""Keras' optimizers, with Adam's step in one kernel a variable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfvae.core.types import InputError
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class Adam(keras.optimizers.Adam):
+    """Keras' Adam (Kingma and Ba, 2015), with the same formula in one kernel.
+
+    Keras spells a step out in a dozen kernels a variable, which is a third of the time
+    of a step with one sample. `amsgrad` and sparse gradients are left to Keras.
+    """
+
+    def update_step(
+        self,
+        gradient: tf.Tensor,
+        variable: tf.Variable | keras.Variable,
+        learning_rate: tf.Tensor,
+    ) -> None:
+        """See `keras.optimizers.Optimizer.update_step`."""
+        if self.amsgrad or isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable, learning_rate)
+            return
+        index = self._get_variable_index(variable)
+        m, v = self._momentums[index].value, self._velocities[index].value
+        var = variable.value if isinstance(variable, keras.Variable) else variable
+        dtype = var.dtype
+        step = tf.cast(self.iterations + 1, dtype)
+        # No tf.cast, which makes a float32 of a Python float first.
+        beta_1, beta_2, epsilon = (
+            tf.constant(value, dtype)
+            for value in (self.beta_1, self.beta_2, self.epsilon)
+        )
+        tf.raw_ops.ResourceApplyAdam(
+            var=var.handle,
+            m=m.handle,
+            v=v.handle,
+            beta1_power=beta_1**step,
+            beta2_power=beta_2**step,
+            lr=tf.cast(learning_rate, dtype),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=epsilon,
+            grad=tf.cast(gradient, dtype),
+        )
+
+
+def get_optimizer(
+    optimizer: str | Mapping[str, Any] | keras.optimizers.Optimizer,
+) -> keras.optimizers.Optimizer:
+    """Returns what `keras.optimizers.get` does, with the `Adam` above for "adam".
+
+    Raises:
+        InputError: Keras knows no such optimizer.
+    """
+    if isinstance(optimizer, str) and optimizer.lower() == "adam":
+        return Adam()
+    if isinstance(optimizer, Mapping):
+        if str(optimizer.get("class_name")).lower() == "adam":
+            return Adam.from_config(dict(optimizer.get("config", {})))
+    try:
+        return keras.optimizers.get(optimizer)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"optimizer {optimizer!r:.100} is not usable; give Keras' name for one, "
+            "such as 'adam', or an optimizer"
+        ) from error

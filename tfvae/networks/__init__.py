@@ -1,0 +1,289 @@
+"""Keras networks from tensor to tensor, built when they are made.
+
+Every initial weight is a function of the seed. Any other Keras model with one input
+and one output serves as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfvae.core.seeds import derive_int
+from tfvae.core.types import InputError
+
+Shape = tuple[int, ...]
+NetworkBuilder = Callable[..., keras.Model]
+
+
+class Architecture(NamedTuple):
+    """The two networks of a VAE.
+
+    Both are called as `build(input_shape, output_shape, hidden_sizes, activation,
+    seed=..., dtype=..., output_bias=..., name=...)`; `hidden_sizes` run from the input
+    to the output of each.
+    """
+
+    encoder: NetworkBuilder
+    decoder: NetworkBuilder
+
+
+def mlp(
+    input_shape: Shape,
+    output_shape: Shape,
+    hidden_sizes: Sequence[int],
+    activation: str = "tanh",
+    *,
+    seed: int = 0,
+    dtype: str | None = None,
+    output_bias: np.ndarray | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Builds a multi-layer perceptron, Glorot-initialised.
+
+    Args:
+        input_shape: Of one example.
+        output_shape: Of one example.
+        hidden_sizes: Units of the hidden layers.
+        activation: A Keras activation, for the hidden layers.
+        seed: Of the initial weights.
+        dtype: A Keras dtype policy, for example "mixed_bfloat16".
+        output_bias: [*output_shape] The initial bias of the output, else zeros.
+        name: Of the model; its layers' names begin with it.
+    """
+    make = _LayerMaker(name or "mlp", seed, dtype)
+    inputs = keras.Input(input_shape, dtype=_input_dtype(dtype))
+    x = (
+        make(keras.layers.Flatten, data_format="channels_last")(inputs)
+        if len(input_shape) > 1
+        else inputs
+    )
+    for units in hidden_sizes:
+        x = make.weighted(keras.layers.Dense, units, activation=activation)(x)
+    return keras.Model(inputs, make.output(x, output_shape, output_bias), name=name)
+
+
+def conv_encoder(
+    input_shape: Shape,
+    output_shape: Shape,
+    hidden_sizes: Sequence[int],
+    activation: str = "relu",
+    *,
+    seed: int = 0,
+    dtype: str | None = None,
+    output_bias: np.ndarray | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Builds 3 x 3 convolutions of stride 2, then a dense layer.
+
+    Args:
+        input_shape: (H, W, C).
+        output_shape: Of one example.
+        hidden_sizes: Filters of the convolutions; each halves height and width.
+        activation: A Keras activation, for the hidden layers.
+        seed: Of the initial weights.
+        dtype: A Keras dtype policy.
+        output_bias: [*output_shape] The initial bias of the output, else zeros.
+        name: Of the model.
+    """
+    _require_image(input_shape, "the input of the encoder")
+    make = _LayerMaker(name or "conv_encoder", seed, dtype)
+    inputs = x = keras.Input(input_shape, dtype=_input_dtype(dtype))
+    for filters in hidden_sizes:
+        x = make.weighted(
+            keras.layers.Conv2D,
+            filters,
+            3,
+            2,
+            "same",
+            data_format="channels_last",
+            activation=activation,
+        )(x)
+    x = make(keras.layers.Flatten, data_format="channels_last")(x)
+    return keras.Model(inputs, make.output(x, output_shape, output_bias), name=name)
+
+
+def conv_decoder(
+    input_shape: Shape,
+    output_shape: Shape,
+    hidden_sizes: Sequence[int],
+    activation: str = "relu",
+    *,
+    seed: int = 0,
+    dtype: str | None = None,
+    output_bias: np.ndarray | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Builds the mirror of `conv_encoder`: a dense layer, then 3 x 3 convolutions.
+
+    Each stage doubles height and width, cropped where the image's size is odd: all but
+    the last are transposed convolutions of stride 2. The last is a sub-pixel
+    convolution, from "Real-Time Single Image and Video Super-Resolution Using an
+    Efficient Sub-Pixel Convolutional Neural Network" (Shi et al., 2016): it works at
+    half the size, with four channels for each that is put out, one for each place in a
+    square of 2 x 2 pixels. At full size, two convolutions cost several times as much.
+
+    Args:
+        input_shape: Of one example.
+        output_shape: (H, W, C).
+        hidden_sizes: Filters of what goes into each stage.
+        activation: A Keras activation, for the hidden layers.
+        seed: Of the initial weights.
+        dtype: A Keras dtype policy.
+        output_bias: [*output_shape] Its mean over H and W is the initial bias.
+        name: Of the model.
+    """
+    _require_image(output_shape, "the output of the decoder")
+    make = _LayerMaker(name or "conv_decoder", seed, dtype)
+    height, width, channels = output_shape
+    stages = len(hidden_sizes)
+    sizes = [(_halved(height, i), _halved(width, i)) for i in range(stages + 1)]
+    inputs = x = keras.Input(input_shape, dtype=_input_dtype(dtype))
+    if len(input_shape) > 1:
+        x = make(keras.layers.Flatten, data_format="channels_last")(x)
+    if not stages:
+        x = make.output(x, output_shape, output_bias)
+        return keras.Model(inputs, x, name=name)
+    start = (*sizes[-1], hidden_sizes[0])
+    x = make.weighted(keras.layers.Dense, math.prod(start), activation=activation)(x)
+    x = make(keras.layers.Reshape, start)(x)
+    for filters, size in zip(hidden_sizes[1:], sizes[-2:0:-1], strict=True):
+        x = make.weighted(
+            keras.layers.Conv2DTranspose,
+            filters,
+            3,
+            2,
+            "same",
+            data_format="channels_last",
+            activation=activation,
+        )(x)
+        x = make.cropped(x, size)
+    x = make.doubled(x, channels, output_bias)
+    return keras.Model(inputs, make.cropped(x, (height, width)), name=name)
+
+
+NETWORKS: Mapping[str, Architecture] = {
+    "mlp": Architecture(mlp, mlp),
+    "conv": Architecture(conv_encoder, conv_decoder),
+}
+
+
+def batch_apply(
+    network: keras.Model, inputs: tf.Tensor, training: bool | None = None
+) -> tf.Tensor:
+    """Applies a network built for [B, ...] to inputs with any leading axes.
+
+    This is the one place where leading axes (samples, batch) are folded.
+
+    Args:
+        network: Maps [B, *input_shape] to [B, *output_shape].
+        inputs: [..., *input_shape] with at least one leading axis.
+        training: Passed on to the network.
+
+    Returns:
+        [..., *output_shape].
+
+    Raises:
+        InputError: The inputs do not end in the network's input shape.
+    """
+    leading = leading_axes(network, inputs)
+    inputs = tf.convert_to_tensor(inputs)
+    if leading == 1:
+        return network(inputs, training=training)
+    folded = tf.reshape(inputs, [-1, *_sizes(inputs)[leading:]])
+    outputs = network(folded, training=training)
+    return tf.reshape(outputs, [*_sizes(inputs)[:leading], *_sizes(outputs)[1:]])
+
+
+def leading_axes(network: keras.Model, inputs: tf.Tensor) -> int:
+    """Returns how many axes of the inputs come before the network's own.
+
+    Raises:
+        InputError: The inputs do not end in the network's input shape.
+    """
+    event_shape = tuple(network.input_shape[1:])
+    shape = tf.TensorShape(getattr(inputs, "shape", None) or np.shape(inputs))
+    leading = len(shape) - len(event_shape)
+    if leading < 1 or not shape[leading:].is_compatible_with(event_shape):
+        raise InputError(
+            f"network {network.name!r} was given inputs of shape {tuple(shape)} and "
+            f"takes [..., {str(event_shape)[1:-1]}] with at least one leading axis; "
+            "change the inputs or the network"
+        )
+    return leading
+
+
+class _LayerMaker:
+    """Makes the layers of one network, each with a name and a seed of its own."""
+
+    def __init__(self, prefix: str, seed: int, dtype: str | None) -> None:
+        self.prefix, self.seed, self.dtype, self.count = prefix, seed, dtype, 0
+
+    def __call__(self, layer: type, *args, **kwargs) -> keras.layers.Layer:
+        self.count += 1
+        name = f"{self.prefix}_{self.count}"
+        return layer(*args, name=name, dtype=self.dtype, **kwargs)
+
+    def weighted(self, layer: type, *args, **kwargs) -> keras.layers.Layer:
+        seed = derive_int(self.seed, f"{self.prefix}/{self.count}")
+        glorot = keras.initializers.GlorotUniform(seed)
+        return self(layer, *args, kernel_initializer=glorot, **kwargs)
+
+    def doubled(
+        self, x: keras.KerasTensor, channels: int, bias: np.ndarray | None
+    ) -> keras.KerasTensor:
+        """Doubles height and width with a sub-pixel convolution."""
+        rows, columns = x.shape[1:3]
+        convolution = self.weighted(
+            keras.layers.Conv2D, 4 * channels, 3, 1, "same", data_format="channels_last"
+        )
+        x = convolution(x)
+        if bias is not None:
+            convolution.bias.assign(np.tile(np.mean(bias, axis=(0, 1)), 4))
+        x = self(keras.layers.Reshape, (rows, columns, 2, 2, channels))(x)
+        x = self(keras.layers.Permute, (1, 3, 2, 4, 5))(x)
+        return self(keras.layers.Reshape, (2 * rows, 2 * columns, channels))(x)
+
+    def cropped(self, x: keras.KerasTensor, size: Shape) -> keras.KerasTensor:
+        """Cuts rows and columns of an image that are beyond its size."""
+        crop = ((0, x.shape[1] - size[0]), (0, x.shape[2] - size[1]))
+        if crop == ((0, 0), (0, 0)):
+            return x
+        return self(keras.layers.Cropping2D, crop, data_format="channels_last")(x)
+
+    def output(
+        self, x: keras.KerasTensor, shape: Shape, bias: np.ndarray | None
+    ) -> keras.KerasTensor:
+        """Ends a network with a dense layer, of which the initial bias may be given."""
+        dense = self.weighted(keras.layers.Dense, math.prod(shape))
+        x = dense(x)
+        if bias is not None:
+            dense.bias.assign(np.reshape(bias, [-1]))
+        return self(keras.layers.Reshape, shape)(x) if len(shape) > 1 else x
+
+
+def _sizes(x: tf.Tensor) -> list[int | tf.Tensor]:
+    dynamic = tf.shape(x)
+    return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
+
+
+def _input_dtype(dtype: str | None) -> str:
+    """The float type in which a network of this policy is handed its input."""
+    return keras.DTypePolicy(dtype).variable_dtype if dtype else keras.config.floatx()
+
+
+def _halved(size: int, times: int) -> int:
+    return -(-size // 2**times)
+
+
+def _require_image(shape: Shape, what: str) -> None:
+    if len(shape) != 3:
+        raise InputError(
+            f"network 'conv' was given shape {tuple(shape)} for {what} and needs "
+            "(H, W, C); use network 'mlp' for other shapes"
+        )

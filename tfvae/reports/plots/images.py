@@ -1,0 +1,229 @@
+"""Pictures made of images: what the model makes of codes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tfvae.core.seeds import derive_seed
+from tfvae.core.types import Seed
+from tfvae.distributions import FULLY_REPARAMETERIZED, Distribution
+from tfvae.models import VAE
+from tfvae.reports.plots.drawing import (
+    Undefined,
+    grid,
+    image_rows,
+    label_columns,
+    new_figure,
+    show,
+)
+
+_MARGIN = 0.01  # of probability, left out at either end of a traversal
+_OF_CODE = "one variable of one image's code moved"
+_OF_MEDIANS = "one variable moved, the others at their median"
+_NO_ORDER = "the classes of a variable have no order"
+_NO_QUANTILES = "the quantiles of its variables under p(z) are not known"
+_DRAWS = 4096  # of a learned prior, whose quantiles have no formula
+
+
+def reconstructions(vae: VAE, originals: np.ndarray, inputs: np.ndarray) -> Figure:
+    """Draws images, what the encoder was given, and the reconstruction means.
+
+    Args:
+        vae: The model.
+        originals: [n, H, W, C] Grey or colour values.
+        inputs: [n, H, W, C] The same images as the encoder sees them.
+    """
+    means = vae.reconstruct(inputs).numpy()
+    rows = {"original": originals, "input": inputs, "mean": means}
+    if np.array_equal(originals, inputs):
+        del rows["input"]
+    title = "reconstructions: the mean of p(x|z) at z for x"
+    return image_rows(list(rows.values()), list(rows), title)
+
+
+def samples(vae: VAE, num_images: int, seed: Seed) -> Figure:
+    """Draws images from the model: means of p(x|z), and draws from it.
+
+    Args:
+        vae: The model.
+        num_images: In each of the two panels.
+        seed: Of z and x.
+    """
+    drawn = vae.sample(num_images, seed)
+    columns = math.ceil(math.sqrt(num_images))
+    panels = {"means of p(x|z)": drawn.mean, "draws from p(x|z)": drawn.draw}
+    canvases = [grid(images.numpy(), columns) for images in panels.values()]
+    height, width = canvases[0].shape[:2]
+    figure = new_figure(min(2.7 * height / width, 6.0) + 0.6)
+    for axis, title, canvas in zip(
+        figure.subplots(1, 2), panels, canvases, strict=True
+    ):
+        show(axis, canvas)
+        axis.set_title(title)
+    figure.suptitle("samples, z from the prior")
+    return figure
+
+
+def traversal(
+    vae: VAE,
+    inputs: np.ndarray,
+    num_dims: int = 10,
+    num_steps: int = 11,
+    seed: Seed = 0,
+) -> Figure:
+    """Draws what single latent variables do to an image.
+
+    Every row takes the image's posterior mean and moves one variable through the
+    prior's quantiles from 1 % to 99 %. The variables are those that change the image
+    most.
+
+    Args:
+        vae: The model.
+        inputs: [1, H, W, C] The image as the encoder sees it.
+        num_dims: Rows, at most D.
+        num_steps: Columns.
+        seed: Of the draws that give a learned prior's quantiles.
+
+    Raises:
+        Undefined: Single variables have no order, or their quantiles are not known.
+    """
+    values = prior_quantiles(vae, _levels(num_steps), seed)
+    centre = vae.latent.centre(vae.encode(inputs)).numpy()[0]  # [D]
+    return _traversal(vae, centre, values, num_dims, _OF_CODE)
+
+
+def prior_traversal(
+    vae: VAE, num_dims: int = 10, num_steps: int = 11, seed: Seed = 0
+) -> Figure:
+    """Draws what single latent variables do, the others being at the prior's median.
+
+    As `traversal`, without an image.
+
+    Args:
+        vae: The model.
+        num_dims: Rows, at most D.
+        num_steps: Columns.
+        seed: Of the draws that give a learned prior's quantiles.
+
+    Raises:
+        Undefined: Single variables have no order, or their quantiles are not known.
+    """
+    values = prior_quantiles(vae, np.append(_levels(num_steps), 0.5), seed)
+    return _traversal(vae, values[-1], values[:-1], num_dims, _OF_MEDIANS)
+
+
+def interpolations(vae: VAE, inputs: np.ndarray, num_steps: int = 7) -> Figure:
+    """Draws what lies between the codes of two images, one pair of them a row.
+
+    The codes are posterior means, and the steps between them equal.
+
+    Args:
+        vae: The model.
+        inputs: [2 n, H, W, C] Images as the encoder sees them: each row's first, then
+            each row's last.
+        num_steps: Images between the two, their reconstructions among them.
+
+    Raises:
+        Undefined: Nothing lies between two codes, or there are no pairs.
+    """
+    pairs = len(inputs) // 2
+    if pairs < 1 or len(inputs) % 2:
+        raise Undefined(
+            f"interpolations are not defined for {len(inputs)} images, which are no "
+            "pairs; give an even number, 2 or more"
+        )
+    posterior = vae.encode(inputs)
+    _check_between(vae, posterior)
+    centres = vae.latent.centre(posterior).numpy()  # [2 n, D]
+    share = np.linspace(0, 1, num_steps, dtype=centres.dtype)[:, np.newaxis]
+    rows = []
+    for row in range(pairs):
+        first, last = centres[row], centres[pairs + row]  # [D]
+        images = vae.decode((1 - share) * first + share * last).mean().numpy()
+        ends = inputs[row, np.newaxis], inputs[pairs + row, np.newaxis]
+        rows.append(np.concatenate([ends[0], images, ends[1]]))
+    figure = image_rows(rows, [""] * pairs, "interpolations between two codes")
+    between = [""] * num_steps
+    between[0], between[-1] = "0", "1"
+    label_columns(figure, ["from", *between, "to"], inputs.shape[2])
+    return figure
+
+
+def _check_between(vae: VAE, posterior: Distribution) -> None:
+    """Refuses codes that cannot be mixed.
+
+    Raises:
+        Undefined: They cannot.
+    """
+    kind = type(vae.latent).__name__
+    if len(vae.latent.event_shape) > 1:
+        raise Undefined(
+            f"interpolations are not defined for {kind}: a mix of two one-hots is "
+            "none; use a model of single numbers, for example latent 'normal'"
+        )
+    if posterior.reparameterization_type != FULLY_REPARAMETERIZED:
+        raise Undefined(
+            f"interpolations are not defined for {kind}: nothing lies between 0 and 1; "
+            "use a model of continuous variables, for example latent 'normal'"
+        )
+
+
+def _levels(num_steps: int) -> np.ndarray:
+    return np.linspace(_MARGIN, 1 - _MARGIN, num_steps)
+
+
+def prior_quantiles(vae: VAE, levels: np.ndarray, seed: Seed) -> np.ndarray:
+    """Returns the quantiles of single variables under p(z), [levels, D].
+
+    Those of a learned prior have no formula, and are taken from 4096 draws.
+
+    Args:
+        vae: The model.
+        levels: Between 0 and 1.
+        seed: Of the draws.
+
+    Raises:
+        Undefined: Single variables have no order, or their quantiles are not known.
+    """
+    values = vae.latent.traversal(levels)
+    if values is None:
+        one_hot = len(vae.latent.event_shape) > 1
+        raise Undefined(
+            f"traversals are not defined for {type(vae.latent).__name__}: "
+            f"{_NO_ORDER if one_hot else _NO_QUANTILES}; use a model of one layer of "
+            "single numbers, for example latent 'normal'"
+        )
+    if vae.prior_layer is None:
+        return values.numpy()
+    draws = vae.prior().sample(_DRAWS, seed=derive_seed(seed, "quantiles")).numpy()
+    # Of Bernoulli variables it gives 0 or 1, and nothing between.
+    return np.quantile(draws, levels, axis=0, method="inverted_cdf")
+
+
+def _traversal(
+    vae: VAE, centre: np.ndarray, values: np.ndarray, num_dims: int, title: str
+) -> Figure:
+    """Draws the variables that change an image most.
+
+    Args:
+        vae: The model.
+        centre: [D] Where the other variables stay.
+        values: [columns, D] Of each variable.
+        num_dims: Rows, at most D.
+        title: Of the figure.
+    """
+    z = np.tile(centre, (len(centre), len(values), 1))  # [D, columns, D]
+    for dim in range(len(centre)):
+        z[dim, :, dim] = values[:, dim]
+    images = vae.decode(z).mean().numpy()  # [D, columns, H, W, C]
+    change = np.square(images[:, -1] - images[:, 0]).sum(axis=(1, 2, 3))  # [D]
+    dims = np.argsort(-change)[:num_dims]
+    figure = image_rows(list(images[dims]), [f"z[{dim}]" for dim in dims], title)
+    between = [""] * len(values)
+    between[0], between[len(values) // 2], between[-1] = "1 %", "50 %", "99 %"
+    label_columns(figure, between, images.shape[3])
+    figure.axes[0].set_xlabel("quantile under the prior")
+    return figure

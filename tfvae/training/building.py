@@ -1,0 +1,343 @@
+"""From a configuration to a compiled model."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfvae.config import Config
+from tfvae.core.types import InputError
+from tfvae.heads import HEADS, DistributionHead
+from tfvae.latents import LATENTS, Hierarchy, Latent
+from tfvae.models import VAE, ConditionalDistribution
+from tfvae.models.optimizers import get_optimizer
+from tfvae.models.schedules import Cyclical, Exponential, Schedule
+from tfvae.networks import NETWORKS, mlp
+from tfvae.objectives import OBJECTIVES, Objective
+from tfvae.priors import PRIORS, Prior
+
+_IWAE_STAGES = 8
+_STEPS_PER_EXECUTION = 10  # with one sample an image, a third faster than 1
+_MIXTURE_COMPONENTS = 10
+_VAMP_COMPONENTS = 100
+_UPPER_HIDDEN_SIZES = (100, 100)
+
+# The parts that a field names, and the fields that are arguments of such a part: field
+# -> argument. What a class takes, its signature says.
+_TABLES: Mapping[str, Mapping[str, type]] = {
+    "likelihood": HEADS,
+    "latent": LATENTS,
+    "objective": OBJECTIVES,
+}
+_ARGUMENTS = {
+    "likelihood": {
+        "likelihood_scale": "scale",
+        "likelihood_levels": "num_levels",
+        "likelihood_components": "num_components",
+        "grey_targets": "grey_targets",
+    },
+    "latent": {
+        "temperature": "temperature",
+        "prior_temperature": "prior_temperature",
+        "num_classes": "num_classes",
+        "num_flows": "num_flows",
+    },
+    "objective": {
+        "alpha": "alpha",
+        "beta": "beta",
+        "num_groups": "num_groups",
+        "analytic_kl": "analytic_kl",
+        "free_bits": "free_bits",
+    },
+}
+_TRIAL_SHAPE = (1, 1, 1)
+
+
+def check_config(config: Config) -> None:
+    """Refuses settings that do not go together, before any data is read.
+
+    It builds and compiles the smallest model that has the configuration's parts, so
+    that every rule is stated by the class that it is about.
+
+    Args:
+        config: The configuration.
+
+    Raises:
+        InputError: if a part refuses what it is given, or the parts each other.
+    """
+    small = dataclasses.replace(
+        config,
+        latent_size=min(config.latent_size, 2),
+        upper_latent_sizes=tuple(min(n, 2) for n in config.upper_latent_sizes),
+        upper_hidden_sizes=() if config.upper_latent_sizes else None,
+        hidden_sizes=(),
+        network="mlp",
+    )
+    if PRIORS[config.prior].needs_components:
+        small = dataclasses.replace(small, num_components=2)
+    vae = build_vae(small, _TRIAL_SHAPE, images=np.full([2, *_TRIAL_SHAPE], 0.5))
+    _check_values(vae.decoder.head, config)
+    compile_vae(vae, config, steps_per_epoch=1)
+
+
+def _check_values(head: DistributionHead, config: Config) -> None:
+    """Refuses a likelihood that has no probability for what a binarisation gives."""
+    if config.binarization == "none":
+        if head.exact_binary:
+            raise InputError(
+                "binarization 'none' gives grey values, which likelihood "
+                f"{config.likelihood!r} has no probability for; choose binarization "
+                "'dynamic', another likelihood, or say grey_targets True to train on "
+                "them all the same"
+            )
+    elif not head.in_support(np.array([0.0, 1.0])):
+        raise InputError(
+            f"likelihood {config.likelihood!r} has no probability for 0 and 1, which "
+            f"binarization {config.binarization!r} gives; choose another likelihood, "
+            "or binarization 'none'"
+        )
+
+
+def build_vae(
+    config: Config,
+    image_shape: tuple[int, ...],
+    mean_image: np.ndarray | None = None,
+    images: np.ndarray | None = None,
+) -> VAE:
+    """Builds the model that a configuration describes, not yet compiled.
+
+    Args:
+        config: The configuration.
+        image_shape: (H, W, C).
+        mean_image: [H, W, C] Mean of the training images, from which the decoder's
+            output starts if `output_start` is "mean"; None: from zeros.
+        images: [n, H, W, C] From which prior 'vamp' starts; other priors need none.
+
+    Raises:
+        InputError: The parts do not go together.
+    """
+    latent = _latent(config)
+    posterior = latent.posterior_head()
+    likelihood = _likelihood_head(config, image_shape)
+    network = NETWORKS[config.network]
+    shared = {"seed": config.seed, "dtype": config.dtype_policy}
+    bias = None
+    if config.output_start == "mean" and mean_image is not None:
+        bias = likelihood.params_for_mean(mean_image)
+    encoder = network.encoder(
+        image_shape,
+        posterior.params_shape,
+        config.hidden_sizes,
+        config.activation,
+        name="encoder",
+        **shared,
+    )
+    decoder = network.decoder(
+        latent.decoder_shape,
+        likelihood.params_shape,
+        config.hidden_sizes[::-1],
+        config.activation,
+        name="decoder",
+        output_bias=bias,
+        **shared,
+    )
+    return VAE(
+        ConditionalDistribution(encoder, posterior),
+        ConditionalDistribution(decoder, likelihood),
+        latent,
+        _prior(config, latent, images),
+    )
+
+
+def compile_vae(vae: VAE, config: Config, steps_per_epoch: int) -> None:
+    """Compiles a model as a configuration says.
+
+    Args:
+        vae: The model.
+        config: The configuration.
+        steps_per_epoch: In which the learning-rate schedules count.
+    """
+    optimizer = get_optimizer(
+        {
+            "class_name": config.optimizer,
+            "config": {
+                "learning_rate": _learning_rate(config, steps_per_epoch),
+                "global_clipnorm": config.clip_norm,
+            },
+        }
+    )
+    vae.compile(
+        optimizer,
+        _objective(config),
+        config.num_samples,
+        config.estimator,
+        backward_samples=config.backward_samples,
+        sample_chunk=config.sample_chunk,
+        kl_weight=_kl_weight(config),
+        temperature=_annealed(config, "temperature"),
+        prior_temperature=_annealed(config, "prior_temperature"),
+        binarize=binarizes_on_device(config),
+        seed=config.seed,
+        steps_per_execution=steps_per_execution(config, steps_per_epoch),
+        jit_compile=config.jit_compile,
+        skip_nonfinite=config.skip_nonfinite,
+    )
+
+
+def binarizes_on_device(config: Config) -> bool:
+    """Whether the training step draws the pixels, and not the pipeline."""
+    if config.device_binarization == "auto":
+        on_gpu = bool(tf.config.list_logical_devices("GPU"))
+        return on_gpu and config.binarization == "dynamic"
+    return config.device_binarization
+
+
+def warmup_epochs(config: Config, steps_per_epoch: int) -> int:
+    """How many epochs begin before kl_weight and temperatures are what they end at."""
+    steps = max(config.kl_warmup_steps, config.temperature_steps)
+    return -(-steps // steps_per_epoch)
+
+
+def steps_per_execution(config: Config, steps_per_epoch: int) -> int:
+    """The largest number up to the wanted one that divides an epoch.
+
+    Keras runs whole executions, so that any other would make epochs longer.
+    """
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        return 1  # Keras' loop over steps cannot take what several replicas are given
+    wanted = min(config.steps_per_execution or _STEPS_PER_EXECUTION, steps_per_epoch)
+    return next(n for n in range(wanted, 0, -1) if steps_per_epoch % n == 0)
+
+
+def _takes(part: type, argument: str) -> bool:
+    # Not of the class: Python 3.10 would show what Keras makes instances with.
+    return argument in inspect.signature(part.__init__).parameters
+
+
+def _arguments(config: Config, owner: str) -> dict[str, Any]:
+    """Returns the arguments that a configuration gives to the part `owner` names.
+
+    Raises:
+        InputError: if the part does not take one of them.
+    """
+    part = _TABLES[owner][getattr(config, owner)]
+    given = {}
+    for field, argument in _ARGUMENTS[owner].items():
+        value = getattr(config, field)
+        if value == getattr(Config, field):  # the default: nothing was said
+            continue
+        _check_taken(config, owner, part, field, argument)
+        given[argument] = value
+    return given
+
+
+def _check_taken(
+    config: Config, owner: str, part: type, field: str, argument: str
+) -> None:
+    if _takes(part, argument):
+        return
+    others = [name for name, other in _TABLES[owner].items() if _takes(other, argument)]
+    raise InputError(
+        f"{field} {getattr(config, field)} has no effect with {owner} "
+        f"{getattr(config, owner)!r}; set {field} {getattr(Config, field)}, or {owner} "
+        f"{' or '.join(map(repr, others))}"
+    )
+
+
+def _likelihood_head(config: Config, image_shape: tuple[int, ...]) -> DistributionHead:
+    return HEADS[config.likelihood](image_shape, **_arguments(config, "likelihood"))
+
+
+def _latent(config: Config) -> Latent:
+    family, arguments = LATENTS[config.latent], _arguments(config, "latent")
+    if _takes(family, "seed"):
+        arguments["seed"] = config.seed
+    sizes = (config.latent_size, *config.upper_latent_sizes)
+    layers = [family(size, **arguments) for size in sizes]
+    return layers[0] if len(layers) == 1 else _hierarchy(config, layers)
+
+
+def _hierarchy(config: Config, layers: Sequence[Latent]) -> Hierarchy:
+    hidden = config.upper_hidden_sizes
+    hidden = _UPPER_HIDDEN_SIZES if hidden is None else hidden
+    shared = {"seed": config.seed, "dtype": config.dtype_policy}
+
+    def network(name: str, source: Latent, target: Latent, sizes: tuple) -> keras.Model:
+        head = target.posterior_head()
+        return mlp(
+            source.decoder_shape,
+            head.params_shape,
+            sizes,
+            config.activation,
+            name=name,
+            **shared,
+        )
+
+    pairs = list(enumerate(itertools.pairwise(layers), start=1))
+    return Hierarchy(
+        layers,
+        [network(f"upward_{k}", a, b, hidden) for k, (a, b) in pairs],
+        [network(f"downward_{k}", b, a, hidden[::-1]) for k, (a, b) in pairs],
+    )
+
+
+def _prior(config: Config, latent: Latent, images: np.ndarray | None) -> Prior | None:
+    prior = PRIORS[config.prior]
+    count = config.num_components
+    if count is None and prior.needs_components:
+        count = _VAMP_COMPONENTS if prior.needs_images else _MIXTURE_COMPONENTS
+    return prior.make(latent, num_components=count, images=images, seed=config.seed)
+
+
+def _objective(config: Config) -> Objective:
+    return OBJECTIVES[config.objective](**_arguments(config, "objective"))
+
+
+def _kl_weight(config: Config) -> float | Schedule:
+    if config.kl_schedule == "cyclical":
+        cycles = {} if config.kl_cycles is None else {"cycles": config.kl_cycles}
+        return Cyclical(config.kl_weight, config.kl_warmup_steps, **cycles)
+    return _ramp(0.0, config.kl_weight, config.kl_warmup_steps)
+
+
+def _annealed(config: Config, name: str) -> Schedule | None:
+    final = getattr(config, f"final_{name}")
+    if final is None:
+        return None
+    family, start = LATENTS[config.latent], getattr(config, name)
+    _check_taken(config, "latent", family, f"final_{name}", name)
+    if start is None:
+        start = getattr(family(1), f"initial_{name}")
+    if config.temperature_schedule == "exponential":
+        return Exponential(start, final, config.temperature_steps)
+    return _ramp(start, final, config.temperature_steps)
+
+
+def _ramp(start: float, end: float, steps: int) -> float | Schedule:
+    """A value that goes linearly from start to end; the end if there are no steps."""
+    if steps == 0:
+        return end
+    return keras.optimizers.schedules.PolynomialDecay(start, steps, end, power=1.0)
+
+
+def _learning_rate(config: Config, steps_per_epoch: int) -> float | Schedule:
+    steps = config.epochs * steps_per_epoch
+    schedules = keras.optimizers.schedules
+    rate = config.learning_rate
+    if config.learning_rate_schedule == "cosine":
+        return schedules.CosineDecay(rate, steps)
+    if config.learning_rate_schedule == "exponential":
+        return schedules.ExponentialDecay(rate, steps, 0.01)
+    if config.learning_rate_schedule == "iwae":
+        ends = [sum(3**j for j in range(i + 1)) for i in range(_IWAE_STAGES - 1)]
+        boundaries = [epochs * steps_per_epoch for epochs in ends]  # 1, 4, 13, ...
+        rates = [rate * 10 ** (-i / (_IWAE_STAGES - 1)) for i in range(_IWAE_STAGES)]
+        return schedules.PiecewiseConstantDecay(boundaries, rates)
+    return rate

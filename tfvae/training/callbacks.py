@@ -1,0 +1,235 @@
+"""What happens between epochs: a line on the terminal, the history, the model file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tfvae.core.files import replacing, write_json, write_text
+from tfvae.core.types import InputError
+
+_LOOK_SECONDS = 1.0
+_SHOWN = ("loss", "elbo", "distortion", "rate", "ess")
+
+
+class EpochLine(keras.callbacks.Callback):
+    """Prints one line an epoch, for logs and pipes.
+
+    Args:
+        epochs: How many epochs the run has.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
+        """Starts the clock."""
+        self._begun = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Prints the epoch's line."""
+        seconds = time.perf_counter() - self._begun
+        train = " ".join(f"{n} {logs[n]:.2f}" for n in _SHOWN if n in logs)
+        line = f"epoch {epoch + 1}/{self.epochs} {seconds:.1f} s  {train}"
+        if "val_loss" in logs:
+            line += f"  val_loss {logs['val_loss']:.2f} val_elbo {logs['val_elbo']:.2f}"
+        print(line, flush=True)
+
+
+class StopIfNotFinite(keras.callbacks.Callback):
+    """Ends a training whose loss is not finite, before anything is saved of it."""
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
+        """Starts the clock."""
+        self._looked = time.perf_counter()
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping | None = None) -> None:
+        """Looks once a second at the steps since: a look waits for the device."""
+        now = time.perf_counter()
+        if now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            self.model.check_finite()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Looks at the steps, and at every number of the epoch.
+
+        Raises:
+            InputError: One is not finite.
+        """
+        self.model.check_finite()
+        bad = [name for name, value in logs.items() if not math.isfinite(value)]
+        if bad:
+            raise InputError(
+                f"{', '.join(bad)} not finite in epoch {epoch + 1}; what was saved "
+                "before stays. Try a smaller learning_rate, a kl_warmup, or scales and "
+                "temperatures nearer to 1"
+            )
+
+
+class HistoryFile(keras.callbacks.Callback):
+    """Keeps `history.csv`: one line an epoch, without gap or duplicate after a resume.
+
+    Args:
+        path: The file.
+        latest: A JSON file with the last epoch's numbers.
+        rows: The lines of the epochs before this training began.
+        earlier: Seconds that the epoch took before this training went on with it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        latest: Path,
+        rows: Sequence[Mapping[str, float]] = (),
+        earlier: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.path, self.latest = path, latest
+        self.rows, self.earlier = list(rows), earlier
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
+        """Starts the clock."""
+        self._begun = time.perf_counter() - self.earlier
+        self.earlier = 0.0
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Writes the file anew, with this epoch's line."""
+        row = {
+            "epoch": epoch + 1,
+            "step": int(self.model.steps),
+            "seconds": round(time.perf_counter() - self._begun, 3),
+        }
+        row |= {name: float(value) for name, value in logs.items()}
+        self.rows.append(row)
+        write_text(self.path, self.text())
+        write_json(self.latest, row)
+
+    def text(self) -> str:
+        """Returns the file's content."""
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        file = io.StringIO(newline="")
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return file.getvalue()
+
+
+class ModelFile(keras.callbacks.Callback):
+    """Saves the model with its optimizer, whole or not at all, for those who use it.
+
+    A training goes on from its checkpoints, and not from this file.
+
+    Args:
+        path: Ends in `.keras`.
+        monitored: What the model of the best epoch is best at; None: the last epoch's
+            model is saved.
+        start: The first epoch that may be the best, counted from 0; before it, the last
+            epoch's model is saved.
+        min_seconds: Do not save the last epoch's model more often than this, but for
+            the first epoch and at the end of the training.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        monitored: str | None = None,
+        start: int = 0,
+        min_seconds: float = 15.0,
+    ) -> None:
+        super().__init__()
+        self.path, self.monitored, self.start = path, monitored, start
+        self.min_seconds = min_seconds
+        self._saved = -math.inf  # so that the first epoch is saved
+        self._best: float | None = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what a training that goes on must know."""
+        return {"best": self._best}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes what `get_state` gave."""
+        self._best = state["best"]
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Saves, if this epoch is the best, or the last time is long enough ago."""
+        if self.monitored is not None and epoch >= self.start:
+            value = logs[self.monitored]
+            if self._best is None or is_better(self.monitored, value, self._best):
+                self._best = value
+                self.save()
+        elif self._is_last(epoch) or self._is_time():
+            self.save()
+
+    def save(self) -> None:
+        """Saves now."""
+        with replacing(self.path) as partial:
+            self.model.save(partial)
+        self._saved = time.perf_counter()
+
+    def save_last(self) -> None:
+        """Saves now, unless the best model is wanted and there is one."""
+        if self._best is None:
+            self.save()
+
+    def _is_last(self, epoch: int) -> bool:
+        return epoch + 1 == self.params["epochs"] or self.model.stop_training
+
+    def _is_time(self) -> bool:
+        return time.perf_counter() - self._saved >= self.min_seconds
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):
+    """Keras', which can go on where it was."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what a training that goes on must know."""
+        return {"wait": self.wait, "best": self.best, "best_epoch": self.best_epoch}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes what `get_state` gave."""
+        vars(self).update(state)
+
+
+class ReduceLROnPlateau(keras.callbacks.ReduceLROnPlateau):
+    """Keras', which can go on where it was, and waits for an epoch to begin with.
+
+    Args:
+        start_from_epoch: Epochs before this one, counted from 0, are not looked at.
+        **kwargs: Keras'.
+    """
+
+    def __init__(self, start_from_epoch: int = 0, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.start_from_epoch = start_from_epoch
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Looks at the epoch; Keras would write the learning rate into its numbers."""
+        if epoch >= self.start_from_epoch:
+            super().on_epoch_end(epoch, dict(logs))
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what a training that goes on must know."""
+        names = ("wait", "best", "cooldown_counter")
+        return {name: getattr(self, name) for name in names}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes what `get_state` gave."""
+        vars(self).update(state)
+
+
+def direction(monitored: str) -> str:
+    """Returns "max" for a bound, "min" for a loss, as Keras' callbacks call it."""
+    return "max" if monitored.removeprefix("val_") == "elbo" else "min"
+
+
+def is_better(monitored: str, value: float, best: float) -> bool:
+    """Whether a monitored number is strictly better than another."""
+    return value > best if direction(monitored) == "max" else value < best

@@ -1,0 +1,27 @@
+"""Checkpoints of a run: what it takes to go on as if nothing had happened."""
+
+from tfvae.training.checkpoints.saving import SaveCheckpoints
+from tfvae.training.checkpoints.state import (
+    Position,
+    apply_arrays,
+    apply_metrics,
+    arrays_of,
+    callback_state,
+    set_callback_state,
+)
+from tfvae.training.checkpoints.stopping import Interrupted, StopRequest
+from tfvae.training.checkpoints.store import Checkpoint, CheckpointStore
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointStore",
+    "Interrupted",
+    "Position",
+    "SaveCheckpoints",
+    "StopRequest",
+    "apply_arrays",
+    "apply_metrics",
+    "arrays_of",
+    "callback_state",
+    "set_callback_state",
+]

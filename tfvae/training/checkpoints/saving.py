@@ -1,0 +1,128 @@
+"""The callback that writes checkpoints, and ends a training that is to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from tfvae.config.settings import Checkpointing
+from tfvae.training.checkpoints.state import Position, arrays_of, callback_state
+from tfvae.training.checkpoints.stopping import Interrupted, StopRequest
+from tfvae.training.checkpoints.store import Checkpoint, CheckpointStore
+
+_MIN_SECONDS = 5.0
+_SHARE = 0.02  # of the training's time, at most
+
+
+class SaveCheckpoints(keras.callbacks.Callback):
+    """Writes checkpoints at ends of epochs, and within them if wanted.
+
+    At ends of epochs it waits until the last one is `min_seconds` old, and 50 times as
+    old as it took to write, so that short epochs cost little; the training's last epoch
+    is always written.
+
+    Args:
+        store: Where they go.
+        callbacks: Whose state goes with them.
+        history: Returns the text of `history.csv`.
+        config: The run's settings.
+        versions: Of what computes it.
+        settings: How often; None: at ends of epochs.
+        stop: Looked at before each step; None: nothing stops the training.
+        on_stop: Called once the checkpoint of a stopped training is written.
+        earlier: Seconds that the epoch took before this training went on with it.
+        min_seconds: See above.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        callbacks: list[keras.callbacks.Callback],
+        history: Callable[[], str],
+        config: Mapping[str, Any],
+        versions: Mapping[str, str],
+        settings: Checkpointing | None = None,
+        stop: StopRequest | None = None,
+        on_stop: Callable[[], None] | None = None,
+        earlier: float = 0.0,
+        min_seconds: float = _MIN_SECONDS,
+    ) -> None:
+        super().__init__()
+        self.store, self.others, self.history = store, callbacks, history
+        self.config, self.versions = config, versions
+        self.every = (settings or Checkpointing()).checkpoint_every
+        self.stop, self.on_stop = stop, on_stop
+        self.earlier, self.min_seconds = earlier, min_seconds
+        self._saved_at, self._cost = -math.inf, 0.0
+        self._saved_step: int | None = None
+
+    def on_train_begin(self, logs: Mapping | None = None) -> None:
+        """Writes the state that a new run begins with: there is always one."""
+        if int(self.model.steps) == 0:
+            self._write(Position(0, 0))
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
+        """Starts the clock, and counting the epoch's steps."""
+        self._epoch = epoch
+        self._begun = time.perf_counter() - self.earlier
+        self.earlier = 0.0
+        self._first_step: int | None = None
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping | None = None) -> None:
+        """Writes, if it is time to, or the training is to stop."""
+        if self._first_step is None:  # the first that is seen of the epoch
+            step = int(self.model.steps)
+            self._first_step = step - batch
+            if self._saved_step is None:
+                self._saved_step = step
+        step = self._first_step + batch
+        stopping = self.stop is not None and self.stop.signum is not None
+        due = self.every is not None and step - self._saved_step >= self.every
+        if stopping or due:
+            seconds = time.perf_counter() - self._begun
+            self._write(Position(step, self._epoch, batch, seconds))
+        if stopping:
+            self._end(step)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
+        """Writes, unless the last one is new; at the end always."""
+        last = epoch + 1 == self.params["epochs"] or self.model.stop_training
+        stopping = self.stop is not None and self.stop.signum is not None
+        wait = max(self.min_seconds, self._cost / _SHARE)
+        waited = time.perf_counter() - self._saved_at >= wait
+        step = int(self.model.steps)
+        if last or stopping or waited or self.every is not None:
+            early = bool(self.model.stop_training)
+            self._write(Position(step, epoch + 1, stopped_early=early))
+        if stopping and not last:
+            self._end(step)
+
+    def _write(self, position: Position) -> None:
+        if position.step == self._saved_step:
+            return  # nothing was done since
+        self.model.check_finite()
+        begun = time.perf_counter()
+        self.store.write(
+            Checkpoint(
+                position,
+                arrays_of(self.model),
+                callback_state(self.others),
+                self.history(),
+                self.config,
+                self.versions,
+            )
+        )
+        self._saved_at, self._saved_step = time.perf_counter(), position.step
+        self._cost = self._saved_at - begun
+
+    def _end(self, step: int) -> None:
+        if self.on_stop is not None:
+            self.on_stop()
+        raise Interrupted(
+            self.stop.signum,
+            f"stopped after step {step}; the same command goes on",
+        )

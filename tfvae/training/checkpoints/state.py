@@ -1,0 +1,126 @@
+"""What a training's state is: the model's numbers, and what its callbacks remember."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfvae.core.types import InputError
+from tfvae.models import VAE
+
+
+class Position(NamedTuple):
+    """How far a run has come.
+
+    Attributes:
+        step: Training steps done.
+        epoch: Epochs done.
+        batch: Steps done of the running epoch; 0: it is between epochs.
+        seconds: That the running epoch took so far.
+        stopped_early: Whether early stopping has ended it.
+    """
+
+    step: int
+    epoch: int
+    batch: int = 0
+    seconds: float = 0.0
+    stopped_early: bool = False
+
+
+def arrays_of(vae: VAE) -> dict[str, np.ndarray]:
+    """Returns every number of a compiled model, its optimizer and its metrics."""
+    # No np.array, which takes a variable of several replicas for an object.
+    variables = _variables(vae).items()
+    return {name: tf.convert_to_tensor(v).numpy() for name, v in variables}
+
+
+def apply_arrays(vae: VAE, arrays: Mapping[str, np.ndarray], rate: bool = True) -> None:
+    """Gives a compiled model the weights and the optimizer of `arrays_of`.
+
+    Args:
+        vae: Built and compiled as the one that was saved.
+        arrays: Of `arrays_of`.
+        rate: Whether a learning rate that is a number is taken over too.
+
+    Raises:
+        InputError: They are those of another model.
+    """
+    variables = {k: v for k, v in _variables(vae).items() if not _is_metric(k)}
+    variables.pop(_RATE, None)
+    stored = {k: v for k, v in arrays.items() if not _is_metric(k) and k != _RATE}
+    shapes = [{k: tuple(v.shape) for k, v in vs.items()} for vs in (variables, stored)]
+    if shapes[0] != shapes[1]:
+        differing = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
+        raise InputError(
+            f"the checkpoint is of another model: {differing[0][0]!r} differs; use "
+            "another workdir"
+        )
+    for name, variable in variables.items():
+        variable.assign(stored[name])
+    if rate and _RATE in arrays and isinstance(_rate(vae), keras.Variable):
+        _rate(vae).assign(arrays[_RATE])
+
+
+def apply_metrics(vae: VAE, arrays: Mapping[str, np.ndarray]) -> None:
+    """Gives a model the metrics of the running epoch, those that it has."""
+    for name, variable in _variables(vae).items():
+        if _is_metric(name) and name in arrays:
+            variable.assign(arrays[name])
+
+
+def callback_state(
+    callbacks: Iterable[keras.callbacks.Callback],
+) -> dict[str, dict[str, Any]]:
+    """Returns what the callbacks that have a `get_state` remember, by class name."""
+    return {
+        type(callback).__name__: callback.get_state()
+        for callback in callbacks
+        if hasattr(callback, "get_state")
+    }
+
+
+def set_callback_state(
+    callbacks: Iterable[keras.callbacks.Callback],
+    state: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Gives the callbacks what `callback_state` found, those that it found."""
+    for callback in callbacks:
+        name = type(callback).__name__
+        if hasattr(callback, "set_state") and name in state:
+            callback.set_state(state[name])
+
+
+_RATE = "learning_rate"
+_METRICS = "metrics/"
+
+
+def _is_metric(name: str) -> bool:
+    return name.startswith(_METRICS)
+
+
+def _variables(vae: VAE) -> dict[str, keras.Variable]:
+    """Returns all variables under names that do not depend on the process.
+
+    Keras' own names count the layers that the process has made.
+    """
+    rate = _rate(vae)
+    optimizer = [v for v in vae.optimizer.variables if v is not rate]
+    found = {f"weights/{i:04d}": v for i, v in enumerate(vae.weights)}
+    found |= {f"optimizer/{i:04d}": v for i, v in enumerate(optimizer)}
+    if isinstance(rate, keras.Variable):
+        found[_RATE] = rate
+    found["skipped_steps"] = vae.skipped_steps
+    for metric in vae.metrics:
+        for i, variable in enumerate(metric.variables):
+            found[f"{_METRICS}{metric.name}/{i}"] = variable
+    return found
+
+
+def _rate(vae: VAE) -> Any:
+    """The learning rate's variable, or its schedule."""
+    optimizer = getattr(vae.optimizer, "inner_optimizer", vae.optimizer)
+    return optimizer._learning_rate

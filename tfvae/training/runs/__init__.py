@@ -1,0 +1,45 @@
+"""The folder of one run: what lies where, whose it is, and how it is read back."""
+
+from tfvae.training.runs.folder import (
+    RunFolder,
+    RunRecord,
+    check_workdir,
+    parse_history,
+    read_history,
+    read_json,
+    read_record,
+    remove_partials,
+    versions,
+    write_record,
+)
+from tfvae.training.runs.loading import (
+    BINARIZATION_SEED,
+    Run,
+    absolute_paths,
+    evaluation_batches,
+    load_data,
+    load_run,
+    meaning,
+    reading_model,
+)
+
+__all__ = [
+    "BINARIZATION_SEED",
+    "Run",
+    "RunFolder",
+    "RunRecord",
+    "absolute_paths",
+    "check_workdir",
+    "evaluation_batches",
+    "load_data",
+    "load_run",
+    "meaning",
+    "parse_history",
+    "read_history",
+    "read_json",
+    "read_record",
+    "reading_model",
+    "remove_partials",
+    "versions",
+    "write_record",
+]

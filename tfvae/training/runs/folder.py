@@ -1,0 +1,241 @@
+"""The folder of one run: what lies where, and whose it is."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tfvae.config import Config
+from tfvae.core.files import is_partial, read_bounded, write_json
+from tfvae.core.types import InputError
+from tfvae.core.version import __version__
+
+# Bytes of files that are read; as Python's objects, JSON takes up to 25 times as many.
+_MOST_CONFIG = 8 << 20  # a configuration has some 3 KiB
+_MOST_JSON = 32 << 20  # an evaluation of a hundred thousand latent variables
+_MOST_HISTORY = 256 << 20  # a line of an epoch has some 300
+_PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
+
+
+class RunFolder(NamedTuple):
+    """Paths of a run's files; making one touches nothing."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration, the versions and how the data was split, as JSON."""
+        return self.path / "config.json"
+
+    @property
+    def model(self) -> Path:
+        """The model with its optimizer: `keras.models.load_model` reads it."""
+        return self.path / "model.keras"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What a training that was stopped goes on from."""
+        return self.path / "checkpoints"
+
+    @property
+    def history(self) -> Path:
+        """One line an epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """The last epoch's numbers, as JSON."""
+        return self.path / "metrics.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """What `tfvae evaluate` found on the test images, as JSON."""
+        return self.path / "evaluation.json"
+
+    @property
+    def logs(self) -> Path:
+        """TensorBoard's event files."""
+        return self.path / "logs"
+
+    @property
+    def pictures(self) -> Path:
+        """What `tfvae plot` drew."""
+        return self.path / "pictures"
+
+
+class RunRecord(NamedTuple):
+    """What `config.json` holds.
+
+    Attributes:
+        config: Every setting.
+        data: The provenance of the data, with sizes and splits.
+        versions: Of Python and the packages that began the run.
+        changes: What was changed when it went on, each time: field -> [before, after].
+    """
+
+    config: Config
+    data: dict[str, Any]
+    versions: dict[str, str]
+    changes: Sequence[dict[str, list]] = ()
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of what computes here."""
+    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"tfvae": __version__, "python": platform.python_version(), **packages}
+
+
+def check_workdir(workdir: str | os.PathLike) -> RunFolder:
+    """Returns the folder of a run that begins or goes on there; writes nothing.
+
+    Raises:
+        InputError: The path is a file, cannot be written to, or holds something else
+            than a run.
+    """
+    if not os.fspath(workdir):
+        raise InputError("workdir '' is empty; give a folder's path")
+    path = Path(workdir)
+    folder = RunFolder(path)
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(
+            f"workdir {str(path)!r} is not UTF-8, which TensorFlow needs; give another"
+        ) from None
+    if os.path.lexists(path) and not path.is_dir():
+        raise InputError(
+            f"workdir {str(path)!r} is a file, or a link that leads nowhere; give a "
+            "folder's path"
+        )
+    for file in (folder.config, folder.model, folder.history):
+        if file.is_symlink() and not file.exists():
+            raise InputError(
+                f"{str(file)!r} is a link that leads nowhere; restore the file, or use "
+                "another workdir"
+            )
+    parent = path
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(
+            f"workdir {str(path)!r} cannot be written to; give another, or change the "
+            f"permissions of {str(parent)!r}"
+        )
+    if path.exists() and not folder.config.exists() and _foreign_files(path):
+        raise InputError(
+            f"workdir {str(path)!r} holds files and no run (no config.json); give a "
+            "new or empty folder"
+        )
+    return folder
+
+
+def _foreign_files(path: Path) -> bool:
+    return any(p.name != ".lock" and not is_partial(p) for p in path.iterdir())
+
+
+def remove_partials(folder: RunFolder) -> None:
+    """Removes what a killed process left half-written; the folder is locked."""
+    for path in folder.path.iterdir():
+        if is_partial(path):
+            path.unlink()
+
+
+def write_record(folder: RunFolder, record: RunRecord) -> None:
+    """Writes `config.json`."""
+    content = {
+        "config": record.config.to_dict(),
+        "data": record.data,
+        "versions": record.versions,
+        "changes": list(record.changes),
+    }
+    write_json(folder.config, content)
+
+
+def read_record(folder: RunFolder) -> RunRecord:
+    """Reads `config.json`.
+
+    Raises:
+        InputError: There is none, or it is damaged.
+    """
+    content = read_json(
+        folder.config, "run", "make one with: tfvae train RECIPE", _MOST_CONFIG
+    )
+    content = {"versions": {}, **content} if isinstance(content, dict) else {}
+    for name in ("config", "data", "versions"):
+        if not isinstance(content.get(name), dict):
+            raise InputError(
+                f"{str(folder.config)!r} is no run's configuration: it lacks {name!r}, "
+                "or has something else there; restore the file, or use another workdir"
+            )
+    try:
+        config = Config.from_dict(content["config"])
+    except (InputError, RecursionError) as error:
+        raise InputError(f"{str(folder.config)!r}: {error}") from error
+    changes = content.get("changes", [])
+    if not isinstance(changes, list):
+        raise InputError(
+            f"{str(folder.config)!r} is damaged: its 'changes' are no list; restore "
+            "the file, or use another workdir"
+        )
+    return RunRecord(config, content["data"], content["versions"], changes)
+
+
+def read_json(path: Path, what: str, advice: str, most: int = _MOST_JSON) -> Any:
+    """Reads a JSON file of a run, of `most` bytes at most.
+
+    Raises:
+        InputError: It is missing or damaged; `what` and `advice` say what to do.
+    """
+    try:
+        return json.loads(read_bounded(path, most))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"{str(path.parent)!r} holds no {what} (no {path.name}); {advice}"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{str(path)!r} cannot be read ({reason}); restore the file, or use "
+            "another workdir"
+        ) from error
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Returns the lines of `history.csv`, one an epoch; none if there is no file.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        return parse_history(read_bounded(path, _MOST_HISTORY))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{str(path)!r} cannot be read ({error!s:.200}); restore the file, or use "
+            "another workdir"
+        ) from error
+
+
+def parse_history(text: str) -> list[dict[str, float]]:
+    """Returns the lines of the content of a `history.csv`.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    try:
+        rows = [
+            {name: float(value) for name, value in row.items() if value != ""}
+            for row in csv.DictReader(io.StringIO(text, newline=""))
+        ]
+        counts = ("epoch", "step")
+        return [{**row, **{n: int(row[n]) for n in counts}} for row in rows]
+    except (TypeError, AttributeError, KeyError, OverflowError, csv.Error) as error:
+        raise ValueError(str(error)) from error

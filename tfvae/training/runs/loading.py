@@ -1,0 +1,144 @@
+"""What a run is made of, read back: its data, its model, and what its bounds bound."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+import tfvae.data
+from tfvae.config import Config
+from tfvae.core.types import InputError
+from tfvae.heads import HEADS
+from tfvae.latents import LATENTS
+from tfvae.models import VAE
+from tfvae.training.runs.folder import RunFolder, RunRecord, read_record
+from tfvae.training.runs.model_file import check_model_file
+
+# Evaluation data, and 'fixed' training data, are one draw that all runs share, so that
+# runs with different seeds are scored on the same images.
+BINARIZATION_SEED = 0
+
+
+class Run(NamedTuple):
+    """A run read back from its folder."""
+
+    folder: RunFolder
+    record: RunRecord
+    vae: VAE
+
+
+def load_data(config: Config) -> tfvae.data.ImageData:
+    """Loads the data set that a configuration names.
+
+    Raises:
+        InputError: The data cannot be had or used.
+    """
+    return tfvae.data.load(
+        config.dataset,
+        data_dir=config.data_dir,
+        manual_dir=config.manual_dir,
+        image_size=config.image_size,
+        validation_size=config.validation_size,
+    )
+
+
+def absolute_paths(config: Config) -> Config:
+    """Returns the configuration with absolute paths, good from any working folder."""
+    changed = {
+        name: os.path.abspath(os.path.expanduser(value))
+        for name in ("data_dir", "manual_dir")
+        if (value := getattr(config, name))
+    }
+    changed["dataset"] = tfvae.data.absolute_name(config.dataset)
+    return dataclasses.replace(config, **changed)
+
+
+def evaluation_batches(
+    config: Config, split: tfvae.data.Split, batch_size: int, limit: int | None = None
+) -> tf.data.Dataset:
+    """Returns a split's images in order, binarised as in the run, one shared draw."""
+    return tfvae.data.evaluation_batches(
+        split,
+        batch_size,
+        binarization=config.binarization,
+        seed=BINARIZATION_SEED,
+        limit=limit,
+    )
+
+
+def meaning(config: Config, twin: bool = False) -> str:
+    """Returns what a run's bounds are bounds on, in words.
+
+    Args:
+        config: The run's.
+        twin: Whether they are those of the discrete twin of a relaxed model.
+    """
+    text, head = "log p(x)", HEADS[config.likelihood]
+    if config.grey_targets:
+        text = "the expected log-likelihood of a binarised image (grey targets)"
+    if twin:
+        text += " of the discrete twin"
+    elif LATENTS[config.latent].relaxed:
+        text += " of the relaxed model, and not of its discrete twin"
+    return f"{text}, a density over {head.support}" if head.is_density else text
+
+
+def load_run(workdir: str | os.PathLike) -> Run:
+    """Reads a run's configuration and model.
+
+    Raises:
+        InputError: There is no run, it has no model yet, or a file is damaged.
+    """
+    folder = _existing(workdir)
+    record = read_record(folder)
+    if not folder.model.exists():
+        raise InputError(
+            f"{str(folder.path)!r} holds no model yet (no {folder.model.name}); train "
+            "it first with: tfvae train"
+        )
+    with reading_model(folder):
+        vae = keras.models.load_model(folder.model)
+        if not isinstance(vae, VAE):
+            raise TypeError(f"it holds a {type(vae).__name__}")
+    return Run(folder, record, vae)
+
+
+@contextlib.contextmanager
+def reading_model(folder: RunFolder) -> Iterator[None]:
+    """Turns what goes wrong when a model is read into one line.
+
+    Raises:
+        InputError: Anything went wrong, or weights were left out.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Keras warns of weights that it could not load, and goes on.
+            warnings.simplefilter("error", UserWarning)
+            check_model_file(folder.model)
+            yield
+    except InputError:
+        raise
+    except (Exception, UserWarning) as error:  # a file can be wrong in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{str(folder.model)!r} is damaged or of another model ({reason:.100}); "
+            "restore it, or use another workdir"
+        ) from error
+
+
+def _existing(workdir: str | os.PathLike) -> RunFolder:
+    folder = RunFolder(Path(workdir))
+    if not folder.path.is_dir():
+        raise InputError(
+            f"{str(folder.path)!r} is not a folder; make a run with: tfvae train "
+            f"RECIPE --workdir {folder.path}"
+        )
+    return folder

@@ -1,0 +1,6 @@
+"""What TensorBoard shows of a training."""
+
+from tfvae.training.tensorboard.monitor import Monitor, Watched
+from tfvae.training.tensorboard.projector import write_projection
+
+__all__ = ["Monitor", "Watched", "write_projection"]

@@ -1,0 +1,60 @@
+"""The scalars of an epoch, each what its name says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from tfvae.evaluation.statistics import bits_per_dim
+from tfvae.models import VAE
+
+REPORTED = ("loss", "elbo", "rate", "distortion", "ess")
+_VALIDATION = "val_"
+
+
+def with_bits(values: dict[str, float], vae: VAE) -> dict[str, float]:
+    """Returns the numbers with bits_per_dim, from `bound`, where it has a meaning."""
+    if not vae.decoder.head.is_probability or "bound" not in values:
+        return values
+    return {**values, "bits_per_dim": bits_per_dim(-values["bound"], vae.image_shape)}
+
+
+def training_part(logs: Mapping[str, float]) -> dict[str, float]:
+    """Returns what `fit` reports of an epoch's training."""
+    return {name: float(logs[name]) for name in REPORTED if name in logs}
+
+
+def validation_part(logs: Mapping[str, float]) -> dict[str, float]:
+    """Returns what `fit` reports of an epoch's validation, under the same names."""
+    names = {name: f"{_VALIDATION}{name}" for name in REPORTED}
+    return {name: float(logs[key]) for name, key in names.items() if key in logs}
+
+
+def settings_now(vae: VAE) -> dict[str, float]:
+    """Returns what the last training step had: weights that schedules move."""
+    weights = {
+        "kl_weight": vae.kl_weight,
+        "temperature": getattr(vae.encoder.head, "temperature", None),
+        "prior_temperature": vae.latent.prior_temperature,
+    }
+    values = {name: _number(w) for name, w in weights.items() if w is not None}
+    return {**values, "learning_rate": last_learning_rate(vae.optimizer)}
+
+
+def last_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """Returns the learning rate of the optimizer's last step.
+
+    `optimizer.learning_rate` is that of its next one.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = optimizer._learning_rate
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return float(rate(max(int(_number(optimizer._iterations)) - 1, 0)))
+    return _number(rate)
+
+
+def _number(weight: keras.Variable) -> float:
+    """Returns a weight's value, on one device and on several."""
+    return float(tf.convert_to_tensor(weight))

@@ -1,0 +1,55 @@
+"""What is seen of a model on its watched images, each traced once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.models import VAE
+from tfvae.training.tensorboard.images import pictures
+from tfvae.training.tensorboard.latent import active_units, histograms
+
+SEED = 0  # of all draws, so that what differs is the model
+
+
+class Views:
+    """Functions of a model's weights alone.
+
+    Args:
+        vae: The model, compiled.
+        images: [n, *image_shape] On which it is watched.
+    """
+
+    def __init__(self, vae: VAE, images: tf.Tensor) -> None:
+        self.vae = vae
+        self._active_units = _traced(lambda: active_units(vae, images, SEED))
+        self._histograms = _traced(lambda: histograms(vae, images, SEED))
+        self._pictures = _traced(lambda: pictures(vae, images, SEED))
+
+    def active_units(self) -> int:
+        """Returns how many latent variables depend on x."""
+        return int(self._active_units())
+
+    def histograms(self) -> dict[str, np.ndarray]:
+        """Returns arrays by name, see `latent.histograms`."""
+        return _arrays(self._histograms())
+
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Returns pictures by name, see `images.pictures`."""
+        return _arrays(self._pictures())
+
+    def graph_of_a_step(self) -> tf.Graph:
+        """Returns the graph of a training step; nothing is run."""
+        batch = tf.TensorSpec([None, *self.vae.image_shape], tf.float32)
+        return _traced(self.vae.train_step).get_concrete_function(batch).graph
+
+
+def _traced(function: Callable) -> tf.types.experimental.PolymorphicFunction:
+    # There is no Python to convert, and converting writes files.
+    return tf.function(function, autograph=False)
+
+
+def _arrays(tensors: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
