@@ -23,7 +23,7 @@ from tfvae.core.types import InputError
 from tfvae.evaluation.ais import ais_log_likelihood, bdmc
 from tfvae.evaluation.ais.chains import Chains
 from tfvae.evaluation.ais.hmc import move
-from tfvae.models import VAE
+from tfvae.models import VAE, Batch
 from tfvae.priors import LearnedPrior, MixturePrior, VampPrior
 
 tfd = tfp.distributions
@@ -282,8 +282,8 @@ def test_chains_that_are_weighed_keep_the_step_sizes_that_they_are_given():
         return results
 
     chains._anneal = spy
-    x = chains.images(images_of(KNOWN, 3))
-    step_sizes = chains.step_sizes(x, tf.constant([1, 2]))
+    batch = Batch(tf.constant(images_of(KNOWN, 3)))
+    step_sizes = chains.step_sizes(batch, tf.constant([1, 2]))
     assert step_sizes.shape == (20, 3)
     # NumPy's and TensorFlow's logarithms differ in their last digits.
     rounding = {"rtol": 1e-13, "atol": 1e-15}
@@ -292,7 +292,7 @@ def test_chains_that_are_weighed_keep_the_step_sizes_that_they_are_given():
     )  # these adapt
     for exact in (None, tf.zeros([3, 3], tf.float64)):
         used.clear()
-        chains.weigh(x, step_sizes, tf.constant([3, 4]), exact)
+        chains.weigh(batch, step_sizes, tf.constant([3, 4]), exact)
         wanted = np.log(step_sizes if exact is None else step_sizes[::-1])
         assert len(used) == 20
         for before, after in used:

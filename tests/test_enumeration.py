@@ -87,9 +87,8 @@ def test_every_parameter_of_the_networks_has_the_exact_mean_gradient(name, objec
     def gradients(seed: tf.Tensor) -> list[tf.Tensor]:
         """The mean of as many independent estimates as there are copies."""
         with tf.GradientTape() as tape:
-            problem = vae._problem(many, 2, seed, training=False)
-            problem = problem._replace(objective=objective)
-            surrogate = ESTIMATORS[name]().estimate(problem).surrogate
+            batch = vae.variational_batch(many, 2, seed, False, objective)
+            surrogate = ESTIMATORS[name]().estimate(batch).surrogate
             total = tf.reduce_mean(surrogate)
         return tape.gradient(total, variables)
 

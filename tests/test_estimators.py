@@ -20,7 +20,13 @@ from reference import (
 )
 
 from tfvae.core.types import InputError
-from tfvae.estimators import ESTIMATORS, Pathwise, Problem, analytic_rate, get_estimator
+from tfvae.estimators import (
+    ESTIMATORS,
+    Pathwise,
+    VariationalBatch,
+    analytic_rate,
+    get_estimator,
+)
 from tfvae.objectives import OBJECTIVES, Elbo, Objective
 
 SHAPE = (3, 3, 1)
@@ -50,11 +56,14 @@ def small_vae(latent: str):
 
 
 def problem(vae, x, objective=None, num_samples=4, kl_weight=1.0, seed=SEED):
-    return Problem(
+    return VariationalBatch(
         objective=objective or Elbo(),
-        posterior=vae.encode(x),
-        stopped_posterior=lambda: vae.encoder.head.stopped(vae.encoder.params(x)),
-        prior=vae.prior(),
+        posterior_params=tf.zeros([]),  # the functions below know theirs
+        make_posterior=lambda _: vae.encode(x),
+        make_stopped_posterior=lambda _: vae.encoder.head.stopped(
+            vae.encoder.params(x)
+        ),
+        make_prior=lambda: vae.prior(),
         log_likelihood=lambda z: vae.decode(z).log_prob(x),
         num_samples=num_samples,
         kl_weight=kl_weight,
@@ -132,8 +141,10 @@ def test_value_is_that_of_plain_numpy_for_the_same_draws(latent, objective):
         draws.append(z.numpy())
         return vae.decode(z).log_prob(x)
 
-    given = problem(vae, x, num_samples=6)._replace(log_likelihood=log_likelihood)
-    terms = given.draw_and_weigh()
+    given = dataclasses.replace(
+        problem(vae, x, num_samples=6), log_likelihood=log_likelihood
+    )
+    terms = given.draw_log_weight_terms()
     log_weights = numpy_log_weights(vae, latent, x, draws[0])
     # Rounding in float64 of numbers below 1000.
     np.testing.assert_allclose(terms.log_weights(), log_weights, rtol=1e-11)
@@ -245,7 +256,8 @@ class GivenDraws:
 class PathwiseOfGivenDraws(Pathwise):
     def estimate(self, problem):
         posterior = GivenDraws(problem.posterior)
-        return super().estimate(problem._replace(posterior=posterior))
+        given = dataclasses.replace(problem, make_posterior=lambda _: posterior)
+        return super().estimate(given)
 
 
 @pytest.mark.parametrize("latent", WRITTEN_OUT)

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.core.types import InputError
-from tfvae.estimators import ESTIMATORS, Problem, check_combination
+from tfvae.estimators import ESTIMATORS, VariationalBatch, check_combination
 from tfvae.objectives import Ciwae, Elbo, Iwae, Miwae, Piwae, Renyi
 
 tfd = tfp.distributions
@@ -58,13 +58,16 @@ def log_likelihood(z: tf.Tensor, params: tf.Tensor) -> tf.Tensor:
     return -((first - 0.8) ** 2) * 2 + params[..., 0] * z[..., 0] * z[..., 1]
 
 
-def problem(family, objective, parts, num_samples, kl_weight, seed=(1, 2)) -> Problem:
+def problem(
+    family, objective, parts, num_samples, kl_weight, seed=(1, 2)
+) -> VariationalBatch:
     q, p_x, p_z = parts
-    return Problem(
+    return VariationalBatch(
         objective=objective,
-        posterior=posterior(family, q),
-        stopped_posterior=lambda: posterior(family, tf.stop_gradient(q)),
-        prior=prior(family, p_z),
+        posterior_params=tf.zeros([]),  # the functions below know theirs
+        make_posterior=lambda _: posterior(family, q),
+        make_stopped_posterior=lambda _: posterior(family, tf.stop_gradient(q)),
+        make_prior=lambda: prior(family, p_z),
         log_likelihood=lambda z: log_likelihood(z, p_x),
         num_samples=num_samples,
         kl_weight=kl_weight,
@@ -94,7 +97,7 @@ def exact(family, objective, num_samples, kl_weight):
         with tf.GradientTape() as tape:
             z, probabilities = states(family, parts)
             given = problem(family, bound, parts, 1, kl_weight)
-            log_weights = given.weigh(z).loss_log_weights(kl_weight)  # [n]
+            log_weights = given.log_weight_terms(z).loss_log_weights(kl_weight)  # [n]
             tuples = np.array(
                 list(itertools.product(range(len(z)), repeat=num_samples))
             )  # [n^S, S]
@@ -219,7 +222,7 @@ def _without_baseline(copies: int) -> np.ndarray:
     parts = [tf.Variable(np.tile(p, [copies, 1])) for p in PARAMS["bernoulli"]]
     with tf.GradientTape() as tape:
         given = problem("bernoulli", Elbo(), parts, 4, 1.0)
-        terms = given.draw_and_weigh()
+        terms = given.draw_log_weight_terms()
         signal = tf.stop_gradient(Elbo().value(terms.log_weights()))
         surrogate = signal * tf.reduce_sum(terms.log_posterior, axis=0)
     return tape.gradient(surrogate, parts[0]).numpy()

@@ -86,7 +86,9 @@ def small(family: str) -> VAE:
 
 
 def terms_at(vae: VAE, x: np.ndarray, z: np.ndarray) -> LogWeightTerms:
-    return vae._problem(tf.constant(x, tf.float64), 1, 0, False).weigh(tf.constant(z))
+    return vae.variational_batch(
+        tf.constant(x, tf.float64), 1, 0, False
+    ).log_weight_terms(tf.constant(z))
 
 
 # -- formulas --------------------------------------------------------------------------
@@ -203,7 +205,7 @@ def test_the_centre_of_a_posterior_is_each_layers_given_the_one_below():
     for family in FAMILIES:
         vae, x = model(family), binary_images(3, shape=SHAPE)
         posterior = vae.encode(x)
-        centre = vae.latent.centre(posterior)
+        centre = vae.latent.point_estimate(posterior)
         for layer, value in posterior.layers(centre):
             middle = layer.mode() if family == "bernoulli" else layer.mean()
             np.testing.assert_allclose(value, middle, rtol=1e-12)

@@ -19,9 +19,9 @@ from tfvae.objectives import Elbo, Iwae, Objective
 
 def gradients(vae: VAE, x, objective: Objective, estimator: str, samples: int, seed):
     with tf.GradientTape() as tape:
-        problem = vae._problem(tf.cast(x, tf.float64), samples, seed, True)
-        problem = problem._replace(objective=objective)
-        surrogate = ESTIMATORS[estimator]().estimate(problem).surrogate
+        x = tf.cast(x, tf.float64)
+        batch = vae.variational_batch(x, samples, seed, True, objective)
+        surrogate = ESTIMATORS[estimator]().estimate(batch).surrogate
         surrogate = tf.reduce_mean(surrogate)
     return tape.gradient(surrogate, vae.trainable_variables)
 

@@ -59,7 +59,7 @@ def test_posterior_prior_and_draws_are_over_the_same_event(name):
     z = posterior.sample(3, seed=[1, 2])
     assert posterior.log_prob(z).shape == prior.log_prob(z).shape == (3, 2)
     assert family.decoder_input(z).shape == (3, 2, *family.decoder_shape)
-    assert family.centre(posterior).shape == (2, *family.event_shape)
+    assert family.point_estimate(posterior).shape == (2, *family.event_shape)
     assert prior.sample(3, seed=[1, 2]).shape == (3, *family.event_shape)
 
 
@@ -185,7 +185,7 @@ def test_the_decoder_reads_one_hots_variable_after_variable():
 def test_the_centre_of_a_symmetric_posterior_is_its_location(name):
     family = family_of(name)
     params = some_params(family, 2)
-    centre = family.centre(family.posterior_head()(params))
+    centre = family.point_estimate(family.posterior_head()(params))
     np.testing.assert_array_equal(centre, params[:, :4])
 
 
@@ -194,7 +194,7 @@ def test_the_centre_of_a_discrete_posterior_is_its_most_likely_value(name):
     family = family_of(name, size=2)
     posterior = family.posterior_head()(some_params(family, 3))
     draws = posterior.sample(500, seed=[1, 2])
-    centre = family.centre(posterior)
+    centre = family.point_estimate(posterior)
     assert np.all(posterior.log_prob(centre)[tf.newaxis] >= posterior.log_prob(draws))
     assert np.any(posterior.log_prob(centre)[tf.newaxis] == posterior.log_prob(draws))
 
@@ -203,7 +203,7 @@ def test_the_centre_of_a_concrete_posterior_has_equal_noise():
     family = family_of("concrete")
     logits = some_params(family, 2)
     expected = special.log_softmax(logits / 0.4, axis=-1)
-    centre = family.centre(family.posterior_head()(logits))
+    centre = family.point_estimate(family.posterior_head()(logits))
     np.testing.assert_allclose(centre, expected, rtol=1e-12, atol=1e-12)
 
 

@@ -116,7 +116,7 @@ def test_the_density_integrates_to_one_and_has_the_moments_of_the_draws():
 def test_the_centre_is_where_the_bases_mean_goes():
     head, params = head_of(), some_params()
     posterior = head(params)
-    back, _ = posterior.inverse(posterior.centre())
+    back, _ = posterior.inverse(posterior.point_estimate())
     np.testing.assert_allclose(back, params[:, :4], rtol=1e-10)
     named = head.named_params(posterior)
     np.testing.assert_array_equal(named["base_loc"], params[:, :4])

@@ -142,6 +142,6 @@ def test_the_closed_rate_is_the_mean_of_the_sampled_one(name):
 @pytest.mark.parametrize("name", sorted(LATENTS))
 def test_reconstruction_decodes_the_centre(name):
     vae, x = vae_with(LATENTS[name](3)), binary_images(4, shape=SHAPE)
-    centre = vae.latent.centre(vae.encode(x))
+    centre = vae.latent.point_estimate(vae.encode(x))
     np.testing.assert_array_equal(vae.reconstruct(x), vae.decode(centre).mean())
     assert vae.sample(2, seed=1).mean.shape == (2, *SHAPE)

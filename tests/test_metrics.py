@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfvae.evaluation.statistics import bits_per_dim, mean_with_error, paired_difference
-from tfvae.objectives.base import effective_sample_size
+from tfvae.objectives.bounds import effective_sample_size
 
 
 def ess(log_weights) -> np.ndarray:

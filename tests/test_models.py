@@ -18,7 +18,7 @@ from reference import (
 from tfvae.core.seeds import derive_seed
 from tfvae.latents import LATENTS
 from tfvae.objectives import OBJECTIVES, Elbo
-from tfvae.objectives.base import effective_sample_size
+from tfvae.objectives.bounds import effective_sample_size
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from reference import BOUNDS
 
-from tfvae.estimators import ESTIMATORS, Problem
+from tfvae.estimators import ESTIMATORS, VariationalBatch
 from tfvae.estimators.discrete import _leave_one_out
 from tfvae.objectives import OBJECTIVES, Iwae, Miwae, Objective, Piwae
-from tfvae.objectives.base import effective_sample_size
+from tfvae.objectives.bounds import effective_sample_size
 
 tfd = tfp.distributions
 
@@ -63,7 +63,7 @@ def test_objectives_of_huge_log_weights_are_right_in_float32(name, kind, samples
     # exp of a difference that is known to 1e-3.
     np.testing.assert_allclose(coefficients, slopes, rtol=2e-3, atol=1e-7)
     np.testing.assert_allclose(np.sum(coefficients, axis=0), 1, rtol=1e-4)
-    diagonal = objective.diagonal(variable).numpy()
+    diagonal = objective.coefficient_derivative(variable).numpy()
     assert np.all(np.isfinite(diagonal)) and np.all(np.abs(diagonal) <= 1)
 
 
@@ -97,11 +97,12 @@ def quadratic(objective: Objective, estimator: str, steepness: float):
 
     with tf.GradientTape() as tape:
         tape.watch([encoder, decoder])
-        problem = Problem(
+        problem = VariationalBatch(
             objective=objective,
-            posterior=posterior(encoder),
-            stopped_posterior=lambda: posterior(tf.stop_gradient(encoder)),
-            prior=posterior(tf.zeros([2])),
+            posterior_params=tf.zeros([]),  # the functions below know theirs
+            make_posterior=lambda _: posterior(encoder),
+            make_stopped_posterior=lambda _: posterior(tf.stop_gradient(encoder)),
+            make_prior=lambda: posterior(tf.zeros([2])),
             log_likelihood=lambda z: (
                 -steepness * tf.reduce_sum(tf.square(z * decoder - 1.0), axis=-1)
             ),

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from tfvae.core.sharding import part_of
 from tfvae.core.types import InputError
-from tfvae.models.checks import check_order, check_replicas
+from tfvae.models.batch import check_order
+from tfvae.models.checks import check_replicas
 
 # Float64 sums of up to 25 images in another order, of numbers up to some hundreds:
 # 1e-13, and Adam divides by gradients that may be small.

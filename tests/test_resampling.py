@@ -11,6 +11,11 @@ from tfvae.estimators import optimal_resampling
 RNG = np.random.default_rng(0)
 
 
+def offsets(weights: tf.Tensor, seed: tuple[int, int]) -> tf.Tensor:
+    """Draws from U(0, 1), one for each column of weights."""
+    return tf.random.stateless_uniform(weights.shape[1:], seed, dtype=tf.float64)
+
+
 def probabilities(weights: np.ndarray, kept: int) -> np.ndarray:
     """min(1, c w) [S] whose sum is `kept`; c by bisection, as the paper defines it."""
     low, high = 0.0, kept / weights[weights > 0].min()
@@ -38,7 +43,9 @@ WEIGHTS = {
 def test_each_sample_is_kept_with_its_probability(case, kept):
     weights, copies = WEIGHTS[case], 20_000
     given = tf.constant(np.tile(weights[:, None], [1, copies]))
-    numbers, inverse = (x.numpy() for x in optimal_resampling(given, kept, (1, 2)))
+    numbers, inverse = (
+        x.numpy() for x in optimal_resampling(given, kept, offsets(given, (1, 2)))
+    )
     assert numbers.shape == inverse.shape == (kept, copies)
     ordered = np.sort(numbers, axis=0)
     assert np.all(ordered[1:] > ordered[:-1]), "a sample is there twice"
@@ -53,7 +60,9 @@ def test_each_sample_is_kept_with_its_probability(case, kept):
 def test_weights_above_the_threshold_are_kept_as_they_are():
     weights = softmax(np.array([9.0, 8.0, *np.linspace(0, 1, 18)]))
     given = tf.constant(np.tile(weights[:, None], [1, 1000]))
-    numbers, inverse = (x.numpy() for x in optimal_resampling(given, 5, (3, 4)))
+    numbers, inverse = (
+        x.numpy() for x in optimal_resampling(given, 5, offsets(given, (3, 4)))
+    )
     for sure in (0, 1):
         assert np.all((numbers == sure).sum(axis=0) == 1)
         assert np.all(inverse[numbers == sure] == 1)
@@ -74,7 +83,9 @@ def test_weights_above_the_threshold_are_kept_as_they_are():
 @pytest.mark.parametrize("kept", [1, 3, 4, 5])
 def test_weights_that_underflow_leave_numbers_finite_and_different(weights, kept):
     given = tf.constant(np.tile(np.array(weights, "float32")[:, None], [1, 200]))
-    numbers, inverse = (x.numpy() for x in optimal_resampling(given, kept, (5, 6)))
+    numbers, inverse = (
+        x.numpy() for x in optimal_resampling(given, kept, offsets(given, (5, 6)))
+    )
     ordered = np.sort(numbers, axis=0)
     assert np.all(ordered[1:] > ordered[:-1])
     assert np.all(np.isfinite(inverse)) and np.all(inverse >= 1)
@@ -87,7 +98,7 @@ def test_weights_that_underflow_leave_numbers_finite_and_different(weights, kept
 def test_many_samples_of_many_images_are_different_each_time():
     logits = RNG.normal(0, 3, [5000, 100])
     given = tf.nn.softmax(tf.constant(logits, tf.float32), axis=0)
-    numbers, _ = optimal_resampling(given, 64, (7, 8))
+    numbers, _ = optimal_resampling(given, 64, offsets(given, (7, 8)))
     ordered = np.sort(numbers.numpy(), axis=0)
     assert np.all(ordered[1:] > ordered[:-1])
 

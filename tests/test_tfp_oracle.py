@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from reference import standard_error
 
-from tfvae.estimators import ESTIMATORS, Problem
+from tfvae.estimators import ESTIMATORS, VariationalBatch
 from tfvae.objectives import Elbo, Iwae, Miwae, Objective
 
 tfd = tfp.distributions
@@ -60,12 +60,15 @@ class Model:
     def log_joint(self, z: tf.Tensor) -> tf.Tensor:
         return self.prior().log_prob(z) + self.log_likelihood(z)
 
-    def problem(self, objective: Objective, samples: int, seed: tf.Tensor) -> Problem:
-        return Problem(
+    def problem(
+        self, objective: Objective, samples: int, seed: tf.Tensor
+    ) -> VariationalBatch:
+        return VariationalBatch(
             objective=objective,
-            posterior=self.posterior(),
-            stopped_posterior=lambda: self.posterior(stopped=True),
-            prior=self.prior(),
+            posterior_params=tf.zeros([]),  # the functions below know theirs
+            make_posterior=lambda _: self.posterior(),
+            make_stopped_posterior=lambda _: self.posterior(stopped=True),
+            make_prior=lambda: self.prior(),
             log_likelihood=self.log_likelihood,
             num_samples=samples,
             kl_weight=1.0,

@@ -1,4 +1,4 @@
-"""Survivors and chunks have the gradient of all samples at once."""
+"""ResampledBackward and chunks have the gradient of all samples at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from reference import FLOAT64, binary_images, slow_but, standard_error, tiny_vae
 
 from tfvae.config import Config
 from tfvae.core.types import InputError
-from tfvae.estimators import ESTIMATORS, Chunk, Chunked, Problem, Survivors
+from tfvae.estimators import (
+    ESTIMATORS,
+    Chunk,
+    Chunked,
+    ResampledBackward,
+    VariationalBatch,
+)
 from tfvae.latents import NormalLatent
 from tfvae.models import VAE, ConditionalDistribution
 from tfvae.objectives import Ciwae, Elbo, Iwae, Miwae, Objective, Piwae, Renyi
@@ -180,7 +186,9 @@ class SameNoise(tfd.Independent):
         return single.loc + single.scale * noise
 
 
-def copies_of(kind, params: list[tf.Variable], objective: Objective) -> Problem:
+def copies_of(
+    kind, params: list[tf.Variable], objective: Objective
+) -> VariationalBatch:
     """One problem many times: all its copies have the same samples and weights."""
     q, p_x, p_z = params
     loc, scale = q[:, :1], tf.exp(q[:, 1:])
@@ -191,11 +199,14 @@ def copies_of(kind, params: list[tf.Variable], objective: Objective) -> Problem:
     def posterior(loc, scale):
         return SameNoise(kind(loc, scale), 1)
 
-    return Problem(
+    return VariationalBatch(
         objective=objective,
-        posterior=posterior(loc, scale),
-        stopped_posterior=lambda: posterior(*map(tf.stop_gradient, (loc, scale))),
-        prior=tfd.Independent(tfd.Normal(p_z, tf.ones([], tf.float64)), 1),
+        posterior_params=tf.zeros([]),  # the functions below know theirs
+        make_posterior=lambda _: posterior(loc, scale),
+        make_stopped_posterior=lambda _: posterior(
+            *map(tf.stop_gradient, (loc, scale))
+        ),
+        make_prior=lambda: tfd.Independent(tfd.Normal(p_z, tf.ones([], tf.float64)), 1),
         log_likelihood=log_likelihood,
         num_samples=10,
         kl_weight=1.0,
@@ -221,7 +232,7 @@ def test_over_resamplings_the_mean_is_the_dense_gradient(
 ):
     inner = ESTIMATORS[estimator]()
     wanted = slopes_of(inner, kind, objective, 1)
-    found = slopes_of(Survivors(inner, kept), kind, objective, 40_000)
+    found = slopes_of(ResampledBackward(inner, kept), kind, objective, 40_000)
     whole = np.linalg.norm(np.concatenate(wanted, axis=1))
     for slope, draws in zip(wanted, found, strict=True):
         error = standard_error(draws)
@@ -232,7 +243,7 @@ def test_over_resamplings_the_mean_is_the_dense_gradient(
 
 def test_without_the_inverse_probabilities_it_would_be_seen(monkeypatch):
     # That the test above can fail.
-    import tfvae.estimators.survivors as module
+    import tfvae.estimators.resampled_backward as module
 
     def biased(*args):
         numbers, inverse = module_resampling(*args)
@@ -252,7 +263,9 @@ def test_without_the_inverse_probabilities_it_would_be_seen(monkeypatch):
 @pytest.mark.parametrize("samples", [10, 64, 150])
 @pytest.mark.parametrize("size", slow_but([7, 64, 128], [1, 7, 32, 64, 100, 128]))
 def test_chunks_of_draws_are_the_parts_of_all_draws(samples, size):
-    problem = tiny_vae()._problem(tf.cast(X, tf.float32), samples, 3, training=False)
+    problem = tiny_vae().variational_batch(
+        tf.cast(X, tf.float32), samples, 3, training=False
+    )
     whole, density = problem.draw_with_density()
     assert whole.shape[0] == density.shape[0] == samples
     for start in range(0, samples, size):
@@ -266,7 +279,9 @@ def test_chunks_of_draws_are_the_parts_of_all_draws(samples, size):
 
 
 def test_chunks_of_very_many_draws_are_the_parts_of_all_draws():
-    problem = tiny_vae()._problem(tf.cast(X, tf.float32), 20_000, 3, training=False)
+    problem = tiny_vae().variational_batch(
+        tf.cast(X, tf.float32), 20_000, 3, training=False
+    )
     whole = problem.draw().numpy()
     for size, index in ((4096, 3), (100, 150), (128, 155)):
         start = size * index
@@ -327,7 +342,7 @@ def test_layers_that_do_not_repeat_themselves_are_refused(layer):
 
 @pytest.mark.parametrize(
     "estimator",
-    [Survivors(ESTIMATORS["dreg"](), 2), Chunked(ESTIMATORS["stl"](), 3)],
+    [ResampledBackward(ESTIMATORS["dreg"](), 2), Chunked(ESTIMATORS["stl"](), 3)],
 )
 def test_it_survives_saving(tmp_path, estimator):
     vae = tiny_vae()

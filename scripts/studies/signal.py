@@ -20,7 +20,7 @@ from tfvae.core.seeds import derive_seed
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
 from tfvae.distributions import Normal
-from tfvae.estimators import Problem, get_estimator
+from tfvae.estimators import VariationalBatch, get_estimator
 from tfvae.objectives import get_objective
 
 tfd = tfp.distributions
@@ -249,15 +249,15 @@ def _chunk(
     }  # [B, parameters, D]
     with tf.GradientTape() as tape:
         tape.watch(parts)
-        problem = _problem(objective, num_samples, parts, seed)
-        surrogate = get_estimator(estimator).estimate(problem).surrogate  # [B]
+        batch = _batch(objective, num_samples, parts, seed)
+        surrogate = get_estimator(estimator).estimate(batch).surrogate  # [B]
     slopes = tape.gradient(surrogate, parts)
     return {name: np.reshape(slope, [count, -1]) for name, slope in slopes.items()}
 
 
-def _problem(
+def _batch(
     objective: str, num_samples: int, parts: dict[str, tf.Tensor], seed: tf.Tensor
-) -> Problem:
+) -> VariationalBatch:
     mean, decoder = parts["encoder"][:, 0], parts["decoder"]
 
     def posterior(mean: tf.Tensor) -> tfd.Distribution:
@@ -269,11 +269,12 @@ def _problem(
         return tfd.Independent(Normal(loc, tf.ones([], z.dtype)), 1).log_prob(X)
 
     zeros = tf.zeros([X.size], mean.dtype)
-    return Problem(
+    return VariationalBatch(
         objective=get_objective(objective),
-        posterior=posterior(mean),
-        stopped_posterior=lambda: posterior(tf.stop_gradient(mean)),
-        prior=tfd.Independent(Normal(zeros, tf.ones_like(zeros)), 1),
+        posterior_params=mean,
+        make_posterior=posterior,
+        make_stopped_posterior=lambda mean: posterior(tf.stop_gradient(mean)),
+        make_prior=lambda: tfd.Independent(Normal(zeros, tf.ones_like(zeros)), 1),
         log_likelihood=log_likelihood,
         num_samples=num_samples,
         kl_weight=1.0,

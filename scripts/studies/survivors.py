@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfvae.core.seeds import derive_seed
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
-from tfvae.estimators import Reparameterised, Survivors
+from tfvae.estimators import Reparameterised, ResampledBackward
 from tfvae.models import VAE
 
 
@@ -91,13 +91,12 @@ def _gradient_function(
         x: tf.Tensor, draws: tf.Tensor, kept: int | None, resampling: tf.Tensor
     ) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            problem = vae._problem(x, num_samples, draws, training=True)
-            problem = problem._replace(objective=vae.objective)
+            batch = vae.variational_batch(x, num_samples, draws, True, vae.objective)
             if kept is None:
-                estimate = estimator.estimate(problem)
+                estimate = estimator.estimate(batch)
             else:
-                survivors = Survivors(estimator, kept)
-                estimate = survivors.estimate_seeded(problem, resampling)
+                few = ResampledBackward(estimator, kept)
+                estimate = few.estimate_seeded(batch, resampling)
             total = tf.reduce_mean(estimate.surrogate)
         slopes = tape.gradient(total, vae.trainable_variables)
         return tf.concat([tf.reshape(slope, [-1]) for slope in slopes], axis=0)

@@ -50,14 +50,10 @@ def derive_seed(seed: Seed, purpose: str, *steps: int | tf.Tensor) -> tf.Tensor:
             independently.
         *steps: Integers, Python's or tensors, that count: epoch, step, batch.
     """
-    derived = _fold(as_seed(seed), zlib.crc32(purpose.encode()) >> 1)
-    for step in steps:
-        derived = _fold(derived, tf.cast(step, tf.int32))
+    derived = as_seed(seed)
+    for data in (zlib.crc32(purpose.encode()) >> 1, *steps):
+        derived = tf.random.fold_in(derived & _WORD, tf.cast(data, tf.int32)) & _WORD
     return derived
-
-
-def _fold(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
-    return tf.random.fold_in(seed & _WORD, data) & _WORD
 
 
 def derive_int(seed: int, purpose: str) -> int:

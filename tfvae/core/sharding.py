@@ -1,4 +1,4 @@
-"""Which rows of the global batch a replica holds, and what follows from it.
+"""The rows of the global batch that a replica holds, and sums over replicas.
 
 A replica draws for the whole global batch and takes the numbers of its own rows. So a
 draw is a function of (seed, step, place in the global batch), and n replicas train as
@@ -8,16 +8,17 @@ one device does. The price is that every replica makes all random numbers of a s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-Drawn = TypeVar("Drawn")
 
+class BatchShard(NamedTuple):
+    """The rows of the global batch that a replica holds.
 
-class Rows(NamedTuple):
-    """The rows start to start + size of the global batch's `total`, each an int32."""
+    They are start to start + size of the global batch's `total`, each an int32.
+    """
 
     start: tf.Tensor
     size: tf.Tensor
@@ -35,15 +36,6 @@ class Rows(NamedTuple):
         padded = tf.pad(values, [[self.start, after], *rest])
         return tf.ensure_shape(padded, [None, *values.shape[1:]])
 
-    def of_sampler(self, sample: Callable[..., Drawn]) -> Callable[..., Drawn]:
-        """Returns a sampler of [S, size, ...], given that of [S, total, ...]."""
-
-        def sample_own(*args, **kwargs) -> Drawn:
-            drawn = sample(*args, **kwargs)
-            return tf.nest.map_structure(lambda each: self.own(each, axis=1), drawn)
-
-        return sample_own
-
 
 def several_replicas() -> bool:
     """Whether this is one of several replicas."""
@@ -59,7 +51,7 @@ def several_workers(strategy: tf.distribute.Strategy | None = None) -> bool:
     return strategy.num_replicas_in_sync > len(strategy.extended.worker_devices)
 
 
-def rows_held(batch) -> Rows | None:
+def shard_held(batch) -> BatchShard | None:
     """Returns where the rows of this replica are; None: it is the only one.
 
     The replicas tell each other how many they have, so that nothing depends on how a
@@ -78,17 +70,29 @@ def rows_held(batch) -> Rows | None:
     sizes = tf.cast(global_sum(sizes), tf.int32)  # [replicas]
     before = tf.range(context.num_replicas_in_sync) < number
     start = tf.reduce_sum(tf.where(before, sizes, 0))
-    return Rows(start, tf.cast(size, tf.int32), tf.reduce_sum(sizes))
+    return BatchShard(start, tf.cast(size, tf.int32), tf.reduce_sum(sizes))
 
 
-def own_share(value: tf.Tensor, rows: Rows | None) -> tf.Tensor:
+def replica_share(value: tf.Tensor, shard: BatchShard | None) -> tf.Tensor:
     """Returns this replica's part of a scalar that all have; parts add up to it."""
-    if rows is None:
+    if shard is None:
         return value
-    return value * tf.cast(rows.size, value.dtype) / tf.cast(rows.total, value.dtype)
+    return value * tf.cast(shard.size, value.dtype) / tf.cast(shard.total, value.dtype)
 
 
-def do_if(condition: tf.Tensor, action: Callable[[], None]) -> None:
+def mean_over_batch(values: tf.Tensor, shard: BatchShard | None) -> tf.Tensor:
+    """Returns the mean [...] of values [S, B, ...] over samples and the global batch.
+
+    With a shard all replicas must call it.
+    """
+    if shard is None:
+        return tf.reduce_mean(values, axis=(0, 1))
+    per_example = tf.reduce_mean(values, axis=0)  # [B, ...]
+    total = global_sum(tf.reduce_sum(per_example, axis=0))
+    return total / tf.cast(shard.total, values.dtype)
+
+
+def cond_across_replicas(condition: tf.Tensor, action: Callable[[], None]) -> None:
     """Does something to variables if a condition holds, the same on all replicas.
 
     Args:
@@ -118,11 +122,11 @@ def global_sum(values: tf.Tensor) -> tf.Tensor:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
-def summed_gradients(
-    gradients: Sequence[tf.Tensor | tf.IndexedSlices | None],
+def sum_gradients(
+    gradients: Sequence[tf.Tensor | tf.IndexedSlices | None], shard: BatchShard | None
 ) -> list[tf.Tensor | tf.IndexedSlices | None]:
-    """Returns the gradients summed over all replicas; of a single one, as they are."""
-    if not several_replicas():
+    """Returns the gradients summed over all replicas; without a shard, as they are."""
+    if shard is None:
         return list(gradients)
     given = [gradient for gradient in gradients if gradient is not None]
     summed = iter(global_sum(given) if given else ())
@@ -149,29 +153,28 @@ def replica_seed(seed: tf.Tensor) -> tf.Tensor:
     return tf.random.fold_in(seed, context.replica_id_in_sync_group)
 
 
-def draw_rows(
+def draw_for_shard(
     draw: Callable[[Sequence[int | tf.Tensor]], tf.Tensor],
     shape: Sequence[int | tf.Tensor],
-    rows: Rows | None,
+    shard: BatchShard | None,
     axis: int = 0,
 ) -> tf.Tensor:
-    """Draws numbers for the global batch, and returns those of the rows along `axis`.
+    """Draws numbers for the global batch, and returns those of a shard.
 
     Args:
         draw: A shape -> numbers of that shape.
-        shape: Of what is returned.
-        rows: Those of `axis`; None: all there are.
-        axis: Of the rows.
+        shape: The shape of what is returned.
+        shard: The rows along `axis`; None: all there are.
+        axis: The axis of the examples.
     """
-    if rows is None:
+    if shard is None:
         return draw(shape)
-    return rows.own(draw([*shape[:axis], rows.total, *shape[axis + 1 :]]), axis)
+    whole = [*shape[:axis], shard.total, *shape[axis + 1 :]]
+    return shard.own(draw(whole), axis)
 
 
-def shared_out(
-    batches: tf.data.Dataset, strategy: tf.distribute.Strategy
-) -> tf.distribute.DistributedDataset:
-    """Returns batches, each split over the replicas.
+def shared_out(batches: Any, strategy: tf.distribute.Strategy) -> Any:
+    """Returns a data set of batches, each split over the replicas; all else as it is.
 
     Replica r of n has the rows ceil(r B / n) to ceil((r + 1) B / n) of a batch of B,
     and so none of some batches that are smaller than n. TensorFlow's own way,
@@ -184,6 +187,8 @@ def shared_out(
         batches: Global batches, the same on every worker.
         strategy: Whose replicas they are for.
     """
+    if not isinstance(batches, tf.data.Dataset):
+        return batches
 
     def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
         total = context.num_replicas_in_sync
@@ -201,13 +206,6 @@ def shared_out(
     # TensorFlow counts the parts for this worker, and Keras wants to know the batches.
     shared._cardinality = batches.cardinality().numpy()
     return shared
-
-
-def shared_if_several(x: Any, strategy: tf.distribute.Strategy) -> Any:
-    """Returns `shared_out(x)` of a data set if there are several replicas, else x."""
-    if isinstance(x, tf.data.Dataset) and strategy.num_replicas_in_sync > 1:
-        return shared_out(x, strategy)
-    return x
 
 
 def part_of(batch: Any, number: int | tf.Tensor, total: int) -> Any:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfvae.core.lookup import lookup
 from tfvae.core.seeds import as_seed, derive_seed
-from tfvae.core.sharding import Rows
+from tfvae.core.sharding import BatchShard
 from tfvae.core.types import InputError, Seed
 from tfvae.core.validation import require_int
 from tfvae.data.binarization import BINARIZATIONS, Binarization, bernoulli
@@ -258,7 +258,7 @@ def draw_seed_of(seed: Seed) -> tf.Tensor:
 
 
 def drawn_at_step(
-    images: tf.Tensor, seed: Seed, step: tf.Tensor, rows: Rows | None = None
+    images: tf.Tensor, seed: Seed, step: tf.Tensor, rows: BatchShard | None = None
 ) -> tf.Tensor:
     """Returns the draw that binarization "dynamic" makes of a batch at a step.
 

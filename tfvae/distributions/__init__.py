@@ -12,19 +12,17 @@ from tfvae.distributions.families import (
     Categorical,
     ContinuousBernoulli,
     ExpRelaxedOneHotCategorical,
+    IndependentBernoulli,
+    IndependentLogistic,
     Laplace,
     Logistic,
     MultivariateNormalDiag,
     MultivariateNormalTriL,
     Normal,
     OneHotCategorical,
-)
-from tfvae.distributions.mixtures import NormalMixture, mixture
-from tfvae.distributions.sums import (
-    IndependentBernoulli,
-    IndependentLogistic,
     independent_variables,
 )
+from tfvae.distributions.mixtures import NormalMixture, mixture
 from tfvae.distributions.tfd import FULLY_REPARAMETERIZED, Distribution, kl_divergence
 
 __all__ = [

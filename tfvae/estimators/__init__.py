@@ -12,20 +12,19 @@ from collections.abc import Mapping
 from tfvae.core.lookup import resolve
 from tfvae.core.types import InputError
 from tfvae.distributions import FULLY_REPARAMETERIZED, Distribution
-from tfvae.estimators.base import (
-    Estimate,
-    Estimator,
-    Problem,
-    analytic_rate,
-    estimator_name,
-)
+from tfvae.estimators.base import Estimate, Estimator, estimator_name
 from tfvae.estimators.chunks import Chunked
 from tfvae.estimators.discrete import Disarm, Reinforce, StraightThrough, Vimco
-from tfvae.estimators.draws import Chunk, block_size
 from tfvae.estimators.reparameterised import Dreg, Pathwise, Reparameterised, Stl
+from tfvae.estimators.resampled_backward import ResampledBackward
 from tfvae.estimators.resampling import optimal_resampling
-from tfvae.estimators.survivors import Survivors
 from tfvae.estimators.two_passes import TwoPasses
+from tfvae.estimators.variational_batch import (
+    Chunk,
+    VariationalBatch,
+    analytic_rate,
+    block_size,
+)
 from tfvae.objectives import Objective
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
@@ -86,7 +85,7 @@ def in_two_passes(
         InputError: It cannot.
     """
     if backward_samples is not None:
-        return Survivors(estimator, backward_samples, sample_chunk)
+        return ResampledBackward(estimator, backward_samples, sample_chunk)
     return estimator if sample_chunk is None else Chunked(estimator, sample_chunk)
 
 
@@ -99,12 +98,12 @@ __all__ = [
     "Estimate",
     "Estimator",
     "Pathwise",
-    "Problem",
+    "VariationalBatch",
     "Reinforce",
     "Reparameterised",
     "Stl",
     "StraightThrough",
-    "Survivors",
+    "ResampledBackward",
     "TwoPasses",
     "Vimco",
     "analytic_rate",

@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from tfvae.core.validation import require_int
 from tfvae.distributions import Distribution
-from tfvae.estimators.base import Estimate, Problem
-from tfvae.estimators.draws import Chunk
+from tfvae.estimators.base import Estimate
 from tfvae.estimators.reparameterised import surrogate_given
 from tfvae.estimators.two_passes import (
     TwoPasses,
@@ -19,6 +18,7 @@ from tfvae.estimators.two_passes import (
     surrogate_of_kept,
     weigh_in_chunks,
 )
+from tfvae.estimators.variational_batch import Chunk, VariationalBatch
 from tfvae.objectives import LogWeightTerms, Objective
 
 
@@ -48,30 +48,30 @@ class Chunked(TwoPasses):
         super().check(objective, posterior, num_samples)
         refuse_large_chunk(self.sample_chunk, num_samples)
 
-    def estimate(self, problem: Problem) -> Estimate:
+    def estimate(self, batch: VariationalBatch) -> Estimate:
         """See `Estimator.estimate`."""
 
         @tf.custom_gradient
         def estimated(params: tf.Tensor) -> tuple[tuple, Callable]:
-            given = problem.of_params(params)
+            given = batch.with_posterior_params(params)
             terms, _ = weigh_in_chunks(given, self.sample_chunk, keep_z=False)
-            a, b = self.estimator.coefficients(problem, terms)  # [S, B]
-            value = surrogate_given(problem, terms, a, b)
+            a, b = self.estimator.coefficients(batch, terms)  # [S, B]
+            value = surrogate_given(batch, terms, a, b)
 
             def gradient(upstream: tf.Tensor, *_, variables=()) -> tuple:
                 of_params, *others = self._gradient(
-                    problem, params, list(variables), a, b, upstream
+                    batch, params, list(variables), a, b, upstream
                 )
                 return (of_params, others) if variables else of_params
 
             return (value, *terms[:3]), gradient
 
-        value, *terms = estimated(problem.posterior_params)
+        value, *terms = estimated(batch.posterior_params)
         return Estimate(LogWeightTerms(*map(tf.stop_gradient, terms)), value)
 
     def _gradient(
         self,
-        problem: Problem,
+        batch: VariationalBatch,
         params: tf.Tensor,
         variables: list[tf.Variable],
         a: tf.Tensor,
@@ -87,7 +87,7 @@ class Chunked(TwoPasses):
             with tf.GradientTape() as tape:
                 leaf = tf.identity(params)
                 tape.watch(leaf)
-                given = problem.of_params(leaf)
+                given = batch.with_posterior_params(leaf)
                 z = given.draw(chunk)
                 value = surrogate_of_kept(self.estimator, given, z, some_a, some_b)
                 total = tf.reduce_sum(upstream * value)
@@ -96,7 +96,7 @@ class Chunked(TwoPasses):
             )
             return [tf.convert_to_tensor(slope) for slope in slopes]
 
-        whole, rest = divmod(problem.num_samples, self.sample_chunk)
+        whole, rest = divmod(batch.num_samples, self.sample_chunk)
         sums = [tf.zeros_like(params), *(tf.zeros_like(v) for v in variables)]
         if whole:
             _, sums = tf.while_loop(

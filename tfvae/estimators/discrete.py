@@ -19,16 +19,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
-from tfvae.core.sharding import draw_rows
 from tfvae.core.types import InputError
 from tfvae.distributions import Bernoulli, Distribution, draws
 from tfvae.estimators.base import (
     Estimate,
     Estimator,
-    Problem,
     refuse_rates,
-    surrogate_of,
 )
+from tfvae.estimators.variational_batch import VariationalBatch
 from tfvae.objectives import LogWeightTerms, Objective
 
 
@@ -49,7 +47,7 @@ class _ScoreFunction(Estimator):
         """See `Estimator.check`."""
         super().check(objective, posterior, num_samples)
         refuse_rates(self, objective)
-        if objective.encoder_objective is not objective:
+        if objective.two_objectives:
             raise InputError(
                 f"objective {type(objective).__name__.lower()!r} has two objectives, "
                 "for decoder and encoder, which discrete latent variables have no "
@@ -84,9 +82,9 @@ class Reinforce(_ScoreFunction):
                     f"has no value for the others ({error}); use 'vimco'"
                 ) from error
 
-    def estimate(self, problem: Problem) -> Estimate:
+    def estimate(self, batch: VariationalBatch) -> Estimate:
         """See `Estimator.estimate`."""
-        return _estimate(problem, _leave_one_out)
+        return _estimate(batch, _leave_one_out)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -113,9 +111,9 @@ class Vimco(_ScoreFunction):
                 "use 'reinforce'"
             )
 
-    def estimate(self, problem: Problem) -> Estimate:
+    def estimate(self, batch: VariationalBatch) -> Estimate:
         """See `Estimator.estimate`."""
-        return _estimate(problem, _others_mean)
+        return _estimate(batch, _others_mean)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -144,31 +142,28 @@ class Disarm(_ScoreFunction):
         super().check(objective, posterior, num_samples)
         _bernoulli(posterior)
 
-    def estimate(self, problem: Problem) -> Estimate:
+    def estimate(self, batch: VariationalBatch) -> Estimate:
         """See `Estimator.estimate`."""
-        logits = _bernoulli(problem.posterior).logits  # [B, D]
-        shape = [problem.num_samples, *tf.unstack(tf.shape(logits))]
-        seed = derive_seed(problem.seed, "disarm")
-        v = draw_rows(
-            lambda shape: draws.signed_uniform(shape, seed, logits.dtype),
-            shape,
-            problem.rows,
-            axis=1,
+        logits = _bernoulli(batch.posterior).logits  # [B, D]
+        shape = [batch.num_samples, *tf.unstack(tf.shape(logits))]
+        seed = derive_seed(batch.seed, "disarm")
+        v = batch.draw_noise(
+            lambda shape: draws.signed_uniform(shape, seed, logits.dtype), shape, axis=1
         )  # [S, B, D]
         z, twin = draws.bernoulli(logits, v), draws.bernoulli(logits, -v)
-        terms = problem.weigh(tf.stop_gradient(z))
-        log_weights = terms.loss_log_weights(problem.kl_weight)  # [S, B]
-        twins = problem.weigh(tf.stop_gradient(twin))
+        terms = batch.log_weight_terms(tf.stop_gradient(z))
+        log_weights = terms.loss_log_weights(batch.kl_weight)  # [S, B]
+        twins = batch.log_weight_terms(tf.stop_gradient(twin))
         replaced = _replaced(
-            problem.objective, log_weights, twins.loss_log_weights(problem.kl_weight)
+            batch.objective, log_weights, twins.loss_log_weights(batch.kl_weight)
         )
-        difference = problem.objective.value(log_weights) - replaced  # [S, B]
+        difference = batch.objective.value(log_weights) - replaced  # [S, B]
         sign = (1.0 - 2.0 * twin) * tf.abs(z - twin)  # [S, B, D]
         slope = sign * tf.sigmoid(tf.abs(logits))
         gradient = tf.stop_gradient(0.5 * difference[..., tf.newaxis] * slope)
         through_logits = tf.reduce_sum(gradient * logits, axis=(0, 2))  # [B]
         zeros = tf.zeros_like(log_weights)
-        return Estimate(terms, _surrogate(problem, terms, zeros) + through_logits)
+        return Estimate(terms, _surrogate(batch, terms, zeros) + through_logits)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -192,41 +187,42 @@ class StraightThrough(Estimator):
     ) -> None:
         """See `Estimator.check`."""
         super().check(objective, posterior, num_samples)
-        if objective.encoder_objective is not objective:
+        if objective.two_objectives:
             raise InputError(
                 "estimator 'straight_through' has no use for two objectives; use "
                 "objective 'iwae' or 'miwae'"
             )
 
-    def estimate(self, problem: Problem) -> Estimate:
+    def estimate(self, batch: VariationalBatch) -> Estimate:
         """See `Estimator.estimate`."""
-        mean = problem.posterior.mean()  # [B, ...]
-        z = tf.stop_gradient(problem.draw()) + (mean - tf.stop_gradient(mean))
-        return surrogate_of(problem, problem.weigh(z))
+        mean = batch.posterior.mean()  # [B, ...]
+        z = tf.stop_gradient(batch.draw()) + (mean - tf.stop_gradient(mean))
+        terms = batch.log_weight_terms(z)
+        return Estimate(terms, batch.surrogate(terms))
 
 
 Signal = Callable[[Objective, tf.Tensor], tf.Tensor]
 """(objective, log-weights [S, B]) -> learning signals [S, B]."""
 
 
-def _estimate(problem: Problem, signal: Signal) -> Estimate:
-    terms = problem.weigh(tf.stop_gradient(problem.draw()))
-    log_weights = terms.loss_log_weights(problem.kl_weight)
+def _estimate(batch: VariationalBatch, signal: Signal) -> Estimate:
+    terms = batch.log_weight_terms(tf.stop_gradient(batch.draw()))
+    log_weights = terms.loss_log_weights(batch.kl_weight)
     # TFP's one-hot log_prob forgets the number of samples if that of images is unknown.
-    log_weights = tf.ensure_shape(log_weights, [problem.num_samples, None])
-    signals = signal(problem.objective, log_weights)
-    return Estimate(terms, _surrogate(problem, terms, signals))
+    log_weights = tf.ensure_shape(log_weights, [batch.num_samples, None])
+    signals = signal(batch.objective, log_weights)
+    return Estimate(terms, _surrogate(batch, terms, signals))
 
 
 def _surrogate(
-    problem: Problem, terms: LogWeightTerms, signals: tf.Tensor
+    batch: VariationalBatch, terms: LogWeightTerms, signals: tf.Tensor
 ) -> tf.Tensor:
     """Returns the surrogate of this module's docstring, [B]."""
-    kl_weight = problem.kl_weight
+    kl_weight = batch.kl_weight
     log_weights = terms.loss_log_weights(kl_weight)
-    coefficients = tf.stop_gradient(problem.objective.coefficients(log_weights))
+    coefficients = tf.stop_gradient(batch.objective.coefficients(log_weights))
     score = tf.stop_gradient(signals) - kl_weight * (
-        coefficients - 1.0 / problem.num_samples
+        coefficients - 1.0 / batch.num_samples
     )
     log_joint = terms.log_likelihood + kl_weight * terms.log_prior
     return tf.reduce_sum(coefficients * log_joint + score * terms.log_posterior, axis=0)

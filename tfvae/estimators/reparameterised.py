@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -21,11 +22,9 @@ from tfvae.distributions import Distribution
 from tfvae.estimators.base import (
     Estimate,
     Estimator,
-    Problem,
     refuse_rates,
-    surrogate_of,
 )
-from tfvae.estimators.draws import Chunk
+from tfvae.estimators.variational_batch import VariationalBatch
 from tfvae.objectives import LogWeightTerms, Objective
 
 # The least |a_s| by which b_s is divided. A group of `piwae` whose weights are nothing
@@ -37,54 +36,54 @@ _LEAST = 1e-18
 
 @dataclasses.dataclass(frozen=True)
 class Reparameterised(Estimator):
-    """What the estimators through z share."""
+    """What the estimators through z share.
+
+    Attributes:
+        stops_posterior: Whether the parameters of q are stopped in log q.
+    """
 
     needs = "reparameterised"
+    stops_posterior: ClassVar[bool] = False
 
-    def density(self, problem: Problem) -> Distribution:
+    def density(self, batch: VariationalBatch) -> Distribution:
         """Returns the q whose log-density is differentiated."""
-        return problem.posterior
+        return batch.stopped_posterior() if self.stops_posterior else batch.posterior
 
     def encoder_coefficients(
-        self, problem: Problem, log_weights: tf.Tensor
+        self, batch: VariationalBatch, log_weights: tf.Tensor
     ) -> tf.Tensor:
         """Returns b_s [S, B] for log-weights [S, B]."""
-        return problem.objective.encoder_objective.coefficients(log_weights)
+        return batch.objective.encoder_objective.coefficients(log_weights)
 
     def differ(self, objective: Objective) -> bool:
         """Whether b_s are other numbers than a_s."""
-        return objective.encoder_objective is not objective
+        return objective.two_objectives
 
-    def estimate(self, problem: Problem) -> Estimate:
+    def estimate(self, batch: VariationalBatch) -> Estimate:
         """See `Estimator.estimate`."""
-        z, log_posterior = self.draw(problem)
-        if not self.differ(problem.objective):
-            return surrogate_of(problem, problem.weigh(z, log_posterior))
+        if self.stops_posterior:
+            z = batch.draw()
+            log_posterior = batch.stopped_posterior().log_prob(z)
+        else:
+            z, log_posterior = batch.draw_with_density()
+        if not self.differ(batch.objective):
+            terms = batch.log_weight_terms(z, log_posterior)
+            return Estimate(terms, batch.surrogate(terms))
         scale = _LateScale()
-        terms = problem.weigh(scale.on_the_way_back(z), log_posterior)
-        a, b = self.coefficients(problem, terms)
+        terms = batch.log_weight_terms(scale.on_the_way_back(z), log_posterior)
+        a, b = self.coefficients(batch, terms)
         scale.factor = b / a
-        return Estimate(terms, surrogate_given(problem, terms, a, b))
-
-    def draw(
-        self, problem: Problem, chunk: Chunk | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws z [S, B, ...] and returns it with log q(z|x) [S, B]; or a chunk."""
-        density = self.density(problem)
-        if density is problem.posterior:
-            return problem.draw_with_density(chunk)
-        z = problem.draw(chunk)
-        return z, density.log_prob(z)
+        return Estimate(terms, surrogate_given(batch, terms, a, b))
 
     def coefficients(
-        self, problem: Problem, terms: LogWeightTerms
+        self, batch: VariationalBatch, terms: LogWeightTerms
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns a_s and b_s, constants [S, B]; no a_s is 0 where b_s may not be."""
-        log_weights = tf.stop_gradient(terms.loss_log_weights(problem.kl_weight))
-        a = problem.objective.coefficients(log_weights)
-        if not self.differ(problem.objective):
+        log_weights = tf.stop_gradient(terms.loss_log_weights(batch.kl_weight))
+        a = batch.objective.coefficients(log_weights)
+        if not self.differ(batch.objective):
             return a, a
-        b = self.encoder_coefficients(problem, log_weights)
+        b = self.encoder_coefficients(batch, log_weights)
         return tf.where(tf.abs(a) < _LEAST, tf.cast(_LEAST, a.dtype), a), b
 
 
@@ -111,6 +110,7 @@ class Stl(Reparameterised):
     gradient is exactly zero.
     """
 
+    stops_posterior = True
     method = "through z alone"
     paper = "Roeder, Wu and Duvenaud (2017)"
 
@@ -125,10 +125,6 @@ class Stl(Reparameterised):
         super().check(objective, posterior, num_samples)
         refuse_rates(self, objective)
 
-    def density(self, problem: Problem) -> Distribution:
-        """Returns q with its parameters stopped."""
-        return problem.stopped_posterior()
-
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +138,7 @@ class Dreg(Reparameterised):
     softmax^2 for `iwae` and 1 / S (that is `stl`) for `elbo`.
     """
 
+    stops_posterior = True
     method = "through z alone, with a_s - d a_s / d log w_s"
     paper = "Tucker, Lawson, Gu and Maddison (2019)"
 
@@ -156,16 +153,12 @@ class Dreg(Reparameterised):
         super().check(objective, posterior, num_samples)
         refuse_rates(self, objective)
 
-    def density(self, problem: Problem) -> Distribution:
-        """Returns q with its parameters stopped."""
-        return problem.stopped_posterior()
-
     def encoder_coefficients(
-        self, problem: Problem, log_weights: tf.Tensor
+        self, batch: VariationalBatch, log_weights: tf.Tensor
     ) -> tf.Tensor:
         """Returns a_s - kl_weight d a_s / d log w_s, [S, B]."""
-        encoder = problem.objective.encoder_objective
-        score = problem.kl_weight * encoder.diagonal(log_weights)
+        encoder = batch.objective.encoder_objective
+        score = batch.kl_weight * encoder.coefficient_derivative(log_weights)
         return encoder.coefficients(log_weights) - score
 
     def differ(self, objective: Objective) -> bool:
@@ -174,14 +167,14 @@ class Dreg(Reparameterised):
 
 
 def surrogate_given(
-    problem: Problem, terms: LogWeightTerms, a: tf.Tensor, b: tf.Tensor
+    batch: VariationalBatch, terms: LogWeightTerms, a: tf.Tensor, b: tf.Tensor
 ) -> tf.Tensor:
     """Returns sum_s a_s log p(x, z_s) - b_s log q(z_s|x), [B], for constant a and b.
 
     The gradient of z in the first part must be scaled by b / a on its way back.
     """
-    log_joint = terms.log_likelihood + problem.kl_weight * terms.log_prior
-    log_posterior = problem.kl_weight * terms.log_posterior
+    log_joint = terms.log_likelihood + batch.kl_weight * terms.log_prior
+    log_posterior = batch.kl_weight * terms.log_posterior
     return tf.reduce_sum(a * log_joint - b * log_posterior, axis=0)
 
 

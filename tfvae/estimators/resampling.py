@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfvae.core.sharding import Rows, draw_rows
-
 # Added to every weight before they are compared: a sample whose weight is 0 in float32
 # can be kept as well, and then counts for nothing.
 _LEAST = 1e-12
 
 
 def optimal_resampling(
-    weights: tf.Tensor, kept: int, seed: tf.Tensor, rows: Rows | None = None
+    weights: tf.Tensor, kept: int, offset: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Keeps `kept` different samples of each image, so that sums stay unbiased.
 
@@ -24,8 +22,7 @@ def optimal_resampling(
     Args:
         weights: [S, B] Of 0 or more; each image's sum to 1.
         kept: How many, up to S.
-        seed: [2].
-        rows: Of the global batch that the images are; None: all of it.
+        offset: [B] Draws from U(0, 1), float64.
 
     Returns:
         The kept samples' numbers [kept, B], int32, and 1 / probability [kept, B].
@@ -50,12 +47,7 @@ def optimal_resampling(
         tf.cast(place + 1, p.dtype),
         tf.cast(sure, p.dtype) + among * (rest - after),
     )
-    offset = draw_rows(
-        lambda shape: tf.random.stateless_uniform(shape, seed, dtype=p.dtype),
-        [tf.shape(p)[0], 1],
-        rows,
-    )  # [B, 1]
-    points = tf.range(kept, dtype=p.dtype) + offset  # [B, kept]
+    points = tf.range(kept, dtype=p.dtype) + offset[:, tf.newaxis]  # [B, kept]
     chosen = tf.searchsorted(ends, points, side="right", out_type=tf.int64)
     chosen = tf.minimum(chosen, size - 1)  # [B, kept]
     probability = tf.where(

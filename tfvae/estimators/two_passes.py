@@ -16,9 +16,7 @@ import tensorflow as tf
 from tfvae.core.types import InputError
 from tfvae.distributions import Distribution
 from tfvae.estimators.base import (
-    Chunk,
     Estimator,
-    Problem,
     estimator_name,
     refuse_rates,
 )
@@ -27,6 +25,7 @@ from tfvae.estimators.reparameterised import (
     scaled_on_the_way_back,
     surrogate_given,
 )
+from tfvae.estimators.variational_batch import Chunk, VariationalBatch
 from tfvae.objectives import LogWeightTerms, Objective
 
 
@@ -89,34 +88,38 @@ def refuse_large_chunk(sample_chunk: int, num_samples: int) -> None:
 
 
 def surrogate_of_kept(
-    inner: Reparameterised, problem: Problem, z: tf.Tensor, a: tf.Tensor, b: tf.Tensor
+    inner: Reparameterised,
+    batch: VariationalBatch,
+    z: tf.Tensor,
+    a: tf.Tensor,
+    b: tf.Tensor,
 ) -> tf.Tensor:
     """Returns the surrogate [B] of samples z [n, B, ...] with these coefficients."""
-    log_posterior = inner.density(problem).log_prob(z)
-    if inner.differ(problem.objective):
+    log_posterior = inner.density(batch).log_prob(z)
+    if inner.differ(batch.objective):
         z = scaled_on_the_way_back(z, b / a)
     terms = LogWeightTerms(
-        problem.log_likelihood(z), problem.prior.log_prob(z), log_posterior
+        batch.log_likelihood(z), batch.prior.log_prob(z), log_posterior
     )
-    return surrogate_given(problem, terms, a, b)
+    return surrogate_given(batch, terms, a, b)
 
 
 def weigh_in_chunks(
-    problem: Problem, size: int, keep_z: bool = True
+    batch: VariationalBatch, size: int, keep_z: bool = True
 ) -> tuple[LogWeightTerms, tf.Tensor | None]:
     """Returns the terms [S, B], and z [S, B, ...] if it is to be kept, as constants."""
-    whole, rest = divmod(problem.num_samples, size)
+    whole, rest = divmod(batch.num_samples, size)
 
     def of_chunk(index: int | tf.Tensor, kept: int) -> tuple:
-        z, log_posterior = problem.draw_with_density(Chunk(size, index, kept))
-        terms = problem.weigh(z, log_posterior)[:3]
+        z, log_posterior = batch.draw_with_density(Chunk(size, index, kept))
+        terms = batch.log_weight_terms(z, log_posterior)[:3]
         parts = (*terms, z) if keep_z else terms
         return tuple(map(tf.stop_gradient, parts))
 
     parts = []
     if whole:
         # No tf.map_fn, whose numbers of chunks would come back from a GPU.
-        dtype, count = problem.posterior.dtype, 4 if keep_z else 3
+        dtype, count = batch.posterior.dtype, 4 if keep_z else 3
         _, arrays = tf.while_loop(
             lambda index, _: index < whole,
             lambda index, arrays: (

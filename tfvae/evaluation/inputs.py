@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 import tensorflow as tf
 
 from tfvae.core.types import InputError
-from tfvae.models import VAE, LatentVariableModel
-from tfvae.models.checks import check_values
+from tfvae.models import VAE, Batch
+from tfvae.models.batch import check_values
 
 
 def check_model(vae: VAE) -> None:
@@ -17,14 +17,14 @@ def check_model(vae: VAE) -> None:
     Raises:
         InputError: It is none.
     """
-    if not isinstance(vae, LatentVariableModel):
+    if not isinstance(vae, VAE):
         raise InputError(f"{type(vae).__name__} is no VAE; give one of tfvae.VAE")
 
 
 def counted_batches(
     vae: VAE, batches: Iterable[tf.Tensor], progress: Callable[[int], None] | None
-) -> Iterator[tf.Tensor]:
-    """Yields batches as tensors [B, ...], and tells how many images have been used.
+) -> Iterator[Batch]:
+    """Yields batches with their roles, and tells how many images have been used.
 
     Args:
         vae: The model.
@@ -44,12 +44,12 @@ def counted_batches(
         )
     seen = 0
     for batch in batches:
-        x = vae.checked_images(batch)
-        if not len(x):
+        batch = vae.as_batch(batch)
+        if not batch.size:
             continue
-        check_values(x, vae.decoder.head)
-        yield x
-        seen += len(x)
+        check_values(batch.x, vae.decoder.head)
+        yield batch
+        seen += batch.size
         if progress is not None:
             progress(seen)
     if not seen:

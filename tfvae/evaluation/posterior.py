@@ -93,19 +93,20 @@ def posterior_summary(
     aggregate, layers, seen = Aggregate(prior), [], 0
     rows = max(1, MAX_ELEMENTS // (num_samples * math.prod(vae.latent.event_shape)))
     for index, batch in enumerate(counted_batches(vae, batches, progress)):
-        for start in range(0, int(batch.shape[0]), rows):
-            x = batch[start : start + rows]
-            posterior = vae.encode(x)
+        for start in range(0, batch.size, rows):
+            some = batch.rows(start, start + rows)
+            posterior = vae.encode(some)
             z = posterior.sample(
                 num_samples, seed=derive_seed(seed, "summary", index, start)
             )  # [S, B, ...]
             layers = layers or [_Layer() for _ in _layers(posterior, z)]
             _add(layers, posterior, prior, z)
-            wanted = min(num_aggregate - len(aggregate), int(x.shape[0]))
+            wanted = min(num_aggregate - len(aggregate), some.size)
             if wanted:
-                kept = posterior if wanted == len(x) else vae.encode(x[:wanted])
+                whole = wanted == some.size
+                kept = posterior if whole else vae.encode(some.rows(0, wanted))
                 aggregate.add(kept, z[0, :wanted])
-        seen += int(batch.shape[0])
+        seen += batch.size
     summaries = tuple(layer.summary() for layer in layers)
     return PosteriorSummary(seen, num_samples, summaries, aggregate.terms())
 

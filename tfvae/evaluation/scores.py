@@ -17,7 +17,7 @@ from tfvae.core.validation import require_int
 from tfvae.estimators import Chunk, block_size
 from tfvae.evaluation.inputs import check_model, counted_batches
 from tfvae.evaluation.statistics import bits_per_dim, mean_with_error
-from tfvae.models import VAE
+from tfvae.models import VAE, Batch
 
 # Numbers in the largest tensor of one chunk: 16 Mi float32 are 64 MiB.
 _CHUNK_ELEMENTS = 1 << 24
@@ -98,13 +98,14 @@ def score_images(
     check_model(vae)
     add_chunk = _scorer(vae, num_samples)
     scores = []
-    for index, x in enumerate(counted_batches(vae, batches, progress)):
-        size = min(chunk_size or default_chunk_size(x.shape, num_samples), num_samples)
-        sums = _no_samples(int(x.shape[0]))
+    for index, batch in enumerate(counted_batches(vae, batches, progress)):
+        size = chunk_size or default_chunk_size(batch.x.shape, num_samples)
+        size = min(size, num_samples)
+        sums = _no_samples(batch.size)
         batch_seed = derive_seed(seed, "evaluation", index)
         for number, start in enumerate(range(0, num_samples, size)):
             kept = min(size, num_samples - start)
-            sums = add_chunk(x, batch_seed, tf.constant(number), size, kept, sums)
+            sums = add_chunk(batch, batch_seed, tf.constant(number), size, kept, sums)
         scores.append(_scores(sums, num_samples))
     columns = map(np.concatenate, zip(*scores, strict=True))
     return (ImageScores if vae.decoder.head.is_probability else DensityScores)(*columns)
@@ -194,7 +195,7 @@ def _scorer(vae: VAE, num_samples: int) -> Callable[..., _Sums]:
 def _add_chunk(
     model: Callable[[], VAE],
     num_samples: int,
-    x: tf.Tensor,
+    batch: Batch,
     seed: tf.Tensor,
     number: tf.Tensor,
     size: int,
@@ -202,7 +203,7 @@ def _add_chunk(
     sums: _Sums,
 ) -> _Sums:
     chunk = Chunk(size, number, kept)
-    terms = model().log_weight_terms(x, num_samples, seed, chunk)
+    terms = model().log_weight_terms(batch, num_samples, seed, chunk)
     log_weights = tf.cast(terms.log_weights(), tf.float64)  # [S, B]
     top = tf.maximum(sums.top, tf.reduce_max(log_weights, axis=0))  # [B]
     shrunk = tf.exp(sums.top - top)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -61,7 +62,7 @@ class DistributionHead(keras.layers.Layer):
         """Whether `log_prob` of what is in the support is a probability's logarithm."""
         return not self.is_density
 
-    @property
+    @functools.cached_property
     def params_shape(self) -> tuple[int, ...]:
         """What the network must put out for one example."""
         *front, last = self.event_shape
@@ -73,7 +74,14 @@ class DistributionHead(keras.layers.Layer):
 
     def __call__(self, params, *args, **kwargs) -> tfd.Distribution:
         """Checks the shape before Keras, which would rewrite the message."""
-        self._check_params(getattr(params, "shape", None) or np.shape(params))
+        shape = tf.TensorShape(getattr(params, "shape", None) or np.shape(params))
+        wanted = self.params_shape
+        if not shape[-len(wanted) :].is_compatible_with(wanted):
+            raise InputError(
+                f"{type(self).__name__} was given parameters of shape {tuple(shape)} "
+                f"and needs them to end in {wanted}; change the last layer of the "
+                "network before it"
+            )
         return super().__call__(params, *args, **kwargs)
 
     def call(self, params: tf.Tensor) -> tfd.Distribution:
@@ -121,19 +129,6 @@ class DistributionHead(keras.layers.Layer):
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this head."""
         return {**super().get_config(), "event_shape": self.event_shape}
-
-    def _check_params(self, shape: Sequence[int | None]) -> None:
-        given = tuple(shape)[-len(self.params_shape) :]
-        if len(given) == len(self.params_shape) and all(
-            size in (None, wanted)
-            for size, wanted in zip(given, self.params_shape, strict=True)
-        ):
-            return
-        raise InputError(
-            f"{type(self).__name__} was given parameters of shape {tuple(shape)} and "
-            f"needs them to end in {self.params_shape}; change the last layer of the "
-            "network before it"
-        )
 
     def split(self, params: tf.Tensor) -> list[tf.Tensor]:
         """Returns the `num_params` parameters, each [..., *event_shape]."""

@@ -29,7 +29,7 @@ class NormalHead(DistributionHead):
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """(loc, raw scale) [..., 2 * last] -> Normal."""
-        loc, raw_scale = self.split(params)
+        loc, raw_scale = tf.split(params, 2, axis=-1)
         return Normal(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:

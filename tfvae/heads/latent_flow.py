@@ -122,7 +122,7 @@ class CouplingFlow(tfd.Distribution):
             log_det += tf.reduce_sum(log_scale, axis=-1)
         return z, log_det
 
-    def centre(self) -> tf.Tensor:
+    def point_estimate(self) -> tf.Tensor:
         """Returns the image of the base's mean, [..., D]; the mean is not known."""
         return self.forward(self.base.mean())[0]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tfvae.latents.base import Latent
-from tfvae.latents.continuous import (
+from tfvae.latents.base import (
+    Latent,
     LogisticLatent,
     MultivariateNormalLatent,
     NormalLatent,

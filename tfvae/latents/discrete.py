@@ -42,7 +42,7 @@ class BernoulliLatent(Latent):
         """Logits 0."""
         return np.zeros([self.latent_size])
 
-    def centre(self, posterior: tfd.Distribution) -> tf.Tensor:
+    def point_estimate(self, posterior: tfd.Distribution) -> tf.Tensor:
         """Returns the mode, [..., D]."""
         return posterior.mode()
 
@@ -105,7 +105,7 @@ class CategoricalLatent(Latent):
         """Returns z flat, [..., D K]."""
         return flat(z)
 
-    def centre(self, posterior: tfd.Distribution) -> tf.Tensor:
+    def point_estimate(self, posterior: tfd.Distribution) -> tf.Tensor:
         """Returns the mode, [..., D, K]."""
         return posterior.mode()
 

@@ -73,9 +73,9 @@ class FlowLatent(Latent):
         """Returns Normal(0, 1)."""
         return priors.standard_normal(self.latent_size, self.compute_dtype)
 
-    def centre(self, posterior: CouplingFlow) -> tf.Tensor:
+    def point_estimate(self, posterior: CouplingFlow) -> tf.Tensor:
         """Returns the image of the base's mean, [..., D]; the mean is not known."""
-        return posterior.centre()
+        return posterior.point_estimate()
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this family."""

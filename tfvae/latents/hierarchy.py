@@ -138,9 +138,9 @@ class Hierarchy(Latent):
         """Returns what layer 1's family has the decoder read."""
         return self.layers[0].decoder_input(self.split(z)[0])
 
-    def centre(self, posterior: LayerChain) -> tf.Tensor:
+    def point_estimate(self, posterior: LayerChain) -> tf.Tensor:
         """Returns each layer's centre given the centres of those below it, [..., D]."""
-        return posterior.walk(lambda k, layer: self.layers[k].centre(layer))
+        return posterior.walk(lambda k, layer: self.layers[k].point_estimate(layer))
 
     def traversal(self, levels: np.ndarray) -> None:
         """None: the quantiles of z_1 under p(z) are not known."""

@@ -161,7 +161,7 @@ class ConcreteLatent(_Tempered):
         """Returns the relaxed one-hots flat, [..., D K]."""
         return flat(tf.exp(z))
 
-    def centre(self, posterior: tfd.Distribution) -> tf.Tensor:
+    def point_estimate(self, posterior: tfd.Distribution) -> tf.Tensor:
         """Returns the draw [..., D, K] whose noise is the same for every class.
 
         The mean has no closed form. For two classes this has the logit of the

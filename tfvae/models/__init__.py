@@ -1,7 +1,17 @@
 """Encoder, decoder and the variational autoencoder that Keras' `fit` trains."""
 
+from tfvae.models.batch import Batch
 from tfvae.models.conditional import ConditionalDistribution
-from tfvae.models.generative import LatentVariableModel, Samples
-from tfvae.models.vae import VAE
+from tfvae.models.optimizers import Adam
+from tfvae.models.schedules import Cyclical, Exponential
+from tfvae.models.vae import VAE, Samples
 
-__all__ = ["VAE", "ConditionalDistribution", "LatentVariableModel", "Samples"]
+__all__ = [
+    "VAE",
+    "Adam",
+    "Batch",
+    "ConditionalDistribution",
+    "Cyclical",
+    "Exponential",
+    "Samples",
+]

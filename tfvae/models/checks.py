@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import keras
-import numpy as np
-import tensorflow as tf
 
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_number
@@ -34,40 +30,6 @@ def check_setting(
     return require_number(name, value, zero=name == "kl_weight")
 
 
-def check_values(x: object, head: DistributionHead) -> None:
-    """Refuses an array of values that a likelihood has no probability for."""
-    if isinstance(x, Mapping):
-        x = x.get("image", ())
-    if x is None:
-        raise InputError("there are no images (None); give an array or a data set")
-    if not isinstance(x, (np.ndarray, tf.Tensor)):
-        return
-    x = np.asarray(x)
-    if not x.size:
-        raise InputError(f"there are no images (shape {x.shape}); give at least one")
-    if not np.issubdtype(x.dtype, np.floating):
-        return  # the step says what is wanted
-    if not np.isfinite(x).all():
-        raise InputError("the images hold NaN or infinite values; remove them")
-    if head.exact_binary and not np.logical_or(x == 0, x == 1).all():
-        raise grey_values(head)
-    if not head.in_support(x):
-        raise InputError(
-            f"the images have values from {x.min():g} to {x.max():g} of which some are "
-            f"outside the support of {type(head).__name__}: {head.support}; change "
-            "them, or choose another head"
-        )
-
-
-def grey_values(head: DistributionHead) -> InputError:
-    """Returns the error for grey values where only 0 and 1 have a probability."""
-    return InputError(
-        f"the images hold other values than 0 and 1, for which {type(head).__name__} "
-        "has no probability; binarise them (tfvae.data does), choose another head, or "
-        "make it with grey_targets=True"
-    )
-
-
 def check_replicas(steps_per_execution: int, jit_compile: bool | str) -> None:
     """Refuses what a training on several replicas cannot have."""
     if steps_per_execution > 1:
@@ -80,16 +42,6 @@ def check_replicas(steps_per_execution: int, jit_compile: bool | str) -> None:
             "jit_compile True (XLA) is not usable on several replicas: Keras compiles "
             "the step of all as one program, which TensorFlow keeps to one device; "
             "give False or 'auto'"
-        )
-
-
-def check_order(x: object, shuffle: bool | str) -> None:
-    """Refuses arrays that each of several workers would shuffle its own way."""
-    if shuffle and isinstance(x, (np.ndarray, tf.Tensor, Mapping)):
-        raise InputError(
-            "several workers cannot shuffle arrays, since each would find another "
-            "order; give fit a data set, as tfvae.data.training_batches makes, or "
-            "shuffle=False"
         )
 
 
@@ -108,22 +60,6 @@ def check_second_pass(*models: keras.Layer) -> None:
                 "something else in a second pass; leave backward_samples and "
                 "sample_chunk out, or take the layer out"
             )
-
-
-def check_steps(x: object, steps_per_epoch: int | None, per_execution: int) -> None:
-    """Refuses a training whose epochs would not end, or be longer than they should."""
-    if isinstance(x, tf.data.Dataset) and not steps_per_epoch:
-        if x.cardinality() == tf.data.INFINITE_CARDINALITY:
-            raise InputError(
-                "fit was given a data set that never ends; give steps_per_epoch too, "
-                "for example tfvae.data.steps_per_epoch(data.train, 100)"
-            )
-    if steps_per_epoch and steps_per_epoch % per_execution:
-        raise InputError(
-            f"steps_per_epoch {steps_per_epoch} is not a multiple of "
-            f"steps_per_execution {per_execution}, and Keras runs whole executions; "
-            "change one of them"
-        )
 
 
 def check_parts(

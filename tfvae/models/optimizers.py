@@ -73,3 +73,16 @@ def get_optimizer(
             f"optimizer {optimizer!r:.100} is not usable; give Keras' name for one, "
             "such as 'adam', or an optimizer"
         ) from error
+
+
+def has_float16_layer(model: keras.Model) -> bool:
+    """Whether some layer computes in float16, so that the loss must be scaled."""
+    layers = model._flatten_layers()
+    return any(layer.dtype_policy.name == "mixed_float16" for layer in layers)
+
+
+def loss_scaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Returns the optimizer with loss scaling, which it may have already."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer)

@@ -2,45 +2,86 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from tfvae.core.seeds import as_seed
-from tfvae.core.sharding import leave_gradients, several_workers, shared_if_several
-from tfvae.core.types import InputError
+from tfvae.core.seeds import as_seed, derive_seed
+from tfvae.core.sharding import (
+    leave_gradients,
+    replica_share,
+    several_workers,
+    shared_out,
+    sum_gradients,
+)
+from tfvae.core.types import InputError, Seed
 from tfvae.core.validation import SEEDS, require_int
+from tfvae.data import drawn_at_step
+from tfvae.distributions import Distribution
 from tfvae.estimators import (
+    Chunk,
     Estimator,
     TwoPasses,
+    VariationalBatch,
     check_combination,
     get_estimator,
     in_two_passes,
 )
 from tfvae.heads import BernoulliHead, constant_weight
-from tfvae.latents import Latent
+from tfvae.latents import Hierarchy, Latent
+from tfvae.models.batch import (
+    Batch,
+    check_order,
+    check_steps,
+    check_values,
+    check_x,
+    read_batch,
+)
 from tfvae.models.checks import (
     Schedule,
-    check_order,
+    check_parts,
     check_replicas,
     check_second_pass,
     check_setting,
-    check_steps,
-    check_values,
 )
-from tfvae.models.conditional import ConditionalDistribution
-from tfvae.models.finite import FiniteWatch
-from tfvae.models.layers import Counter, has_float16_layer, loss_scaled
-from tfvae.models.metrics import SKIPPED, Report
-from tfvae.models.optimizers import get_optimizer
-from tfvae.models.steps import SteppingModel
-from tfvae.objectives import Objective, get_objective
+from tfvae.models.conditional import ConditionalDistribution, with_parts
+from tfvae.models.metrics import SKIPPED, MetricTracker, weighted_mean
+from tfvae.models.nonfinite import NonFiniteGuard
+from tfvae.models.optimizers import get_optimizer, has_float16_layer, loss_scaled
+from tfvae.networks import seed_layers
+from tfvae.objectives import Elbo, LogWeightTerms, Objective, get_objective
 from tfvae.priors import Prior
+
+_PARTS = ("encoder", "decoder", "latent")
+_ELBO = Elbo()
+
+
+class Samples(NamedTuple):
+    """Draws from a trained model.
+
+    Attributes:
+        z: [n, D] Draws from the prior.
+        mean: [n, *data_shape] The mean of p(x|z) for each z.
+        draw: [n, *data_shape] One draw from p(x|z) for each z.
+    """
+
+    z: tf.Tensor
+    mean: tf.Tensor
+    draw: tf.Tensor
+
+
+class Counter(keras.Variable):
+    """An integer that counts; `int` takes it on one device and on several."""
+
+    def __int__(self) -> int:
+        return int(tf.convert_to_tensor(self))
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
-class VAE(SteppingModel):
+class VAE(keras.Model):
     """A variational autoencoder.
 
     Its parts say what the model is; `compile` says how it is trained, so that a model
@@ -71,9 +112,27 @@ class VAE(SteppingModel):
         latent: The family of z. The encoder's head is its `posterior_head()`.
         prior: One of `tfvae.priors`, in place of the family's standard prior.
 
+    Attributes:
+        objective: The bound that is maximised, once `compile` has said so, as
+            `estimator`, `num_samples`, `seed` and `binarize`.
+        data_shape: The shape of one example, (H, W, C) for images.
+        kl_weight: The factor of the rate in the loss, a weight.
+        steps: How many training steps were taken, a weight. The optimizer's own count
+            is another when it accumulates gradients or skips a step.
+
     Raises:
-        InputError: The parts do not fit together.
+        InputError: if the parts do not fit together.
     """
+
+    objective: Objective
+    estimator: Estimator
+    num_samples: int
+    seed: int
+    binarize: bool = False
+    _schedules: dict[str, tuple[keras.Variable, Schedule]]
+    _metric_tracker: MetricTracker
+    _guard: NonFiniteGuard
+    _track_every: int | None = None
 
     def __init__(
         self,
@@ -83,11 +142,246 @@ class VAE(SteppingModel):
         prior: Prior | None = None,
         **kwargs,
     ) -> None:
-        super().__init__(encoder, decoder, latent, prior, **kwargs)
+        check_parts(encoder, decoder, latent, prior)
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = decoder.head.compute_dtype
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.latent = latent
+        self.prior_layer = prior
+        self.data_shape = decoder.head.event_shape
+        self.built = True
         self.kl_weight = constant_weight(self, "kl_weight", 1.0)
         self.steps = Counter(
             "zeros", shape=(), dtype="int64", trainable=False, name="steps"
         )
+
+    # -- The model ---------------------------------------------------------------------
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The same as `data_shape`."""
+        return self.data_shape
+
+    def encode(self, x: Any, training: bool | None = None) -> Distribution:
+        """Returns q(z|x), batch [B], for x [B, *data_shape] or a `Batch`."""
+        return self.encoder(self.as_batch(x).x, training=training)
+
+    def decode(self, z: tf.Tensor, training: bool | None = None) -> Distribution:
+        """Returns p(x|z), batch [...], for z [..., D]."""
+        inputs = self.latent.decoder_input(z)
+        return self.decoder.head(self.decoder.params(inputs, training=training))
+
+    def prior(self) -> Distribution:
+        """Returns p(z), batch [], event [D]."""
+        if self.prior_layer is None:
+            return self.latent.prior()
+        return self.prior_layer.distribution(self.encoder)
+
+    def reconstruct(self, x: Any) -> tf.Tensor:
+        """Returns the mean of p(x|z) at the mean of q(z|x), [B, *data_shape].
+
+        A discrete posterior has its mode instead of its mean.
+        """
+        return self.decode(self.latent.point_estimate(self.encode(x))).mean()
+
+    def sample(self, num_samples: int, seed: Seed) -> Samples:
+        """Draws examples from the model, the same for the same seed.
+
+        Args:
+            num_samples: How many.
+            seed: The seed of the draws of z and of x.
+        """
+        num_samples = require_int("num_samples", num_samples)
+        z = self.prior().sample(num_samples, seed=derive_seed(seed, "prior"))
+        likelihood = self.decode(z)
+        draw = likelihood.sample(seed=derive_seed(seed, "likelihood"))
+        return Samples(z, likelihood.mean(), draw)
+
+    def log_weight_terms(
+        self, x: Any, num_samples: int, seed: Seed, chunk: Chunk | None = None
+    ) -> LogWeightTerms:
+        """Draws z_s ~ q(z|x) and returns the terms of log w_s, each [S, B], in nats.
+
+        Args:
+            x: [B, *data_shape], or a `Batch`.
+            num_samples: S.
+            seed: The seed of the draws.
+            chunk: Which of the S samples alone to draw and to weigh; None: all.
+        """
+        num_samples = require_int("num_samples", num_samples)
+        return self.variational_batch(x, num_samples, seed).draw_log_weight_terms(chunk)
+
+    def variational_batch(
+        self,
+        x: Any,
+        num_samples: int,
+        seed: Seed,
+        training: bool = False,
+        objective: Objective = _ELBO,
+        kl_weight: float | tf.Tensor = 1.0,
+    ) -> VariationalBatch:
+        """Returns q(z|x), p(z) and log p(x|z) of a batch, as estimators take them.
+
+        Args:
+            x: [B, *data_shape], or a `Batch`.
+            num_samples: S.
+            seed: The seed of the draws.
+            training: Whether networks are called as in training.
+            objective: The bound whose gradient is wanted.
+            kl_weight: The factor of the rate in the loss.
+        """
+        batch = self.as_batch(x)
+
+        def log_likelihood(z: tf.Tensor) -> tf.Tensor:
+            return self.decode(z, training=training).log_prob(batch.x)
+
+        return VariationalBatch(
+            objective=objective,
+            num_samples=num_samples,
+            kl_weight=kl_weight,
+            seed=derive_seed(seed, "posterior"),
+            posterior_params=self.encoder.params(batch.x, training=training),
+            make_posterior=self.encoder.head,
+            make_stopped_posterior=self.encoder.head.stopped,
+            make_prior=self.prior,
+            log_likelihood=log_likelihood,
+            shard=batch.shard,
+        )
+
+    def discrete(self) -> VAE:
+        """Returns the model that a relaxed one relaxes, with the same weights.
+
+        Its latent variables have the exact discrete distribution of the same logits,
+        and the standard prior. It is not compiled.
+
+        Raises:
+            InputError: if the latent family relaxes none.
+        """
+        twin = self.latent.discrete()
+        if twin is None:
+            raise InputError(
+                f"{type(self.latent).__name__} relaxes no discrete family; use one "
+                "that does, for example BinConcreteLatent"
+            )
+        encoder = ConditionalDistribution(self.encoder.network, twin.posterior_head())
+        return type(self)(encoder, self.decoder, twin)
+
+    def as_batch(
+        self, data: Any, step: tf.Tensor | None = None, sharded: bool = False
+    ) -> Batch:
+        """Returns the examples of a batch with their roles.
+
+        Args:
+            data: x [B, *data_shape]; (x, y) or (x, y, sample_weight); a dictionary of
+                roles, of which x may be called image; or what this method returned.
+            step: The training step in which x is drawn from grey values, where
+                `compile` says so; None: x is taken as it is.
+            sharded: Whether this replica may hold a part of the batch.
+
+        Raises:
+            InputError: if x is no floats of that shape, or the model has no use for a
+                role.
+        """
+        if isinstance(data, Batch):
+            return data
+        batch = read_batch(data, sharded)
+        if self.binarize and step is not None:
+            grey = tf.convert_to_tensor(batch.x)
+            x = drawn_at_step(grey, self.seed, step, batch.shard)
+            batch = batch._replace(x=x)
+        for role in ("condition", "observed"):
+            if getattr(batch, role) is not None:
+                raise InputError(
+                    f"the batch has the role {role!r}, for which this model has no "
+                    "use; leave it out"
+                )
+        x = tf.cast(check_x(batch.x, self.data_shape), self.compute_dtype)
+        weight = batch.sample_weight
+        if weight is not None:  # [B] or [B, 1]
+            weight = tf.reshape(tf.cast(weight, self.compute_dtype), tf.shape(x)[:1])
+        return batch._replace(x=x, sample_weight=weight)
+
+    def __call__(self, x, *args, **kwargs) -> tf.Tensor:
+        """Checks x before Keras does, which would rewrite the message."""
+        check_x(read_batch(x).x, self.data_shape)
+        return super().__call__(x, *args, **kwargs)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns `reconstruct(x)`, so that Keras' `predict` works."""
+        return self.reconstruct(x)
+
+    # -- The step ----------------------------------------------------------------------
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Takes one step of the optimizer on one batch."""
+        step = tf.convert_to_tensor(self.steps)
+        batch = self.as_batch(data, step, sharded=True)
+        for weight, schedule in self._schedules.values():
+            weight.assign(schedule(step))
+        kl_weight = tf.convert_to_tensor(self.kl_weight)
+        seed = derive_seed(self.seed, "train", step)
+        seed_layers(self, seed)
+        with tf.GradientTape() as tape:
+            variational = self.variational_batch(
+                batch, self.num_samples, seed, True, self.objective, kl_weight
+            )
+            terms, surrogate = self.estimator.estimate(variational)
+            penalty = self._penalty(surrogate.dtype)
+            loss = replica_share(penalty, batch.shard) - weighted_mean(surrogate, batch)
+            scaled_loss = self.optimizer.scale_loss(loss)
+        variables = self.trainable_variables
+        gradients = sum_gradients(tape.gradient(scaled_loss, variables), batch.shard)
+        values = self._metric_tracker.compute(
+            self.objective, terms, kl_weight, penalty, batch, self.decoder.head
+        )
+
+        def apply() -> None:
+            if self._track_every is not None:
+                self._track_gradient_norm(gradients, step)
+            if variables:
+                self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            else:
+                warnings.warn("the model has no trainable weights", stacklevel=2)
+            self._metric_tracker.update(values, kl_weight)
+
+        self.steps.assign_add(1)
+        self._guard.apply_if_finite(apply, step, terms, loss, gradients, batch.shard)
+        if self._guard.tolerated:
+            self._metric_tracker.update_skipped()
+        return self._step_result(batch)
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Scores one batch, with kl_weight 1."""
+        batch = self.as_batch(data, sharded=True)
+        # The number of examples seen so far, which Keras sets to 0 when it begins, is
+        # what makes the draws of two batches differ and those of two runs agree.
+        seed = derive_seed(self.seed, "test", self._metric_tracker.examples_seen)
+        variational = self.variational_batch(
+            batch, self.num_samples, seed, False, self.objective
+        )
+        terms, _ = self.estimator.estimate(variational)
+        one, head = tf.ones([], terms.rate.dtype), self.decoder.head
+        penalty = self._penalty(one.dtype)
+        values = self._metric_tracker.compute(
+            self.objective, terms, one, penalty, batch, head
+        )
+        self._metric_tracker.update(values, one)
+        return self._step_result(batch)
+
+    def _track_gradient_norm(self, gradients: list, step: tf.Tensor) -> None:
+        every = self._track_every
+        wanted = True if every == 1 else tf.equal(step % every, 0)
+        scale = self.optimizer.scale_loss(tf.ones([], self.compute_dtype))
+        self._metric_tracker.update_gradient_norm(gradients, scale, wanted)
+
+    def _penalty(self, dtype: tf.DType) -> tf.Tensor:
+        """Returns the layers' regularisation losses."""
+        losses = [tf.cast(loss, dtype) for loss in self.losses]
+        return tf.add_n([tf.zeros([], dtype), *losses])
+
+    # -- Training and scoring ----------------------------------------------------------
 
     def compile(
         self,
@@ -186,14 +480,16 @@ class VAE(SteppingModel):
         self.num_samples, self.seed, self.binarize = num_samples, seed, binarize
         self.steps.assign(0)
         self._set_schedules(settings)
-        reported = list(self._schedules)
-        if settings["kl_weight"][1] != 1.0 and "kl_weight" not in reported:
-            reported.append("kl_weight")
-        if skip_nonfinite:
-            reported.append(SKIPPED)
-        self._report = Report(reported, shows_bound=bool(objective.free_bits))
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        self._watch = FiniteWatch(self.trainable_variables, skip_nonfinite, not scaled)
+        self._guard = NonFiniteGuard(
+            self.trainable_variables, skip_nonfinite, gradients=not scaled
+        )
+        reported = {name: weight for name, (weight, _) in self._schedules.items()}
+        if settings["kl_weight"][1] != 1.0:
+            reported["kl_weight"] = self.kl_weight
+        if skip_nonfinite:
+            reported[SKIPPED] = self._guard.skipped
+        self._metric_tracker = MetricTracker(reported, bool(objective.free_bits))
         self._compile_arguments = dict(
             optimizer=optimizer,
             objective=objective,
@@ -226,48 +522,53 @@ class VAE(SteppingModel):
             check_values(validation[0], self.decoder.head)
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # else Keras warns that it cannot
-        check_steps(x, kwargs.get("steps_per_epoch"), self.steps_per_execution)
+        steps = kwargs.get("steps_per_epoch")
+        if steps or isinstance(x, tf.data.Dataset):
+            check_steps(x, steps, self.steps_per_execution)
         if kwargs.get("sample_weight") is not None and y is None:
             y = x  # without it Keras drops the weights
-        if several_workers(self.distribute_strategy):
-            check_order(x, kwargs.get("shuffle", True))
-        if validation is not None:
-            shared = shared_if_several(validation, self.distribute_strategy)
-            kwargs["validation_data"] = shared
-        x = shared_if_several(x, self.distribute_strategy)
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            if several_workers(self.distribute_strategy):
+                check_order(x, kwargs.get("shuffle", True))
+            x = shared_out(x, self.distribute_strategy)
+            if validation is not None:
+                shared = shared_out(validation, self.distribute_strategy)
+                kwargs["validation_data"] = shared
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """Keras' `evaluate`, which see; of `y` nothing is used.
 
         Raises:
-            InputError: Images hold values that the likelihood has no probability for.
+            InputError: if images hold values that have no probability.
         """
         if not kwargs.get("_use_cached_eval_dataset"):  # else `fit` has looked at them
             check_values(x, self.decoder.head)
         if kwargs.get("sample_weight") is not None and y is None:
             y = x
-        x = shared_if_several(x, self.distribute_strategy)
-        return super().evaluate(x, y, *args, **kwargs)
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            x = shared_out(x, self.distribute_strategy)
+        # Keras 3.12, the newest for Python 3.10, gives tensors.
+        found = super().evaluate(x, y, *args, **kwargs)
+        return tf.nest.map_structure(float, found)
 
     def _check_combination(
         self, objective: Objective, estimator: Estimator, num_samples: int
     ) -> None:
         """Refuses now what no step could do."""
         objective.check(num_samples)
-        apart = objective.encoder_objective is not objective
-        if apart and has_float16_layer(self):
+        if objective.two_objectives and has_float16_layer(self):
             raise InputError(
                 "piwae divides by weights that float16 rounds to 0; use dtype "
                 "mixed_bfloat16 or float32 networks, or objective 'miwae'"
             )
         if isinstance(estimator, TwoPasses):
             check_second_pass(self.decoder, self.encoder.head, self.latent)
-        blank = tf.zeros([1, *self.image_shape], self.compute_dtype)
-        problem = self._problem(blank, num_samples, 0, training=False)
-        check_combination(estimator, objective, problem.posterior, num_samples)
+        blank = tf.zeros([1, *self.data_shape], self.compute_dtype)
+        batch = self.variational_batch(blank, 1, 0, objective=objective)
+        check_combination(estimator, objective, batch.posterior, num_samples)
         if objective.analytic_kl or objective.free_bits:
-            problem._replace(objective=objective, num_samples=1).draw_and_weigh()
+            batch.draw_log_weight_terms()
 
     def _set_schedules(self, settings: Mapping[str, tuple]) -> None:
         self._schedules = {}
@@ -277,6 +578,105 @@ class VAE(SteppingModel):
                 weight.assign(value(0))
             elif value is not None:
                 weight.assign(value)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The trackers of what `fit` and `evaluate` report."""
+        return self._metric_tracker.metrics if self.compiled else []
+
+    def get_metrics_result(self) -> dict[str, tf.Tensor]:
+        """Returns what is reported.
+
+        Raises:
+            InputError: In eager mode, as at the end of an epoch: images held values
+                that the likelihood has no probability for.
+        """
+        if tf.executing_eagerly():
+            self._metric_tracker.check_support(self.decoder.head)
+        return self._metric_tracker.result()
+
+    @property
+    def skipped_steps(self) -> tf.Variable:
+        """How many training steps were left out, as `skip_nonfinite` lets them be."""
+        return self._guard.skipped
+
+    def check_finite(self) -> None:
+        """Looks at the training steps since `compile`, in eager mode.
+
+        Raises:
+            InputError: The loss or the gradient of one was not finite, and it is more
+                than `skip_nonfinite` tolerates.
+        """
+        self._guard.check()
+
+    def _maybe_symbolic_build(self, *args, **kwargs) -> None:
+        """Does nothing: the model and its optimizer are built when they are made.
+
+        Keras would add up one batch of all replicas, whose shapes must then be equal.
+        """
+
+    def track_gradients(self, every: int | None) -> None:
+        """Says at which of the training steps to come `grad_norm` is looked at.
+
+        It is no argument of `compile`, since what is trained does not depend on it.
+
+        Args:
+            every: Those whose number is a multiple of it, counted from 0; None: none.
+        """
+        every = None if every is None else require_int("every", every)
+        if every != self._track_every:
+            self._track_every = every
+            self.train_function = None  # Keras traces anew
+
+    @property
+    def examples_seen(self) -> int:
+        """How many examples the running epoch or evaluation has seen, in eager mode."""
+        return int(self._metric_tracker.examples_seen)
+
+    def tracked(self) -> dict[str, float]:
+        """Returns what is tracked beside what is reported, in eager mode.
+
+        `bound` is the objective at kl_weight 1, without free bits and regularisation, a
+        mean over the examples seen since the running epoch or evaluation began.
+
+        `grad_norm` is the L2 norm of the loss's gradient, all weights together, before
+        the optimizer clips or scales it, a mean over the epoch's steps that
+        `track_gradients` names. With loss scaling it is that of the loss unscaled, and
+        steps whose gradient overflows do not count.
+        """
+        return self._metric_tracker.unreported()
+
+    def _step_result(self, batch: Batch) -> dict[str, tf.Tensor]:
+        result = self.get_metrics_result()
+        if batch.shard is not None and several_workers():
+            # Keras takes the mean over all workers of each, along its first axis.
+            return {"loss": result["loss"][tf.newaxis]}
+        return result
+
+    def _get_metrics_result_or_logs(self, logs) -> dict[str, tf.Tensor]:
+        """Returns the epoch's numbers, of which several workers log few by steps."""
+        return self.get_metrics_result()
+
+    # -- Saving ------------------------------------------------------------------------
+
+    def get_config(self) -> dict:
+        """Returns what rebuilds this model."""
+        serialize = keras.saving.serialize_keras_object
+        config = {name: serialize(getattr(self, name)) for name in _PARTS}
+        config["prior"] = serialize(self.prior_layer)
+        return {**super().get_config(), **config}
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> VAE:
+        """Rebuilds a model from `get_config`."""
+        parts = with_parts(config, (*_PARTS, "prior"), custom_objects)
+        if isinstance(parts["latent"], Hierarchy):
+            # Its head shares networks with it, which two configs cannot say.
+            encoder, head = parts["encoder"], parts["latent"].posterior_head()
+            parts["encoder"] = ConditionalDistribution(
+                encoder.network, head, name=encoder.name
+            )
+        return cls(**parts)
 
     def get_compile_config(self) -> dict:
         """Returns the arguments of `compile`, as Keras saves them."""

@@ -14,7 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfvae.core.seeds import derive_int
+from tfvae.core.seeds import derive_int, derive_seed
+from tfvae.core.sharding import replica_seed
 from tfvae.core.types import InputError
 
 Shape = tuple[int, ...]
@@ -195,9 +196,9 @@ def batch_apply(
     inputs = tf.convert_to_tensor(inputs)
     if leading == 1:
         return network(inputs, training=training)
-    folded = tf.reshape(inputs, [-1, *_sizes(inputs)[leading:]])
-    outputs = network(folded, training=training)
-    return tf.reshape(outputs, [*_sizes(inputs)[:leading], *_sizes(outputs)[1:]])
+    sizes = _sizes(inputs)
+    outputs = network(tf.reshape(inputs, [-1, *sizes[leading:]]), training=training)
+    return tf.reshape(outputs, [*sizes[:leading], *_sizes(outputs)[1:]])
 
 
 def leading_axes(network: keras.Model, inputs: tf.Tensor) -> int:
@@ -287,3 +288,15 @@ def _require_image(shape: Shape, what: str) -> None:
             f"network 'conv' was given shape {tuple(shape)} for {what} and needs "
             "(H, W, C); use network 'mlp' for other shapes"
         )
+
+
+def seed_layers(model: keras.Model, seed: tf.Tensor) -> None:
+    """Makes what layers draw (dropout) a function of the step's seed, as z is.
+
+    Each replica has draws of its own.
+    """
+    for index, layer in enumerate(model._flatten_layers()):
+        generator = getattr(layer, "seed_generator", None)
+        if isinstance(generator, keras.random.SeedGenerator):
+            state = derive_seed(replica_seed(seed), "layer", index)
+            generator.state.assign(tf.cast(state, generator.state.dtype))

@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tfvae.core.lookup import resolve
-from tfvae.objectives.base import LogWeightTerms, Objective
-from tfvae.objectives.bounds import Ciwae, Elbo, Iwae, Renyi
+from tfvae.objectives.bounds import Ciwae, Elbo, Iwae, LogWeightTerms, Objective, Renyi
 from tfvae.objectives.groups import Miwae, Piwae
 
 OBJECTIVES: Mapping[str, type[Objective]] = {

@@ -1,8 +1,9 @@
-"""Objectives that treat all samples alike."""
+"""Bounds on log p(x), as functions of log-weights: they know no model."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -10,7 +11,123 @@ from check_shapes import check_shapes
 
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_number, require_real
-from tfvae.objectives.base import Objective
+
+
+class LogWeightTerms(NamedTuple):
+    """What a log-weight is made of, in nats.
+
+    Attributes:
+        log_likelihood: [S, B] log p(x|z_s).
+        log_prior: [S, B] log p(z_s).
+        log_posterior: [S, B] log q(z_s|x).
+        analytic_rate: [B] KL(q(z|x) || p(z)), where it takes the place of the
+            sampled rate, else None.
+        floored_rate: [S, B] The rate with free bits, where the loss has it, else None.
+    """
+
+    log_likelihood: tf.Tensor
+    log_prior: tf.Tensor
+    log_posterior: tf.Tensor
+    analytic_rate: tf.Tensor | None = None
+    floored_rate: tf.Tensor | None = None
+
+    @property
+    def rate(self) -> tf.Tensor:
+        """[S, B] log q(z_s|x) - log p(z_s), whose mean over q is KL(q || p)."""
+        if self.analytic_rate is None:
+            return self.log_posterior - self.log_prior
+        return tf.broadcast_to(self.analytic_rate, tf.shape(self.log_likelihood))
+
+    def sampled_log_weights(self) -> tf.Tensor:
+        """[S, B] log p(x, z_s) - log q(z_s|x), the importance weights' logarithms."""
+        return self._replace(analytic_rate=None).log_weights()
+
+    def log_weights(self) -> tf.Tensor:
+        """[S, B] log w_s, of which every bound is a function."""
+        return self.log_likelihood - self.rate
+
+    def loss_log_weights(self, kl_weight: float | tf.Tensor = 1.0) -> tf.Tensor:
+        """[S, B] What the loss has for log w_s; no bound's if `kl_weight` is not 1."""
+        rate = self.rate if self.floored_rate is None else self.floored_rate
+        return self.log_likelihood - kl_weight * rate
+
+
+@check_shapes("log_weights: [S, B]", "return: [B]")
+def effective_sample_size(log_weights: tf.Tensor) -> tf.Tensor:
+    """Returns (sum_s w_s)^2 / sum_s w_s^2 of each example, between 1 and S.
+
+    Kong (1992); computed from weights relative to the largest, so that log-weights of
+    any size are safe.
+    """
+    largest = tf.reduce_max(log_weights, axis=0)  # [B]
+    weights = tf.exp(log_weights - largest)  # [S, B]
+    squares = tf.reduce_sum(tf.square(weights), axis=0)
+    return tf.square(tf.reduce_sum(weights, axis=0)) / squares
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """A bound on log p(x): a value to report, and how much each sample counts.
+
+    A new objective is a frozen dataclass with `value`, `coefficients`,
+    `coefficient_derivative`, `formula` and `paper`, and an entry in `OBJECTIVES`.
+
+    Attributes:
+        formula: The value, for people.
+        paper: Where it comes from.
+        analytic_kl: Whether the rate is taken in closed form.
+        free_bits: Nats below which the rate of a latent variable costs nothing more.
+        two_objectives: Whether the encoder follows another one, `encoder_objective`.
+    """
+
+    formula: ClassVar[str]
+    paper: ClassVar[str]
+    analytic_kl: ClassVar[bool] = False
+    free_bits: ClassVar[float] = 0.0
+    two_objectives: ClassVar[bool] = False
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the expected value is at most log p(x), with `kl_weight` 1."""
+        return True
+
+    @property
+    def constant_coefficients(self) -> bool:
+        """Whether every sample counts as much, whatever its log-weight."""
+        return False
+
+    @property
+    def encoder_objective(self) -> Objective:
+        """The objective that the encoder follows, if not this one."""
+        return self
+
+    def check(self, num_samples: int) -> None:
+        """Refuses a number of samples for which the objective is not defined.
+
+        Raises:
+            InputError: It is.
+        """
+
+    def value(self, log_weights: tf.Tensor) -> tf.Tensor:
+        """Returns the bound [B], in nats, for log-weights [S, B]."""
+        raise NotImplementedError
+
+    def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:
+        """Returns a_s = d value / d log w_s, [S, B], for log-weights [S, B]."""
+        raise NotImplementedError
+
+    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:
+        """Returns d a_s / d log w_s, [S, B], for log-weights [S, B]."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this objective."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict) -> Objective:
+        """Rebuilds an objective from `get_config`."""
+        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -48,10 +165,11 @@ class Elbo(Objective):
     @check_shapes("log_weights: [S, B]", "return: [S, B]")
     def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns 1 / S for every sample."""
-        return tf.ones_like(log_weights) / _count(log_weights)
+        count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
+        return tf.ones_like(log_weights) / count
 
     @check_shapes("log_weights: [S, B]", "return: [S, B]")
-    def diagonal(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns zeros."""
         return tf.zeros_like(log_weights)
 
@@ -67,9 +185,8 @@ class Iwae(Objective):
     @check_shapes("log_weights: [S, B]", "return: [B]")
     def value(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns log mean_s exp(log w_s)."""
-        return tf.reduce_logsumexp(log_weights, axis=0) - tf.math.log(
-            _count(log_weights)
-        )
+        count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
+        return tf.reduce_logsumexp(log_weights, axis=0) - tf.math.log(count)
 
     @check_shapes("log_weights: [S, B]", "return: [S, B]")
     def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:
@@ -77,9 +194,9 @@ class Iwae(Objective):
         return tf.nn.softmax(log_weights, axis=0)
 
     @check_shapes("log_weights: [S, B]", "return: [S, B]")
-    def diagonal(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns a_s (1 - a_s)."""
-        return _softmax_diagonal(self.coefficients(log_weights))
+        return _softmax_derivative(self.coefficients(log_weights))
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -126,9 +243,9 @@ class Renyi(Objective):
         return tf.nn.softmax((1.0 - self.alpha) * log_weights, axis=0)
 
     @check_shapes("log_weights: [S, B]", "return: [S, B]")
-    def diagonal(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns (1 - alpha) a_s (1 - a_s)."""
-        return (1.0 - self.alpha) * _softmax_diagonal(self.coefficients(log_weights))
+        return (1.0 - self.alpha) * _softmax_derivative(self.coefficients(log_weights))
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -167,14 +284,10 @@ class Ciwae(Objective):
         return self.beta * elbo + (1.0 - self.beta) * iwae
 
     @check_shapes("log_weights: [S, B]", "return: [S, B]")
-    def diagonal(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns (1 - beta) times that of iwae."""
-        return (1.0 - self.beta) * Iwae().diagonal(log_weights)
+        return (1.0 - self.beta) * Iwae().coefficient_derivative(log_weights)
 
 
-def _count(log_weights: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
-
-
-def _softmax_diagonal(softmax: tf.Tensor) -> tf.Tensor:
+def _softmax_derivative(softmax: tf.Tensor) -> tf.Tensor:
     return softmax * (1.0 - softmax)

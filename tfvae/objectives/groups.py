@@ -11,8 +11,7 @@ from check_shapes import check_shapes
 
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
-from tfvae.objectives.base import Objective
-from tfvae.objectives.bounds import Iwae
+from tfvae.objectives.bounds import Iwae, Objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +59,9 @@ class Miwae(_Grouped):
         return self._of_groups(Iwae().coefficients, log_weights)
 
     @check_shapes("log_weights: [S, B]", "return: [S, B]")
-    def diagonal(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns that of each group's iwae, divided by M."""
-        return self._of_groups(Iwae().diagonal, log_weights)
+        return self._of_groups(Iwae().coefficient_derivative, log_weights)
 
     def _groups(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Lays the groups side by side, [M K, B] -> [K, M B]."""
@@ -89,6 +88,7 @@ class Piwae(_Grouped):
     Rainforth et al. (2018). The value is that of `iwae`.
     """
 
+    two_objectives = True
     formula = "log mean_s w_s for the decoder, miwae for the encoder"
     paper = "Rainforth et al. (2018)"
 
@@ -105,6 +105,6 @@ class Piwae(_Grouped):
         """Returns softmax_s log w_s."""
         return Iwae().coefficients(log_weights)
 
-    def diagonal(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns a_s (1 - a_s)."""
-        return Iwae().diagonal(log_weights)
+        return Iwae().coefficient_derivative(log_weights)

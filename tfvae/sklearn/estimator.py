@@ -166,7 +166,7 @@ class VAETransformer(
             Float32 [n, D]; latent 'categorical' and 'concrete' have D K columns.
         """
         vae, X = self._checked(X)
-        return by_rows(lambda x: vae.latent.centre(vae.encode(x)), X)
+        return by_rows(lambda x: vae.latent.point_estimate(vae.encode(x)), X)
 
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
         """Returns the means of p(x|z).

@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
-from tfvae.core.types import InputError, Seed
+from tfvae.core.types import Seed
 from tfvae.core.validation import require_int
 from tfvae.evaluation.ais.chains import Chains
-from tfvae.models import VAE
-from tfvae.objectives.base import effective_sample_size
+from tfvae.evaluation.inputs import counted_batches
+from tfvae.models import VAE, Batch
+from tfvae.objectives.bounds import effective_sample_size
 
 
 class AisScores(NamedTuple):
@@ -101,16 +102,10 @@ def ais_log_likelihood(
         chunk_size,
         initial,
     )
-    scores, seen = [], 0
-    for index, x in enumerate(batches):
-        x = chains.images(x)
+    scores = []
+    for index, batch in enumerate(counted_batches(vae, batches, progress)):
         batch_seed = derive_seed(seed, "annealed", index)
-        scores.append(_forward(chains, x, batch_seed)[0])
-        seen += int(x.shape[0])
-        if progress is not None:
-            progress(seen)
-    if not scores:
-        raise InputError("there are no images to score; give at least one batch")
+        scores.append(_forward(chains, batch, batch_seed)[0])
     return AisScores(*map(np.concatenate, zip(*scores, strict=True)))
 
 
@@ -168,9 +163,10 @@ def bdmc(
         size = min(batch_size, num_images - start)
         batch_seed = derive_seed(seed, "bdmc", index)
         z, _, x = vae.sample(size, batch_seed)
-        lower, step_sizes = _forward(chains, x, batch_seed)
+        batch = vae.as_batch(x)
+        lower, step_sizes = _forward(chains, batch, batch_seed)
         log_weights, acceptance = chains.weigh(
-            x, step_sizes, derive_seed(batch_seed, "reverse"), z
+            batch, step_sizes, derive_seed(batch_seed, "reverse"), z
         )
         upper = -_log_mean_exp(log_weights)
         bounds.append((lower.log_likelihood, upper, lower.acceptance, acceptance))
@@ -180,11 +176,13 @@ def bdmc(
 
 
 def _forward(
-    chains: Chains, x: tf.Tensor, seed: tf.Tensor
+    chains: Chains, batch: Batch, seed: tf.Tensor
 ) -> tuple[AisScores, tf.Tensor]:
     """Returns the lower bound's scores, and the step sizes [pieces, B]."""
-    step_sizes = chains.step_sizes(x, derive_seed(seed, "tuning"))
-    log_weights, acceptance = chains.weigh(x, step_sizes, derive_seed(seed, "forward"))
+    step_sizes = chains.step_sizes(batch, derive_seed(seed, "tuning"))
+    log_weights, acceptance = chains.weigh(
+        batch, step_sizes, derive_seed(seed, "forward")
+    )
     ess = effective_sample_size(log_weights).numpy()
     return AisScores(_log_mean_exp(log_weights), acceptance, ess), step_sizes
 

@@ -14,8 +14,7 @@ from tfvae.core.validation import require_int, require_number
 from tfvae.distributions import FULLY_REPARAMETERIZED
 from tfvae.evaluation.ais.hmc import Densities, Moves, move
 from tfvae.latents import ConcreteLatent
-from tfvae.models import VAE
-from tfvae.models.checks import check_values
+from tfvae.models import VAE, Batch
 from tfvae.objectives import LogWeightTerms
 
 # Pieces of the path, each with a step size of its own; within one, t is linear.
@@ -58,53 +57,41 @@ class Chains:
         _check_latent(vae)
         self.vae = vae
         self.times, self.sizes = _schedule(self.num_steps)
-        dtype = tf.as_dtype(vae.compute_dtype)
         self._anneal = tf.function(
-            self._anneal_piece,
-            autograph=False,
-            input_signature=[
-                tf.TensorSpec([None, *vae.image_shape], dtype),  # x
-                tf.TensorSpec([None, None, *vae.latent.event_shape], dtype),  # z
-                tf.TensorSpec([None], dtype),  # step_size
-                tf.TensorSpec([2], dtype),  # times
-                tf.TensorSpec([], tf.int32),  # num_steps
-                tf.TensorSpec([], dtype),  # rate
-                tf.TensorSpec([2], tf.int32),  # seed
-            ],
+            self._anneal_piece, autograph=False, reduce_retracing=True
         )
 
-    def images(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns a batch of images as a tensor, if the model can score them."""
-        check_values(x, self.vae.decoder.head)
-        x = tf.convert_to_tensor(x)
-        self.vae.encode(x)  # refuses another shape or type
-        return tf.cast(x, self.vae.compute_dtype)
-
-    def step_sizes(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Returns the leapfrog steps' sizes, [pieces, B], for images x.
+    def step_sizes(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
+        """Returns the leapfrog steps' sizes, [pieces, B], for a batch.
 
         Chains of their own, with few moves, adapt them as they go.
         """
-        pieces, batch = len(self.sizes), int(x.shape[0])
+        pieces, dtype = len(self.sizes), batch.x.dtype
         if self.step_size is not None:
-            return tf.fill([pieces, batch], tf.cast(self.step_size, x.dtype))
-        z = self._start(x, _TUNING_CHAINS, seed)
-        step_size = tf.fill([batch], tf.cast(_FIRST_STEP_SIZE, x.dtype))
+            return tf.fill([pieces, batch.size], tf.cast(self.step_size, dtype))
+        z = self._start(batch, _TUNING_CHAINS, seed)
+        step_size = tf.fill([batch.size], tf.cast(_FIRST_STEP_SIZE, dtype))
         found = []
         # The first piece comes twice: its first guess may be far off.
         for index, piece in enumerate((0, *range(pieces))):
             steps = _TUNING_STEPS if index else 3 * _TUNING_STEPS
             piece_seed = derive_seed(seed, "piece", index)
             z, _, moves = self._anneal(
-                x, z, step_size, self._ends(piece), steps, _TUNING_RATE, piece_seed
+                batch,
+                z,
+                step_size,
+                self._ends(piece),
+                tf.constant(steps),
+                tf.constant(_TUNING_RATE, dtype),
+                piece_seed,
             )
             step_size = tf.exp(moves.log_step)  # [B]
-            found.append(tf.exp(moves.log_step_sum / tf.cast(steps, x.dtype)))
+            found.append(tf.exp(moves.log_step_sum / tf.cast(steps, dtype)))
         return tf.stack(found[1:])
 
     def weigh(
         self,
-        x: tf.Tensor,
+        batch: Batch,
         step_sizes: tf.Tensor,
         seed: tf.Tensor,
         exact: tf.Tensor | None = None,
@@ -112,7 +99,7 @@ class Chains:
         """Runs C chains an image, a chunk at a time.
 
         Args:
-            x: [B, *image_shape].
+            batch: B examples.
             step_sizes: [pieces, B].
             seed: Of the draws.
             exact: [B, D] A draw from p(z|x) of each image, from where all its chains go
@@ -121,23 +108,25 @@ class Chains:
         Returns:
             The log-weights [C, B], and the share of accepted moves [B].
         """
-        log_weights, accepted = [], np.zeros([int(x.shape[0])])
-        chunk = self.chunk_size or max(1, _CHUNK_ELEMENTS // math.prod(x.shape))
+        log_weights, accepted = [], np.zeros([batch.size])
+        chunk = self.chunk_size or max(1, _CHUNK_ELEMENTS // math.prod(batch.x.shape))
         for number, first in enumerate(range(0, self.num_chains, chunk)):
             size = min(chunk, self.num_chains - first)
             chunk_seed = derive_seed(seed, "chunk", number)
             if exact is None:
-                z = self._start(x, size, chunk_seed)  # [C, B, D]
+                z = self._start(batch, size, chunk_seed)  # [C, B, D]
             else:
                 z = tf.tile(exact[tf.newaxis], [size, 1, 1])
-            parts, share = self._travel(x, z, step_sizes, chunk_seed, exact is not None)
+            parts, share = self._travel(
+                batch, z, step_sizes, chunk_seed, exact is not None
+            )
             log_weights.append(parts)
             accepted += share * size / self.num_chains
         return np.concatenate(log_weights), accepted
 
     def _travel(
         self,
-        x: tf.Tensor,
+        batch: Batch,
         z: tf.Tensor,
         step_sizes: tf.Tensor,
         seed: tf.Tensor,
@@ -149,31 +138,31 @@ class Chains:
         for piece in reversed(order) if backwards else order:
             ends = self._ends(piece)
             z, increments, moves = self._anneal(
-                x,
+                batch,
                 z,
                 step_sizes[piece],
-                ends[::-1] if backwards else ends,
-                self.sizes[piece],
-                0.0,
+                tf.reverse(ends, [0]) if backwards else ends,
+                tf.constant(self.sizes[piece], tf.int32),
+                tf.zeros([], batch.x.dtype),
                 derive_seed(seed, "piece", piece),
             )
             log_weights += increments.numpy().astype("float64")
             accepted += moves.acceptance_sum.numpy().astype("float64")
         return log_weights, accepted / self.num_steps
 
-    def _ends(self, piece: int) -> np.ndarray:
-        return self.times[piece : piece + 2].astype(self.vae.compute_dtype)
+    def _ends(self, piece: int) -> tf.Tensor:
+        return tf.constant(self.times[piece : piece + 2], self.vae.compute_dtype)
 
-    def _start(self, x: tf.Tensor, num_chains: int, seed: tf.Tensor) -> tf.Tensor:
+    def _start(self, batch: Batch, num_chains: int, seed: tf.Tensor) -> tf.Tensor:
         """Returns draws from p_0, [C, B, D]."""
         seed = derive_seed(seed, "start")
         if self.from_prior:
-            return self.vae.prior().sample([num_chains, int(x.shape[0])], seed=seed)
-        return self.vae.encode(x).sample(num_chains, seed=seed)
+            return self.vae.prior().sample([num_chains, batch.size], seed=seed)
+        return self.vae.encode(batch).sample(num_chains, seed=seed)
 
     def _anneal_piece(
         self,
-        x: tf.Tensor,
+        batch: Batch,
         z: tf.Tensor,
         step_size: tf.Tensor,
         times: tf.Tensor,
@@ -184,7 +173,7 @@ class Chains:
         """Moves chains along a piece of the path, in `num_steps` equal steps of t.
 
         Args:
-            x: [B, *image_shape].
+            batch: B examples.
             z: [C, B, D] Where they are.
             step_size: [B] To begin with.
             times: [2] t at both ends.
@@ -196,7 +185,7 @@ class Chains:
             z [C, B, D], what the log-weights get [C, B], and what the moves were like.
         """
         return move(
-            self._densities(x),
+            self._densities(batch),
             z,
             times,
             num_steps,
@@ -206,15 +195,15 @@ class Chains:
             seed,
         )
 
-    def _densities(self, x: tf.Tensor) -> Densities:
+    def _densities(self, batch: Batch) -> Densities:
         """Returns z [C, B, D] -> log p_0(z) and log p(x, z) - log p_0(z), [C, B]."""
         prior = self.vae.prior()
-        initial = prior if self.from_prior else self.vae.encode(x)
+        initial = prior if self.from_prior else self.vae.encode(batch)
 
         def densities(z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             log_prior = prior.log_prob(z)
             log_initial = log_prior if self.from_prior else initial.log_prob(z)
-            log_likelihood = self.vae.decode(z).log_prob(x)
+            log_likelihood = self.vae.decode(z).log_prob(batch.x)
             terms = LogWeightTerms(log_likelihood, log_prior, log_initial)
             return log_initial, terms.log_weights()
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tfvae.objectives.base import effective_sample_size
+from tfvae.objectives.bounds import effective_sample_size
 from tfvae.reports.plots.drawing import (
     BLUE,
     GREEN,

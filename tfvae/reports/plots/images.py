@@ -91,7 +91,7 @@ def traversal(
         Undefined: Single variables have no order, or their quantiles are not known.
     """
     values = prior_quantiles(vae, _levels(num_steps), seed)
-    centre = vae.latent.centre(vae.encode(inputs)).numpy()[0]  # [D]
+    centre = vae.latent.point_estimate(vae.encode(inputs)).numpy()[0]  # [D]
     return _traversal(vae, centre, values, num_dims, _OF_CODE)
 
 
@@ -137,7 +137,7 @@ def interpolations(vae: VAE, inputs: np.ndarray, num_steps: int = 7) -> Figure:
         )
     posterior = vae.encode(inputs)
     _check_between(vae, posterior)
-    centres = vae.latent.centre(posterior).numpy()  # [2 n, D]
+    centres = vae.latent.point_estimate(posterior).numpy()  # [2 n, D]
     share = np.linspace(0, 1, num_steps, dtype=centres.dtype)[:, np.newaxis]
     rows = []
     for row in range(pairs):

@@ -67,7 +67,7 @@ def _quantiles(vae: VAE, seed: Seed) -> tf.Tensor | None:
 
 
 def _traversals(vae: VAE, x: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    centre = vae.latent.centre(vae.encode(x))[0]  # [D]
+    centre = vae.latent.point_estimate(vae.encode(x))[0]  # [D]
     size = centre.shape[0]
 
     def moved(dims: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:

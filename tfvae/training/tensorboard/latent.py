@@ -78,7 +78,7 @@ def codes(vae: VAE, x: tf.Tensor) -> tf.Tensor:
     try:
         means = posterior.mean()
     except NotImplementedError:
-        means = vae.latent.centre(posterior)
+        means = vae.latent.point_estimate(posterior)
     return tf.reshape(means, [tf.shape(means)[0], math.prod(vae.latent.event_shape)])
 
 

@@ -56,7 +56,7 @@ class Monitor(keras.callbacks.Callback):
     After each epoch, at the model's training step: `loss`, `elbo`, `bound` (the
     objective at kl_weight 1 and without regularisation), `rate`, `distortion`,
     `bits_per_dim` (from `bound`, where the data is discrete), `ess`; in `train` also
-    `grad_norm` (see `SteppingModel.track_gradients`: a mean over some 50 steps of the
+    `grad_norm` (see `VAE.track_gradients`: a mean over some 50 steps of the
     epoch, or all if it has fewer), `images_per_second` (of the training steps alone; in
     the first epoch of a process with the time of tracing), and the last step's
     `kl_weight`, `temperature`, `prior_temperature` and `learning_rate`; where the

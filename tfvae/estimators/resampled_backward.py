@@ -11,7 +11,7 @@ from tfvae.core.seeds import derive_seed
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
 from tfvae.distributions import Distribution
-from tfvae.estimators.base import Estimate, Problem
+from tfvae.estimators.base import Estimate
 from tfvae.estimators.resampling import optimal_resampling
 from tfvae.estimators.two_passes import (
     TwoPasses,
@@ -19,12 +19,14 @@ from tfvae.estimators.two_passes import (
     surrogate_of_kept,
     weigh_in_chunks,
 )
+from tfvae.estimators.variational_batch import VariationalBatch
 from tfvae.objectives import Objective
 
 
-@keras.saving.register_keras_serializable(package="tfvae")
+# The name under which version 0.1.0 saved it.
+@keras.saving.register_keras_serializable(package="tfvae", name="Survivors")
 @dataclasses.dataclass(frozen=True)
-class Survivors(TwoPasses):
+class ResampledBackward(TwoPasses):
     """A backward pass for the few samples of each image that count.
 
     After the forward pass of all samples, `backward_samples` of each image are kept by
@@ -69,31 +71,36 @@ class Survivors(TwoPasses):
             refuse_large_chunk(self.sample_chunk, num_samples)
             _location_and_scale(posterior)
 
-    def estimate(self, problem: Problem) -> Estimate:
+    def estimate(self, batch: VariationalBatch) -> Estimate:
         """See `Estimator.estimate`."""
-        return self.estimate_seeded(problem, derive_seed(problem.seed, "survivors"))
+        return self.estimate_seeded(batch, derive_seed(batch.seed, "survivors"))
 
-    def estimate_seeded(self, problem: Problem, seed: tf.Tensor) -> Estimate:
+    def estimate_seeded(self, batch: VariationalBatch, seed: tf.Tensor) -> Estimate:
         """Returns the estimate for a seed of the resampling alone, [2]."""
-        inner, objective = self.estimator, problem.objective
+        inner, objective = self.estimator, batch.objective
         if self.sample_chunk is None:
-            z, log_posterior = problem.draw_with_density()  # [S, B, ...], [S, B]
-            terms = problem.weigh(tf.stop_gradient(z), tf.stop_gradient(log_posterior))
+            z, log_posterior = batch.draw_with_density()  # [S, B, ...], [S, B]
+            terms = batch.log_weight_terms(
+                tf.stop_gradient(z), tf.stop_gradient(log_posterior)
+            )
         else:
-            terms, z = weigh_in_chunks(problem, self.sample_chunk)
-        a, b = inner.coefficients(problem, terms)  # [S, B]
-        log_weights = tf.stop_gradient(terms.loss_log_weights(problem.kl_weight))
+            terms, z = weigh_in_chunks(batch, self.sample_chunk)
+        a, b = inner.coefficients(batch, terms)  # [S, B]
+        log_weights = tf.stop_gradient(terms.loss_log_weights(batch.kl_weight))
         encoders = objective.encoder_objective.coefficients(log_weights)
+        weights = 0.5 * (objective.coefficients(log_weights) + encoders)
+        offset = batch.draw_noise(
+            lambda shape: tf.random.stateless_uniform(shape, seed, dtype=tf.float64),
+            [tf.shape(weights)[1]],
+            axis=0,
+        )  # [B]
         numbers, inverse = optimal_resampling(
-            0.5 * (objective.coefficients(log_weights) + encoders),
-            self.backward_samples,
-            seed,
-            problem.rows,
+            weights, self.backward_samples, offset
         )  # [m, B]
         kept, a, b = (_kept(values, numbers) for values in (z, a, b))
         if self.sample_chunk is not None:
-            kept = _noise_again(problem.posterior, kept)
-        surrogate = surrogate_of_kept(inner, problem, kept, a * inverse, b * inverse)
+            kept = _noise_again(batch.posterior, kept)
+        surrogate = surrogate_of_kept(inner, batch, kept, a * inverse, b * inverse)
         return Estimate(terms, surrogate)
 
 

@@ -1,31 +1,35 @@
-"""Noticing the training step at which a number stopped being finite."""
+"""Leaving out, or naming, the training step whose numbers are not finite."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-from tfvae.core.sharding import Rows, global_sum
+from tfvae.core.sharding import BatchShard, cond_across_replicas, global_sum
 from tfvae.core.types import InputError
-from tfvae.models.metrics import weighted_mean
 from tfvae.objectives import LogWeightTerms
+
+Gradients = Sequence["tf.Tensor | tf.IndexedSlices | None"]
 
 _TERMS = ("log p(x|z)", "log p(z)", "log q(z|x)")
 _SHOWN = 3  # parameters in a message
 
 
-class FiniteWatch:
+class NonFiniteGuard:
     """Looks at the terms of the loss and at the gradient in every training step.
 
-    It works within the step and costs one sum a parameter. What it found is looked at
-    when Python has time, so that a GPU is not waited for.
+    It works within the step and costs one sum a parameter. `check` looks at what was
+    found when Python has time, so that a GPU is not waited for.
 
     Args:
         variables: Those that are trained.
         tolerated: Steps that may be left out before it is an error.
         gradients: Whether to look at the gradient; loss scaling does it by itself.
+
+    Attributes:
+        skipped: How many steps were left out.
     """
 
     def __init__(
@@ -38,45 +42,49 @@ class FiniteWatch:
         self._terms = tf.Variable(tf.zeros([len(_TERMS)]), trainable=False)
         self._sums = tf.Variable(tf.zeros([len(variables)]), trainable=False)
 
-    def see(
+    def apply_if_finite(
         self,
+        apply: Callable[[], None],
         step: tf.Tensor,
-        means: tf.Tensor,
-        gradients: Sequence[tf.Tensor | tf.IndexedSlices | None],
-    ) -> tf.Tensor:
-        """Takes note of the first step that is not tolerated.
+        terms: LogWeightTerms,
+        loss: tf.Tensor,
+        gradients: Gradients,
+        shard: BatchShard | None,
+    ) -> None:
+        """Applies a step, unless its numbers are not finite and it may be left out.
 
         Args:
+            apply: What the step does to weights and trackers.
             step: Its number, from 0.
-            means: [4] Of `means_of`.
-            gradients: Of the variables, in their order.
-
-        Returns:
-            Whether the step's numbers are all finite.
+            terms: [S, B] The terms of the batch's log-weights.
+            loss: The scalar whose gradient is taken, or this replica's part of it.
+            gradients: Those of the variables, in their order.
+            shard: The rows that the terms are of; None: the whole batch.
         """
+        means = _means(terms, loss, shard)  # [4]
         # A sum is finite if all of its parts are; parts whose sum overflows are lost.
         sums = tf.stack([_sum(g) for g in gradients]) if self.gradients else self._sums
-        seen = tf.concat([means, sums], axis=0)
-        finite = tf.reduce_all(tf.math.is_finite(seen))
+        finite = tf.reduce_all(tf.math.is_finite(tf.concat([means, sums], axis=0)))
         left = tf.less(self.skipped, self.tolerated)
         bad = tf.logical_not(finite)
+        # What `check` tells of: the first step that is not tolerated.
         first = tf.logical_and(bad, tf.logical_and(self._step < 0, ~left))
-        for variable, value in (
-            (self._step, step),
-            (self._terms, means[:-1]),
-            *([(self._sums, sums)] if self.gradients else []),
-        ):
-            variable.assign(tf.where(first, value, variable))
-        if self.tolerated:
-            self.skipped.assign_add(tf.cast(tf.logical_and(bad, left), tf.int64))
-        return finite
+        self._step.assign(tf.where(first, step, self._step))
+        self._terms.assign(tf.where(first, means[:-1], self._terms))
+        if self.gradients:
+            self._sums.assign(tf.where(first, sums, self._sums))
+        if not self.tolerated:
+            apply()
+            return
+        self.skipped.assign_add(tf.cast(tf.logical_and(bad, left), tf.int64))
+        cond_across_replicas(finite, apply)
 
     def check(self) -> None:
         """Looks at what was found, in eager mode.
 
         Raises:
-            InputError: A step's loss or gradient was not finite, and no more such steps
-                are tolerated.
+            InputError: if a step's loss or gradient was not finite, and no more such
+                steps are tolerated.
         """
         step = int(tf.convert_to_tensor(self._step))
         if step < 0:
@@ -98,23 +106,18 @@ class FiniteWatch:
         )
 
 
-def means_of(
-    terms: LogWeightTerms, surrogate: tf.Tensor, rows: Rows | None
+def _means(
+    terms: LogWeightTerms, loss: tf.Tensor, shard: BatchShard | None
 ) -> tf.Tensor:
-    """Returns [4] the means of the log-weights' terms, and the surrogate.
-
-    Args:
-        terms: [S, B].
-        surrogate: The scalar whose gradient is taken, or this replica's part of it.
-        rows: Of the global batch, whose means they are then; None: it is all here.
-    """
+    """Returns [4]: the means of three terms over the global batch, and the loss."""
     values = (terms.log_likelihood, terms.log_prior, terms.log_posterior)
-    if rows is None:
+    if shard is None:
         parts = [tf.reduce_mean(each) for each in values]
     else:
-        parts = [weighted_mean(tf.reduce_mean(v, axis=0), None, rows) for v in values]
-    means = tf.stack([tf.cast(each, tf.float32) for each in (*parts, surrogate)])
-    return means if rows is None else global_sum(means)
+        sums = [tf.reduce_sum(tf.reduce_mean(each, axis=0)) for each in values]
+        parts = [each / tf.cast(shard.total, each.dtype) for each in sums]
+    means = tf.stack([tf.cast(each, tf.float32) for each in (*parts, loss)])
+    return means if shard is None else global_sum(means)
 
 
 def _sum(gradient: tf.Tensor | tf.IndexedSlices | None) -> tf.Tensor:

@@ -1,0 +1,189 @@
+"""Examples with their roles: all that `fit` and `evaluate` take is read here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfvae.core.sharding import BatchShard, shard_held
+from tfvae.core.types import InputError
+from tfvae.heads import DistributionHead
+
+ROLES = ("x", "condition", "observed", "label", "sample_weight")
+_OLD_NAMES = {"image": "x"}  # as TFDS calls it
+
+
+class Batch(NamedTuple):
+    """B examples.
+
+    Attributes:
+        x: [B, *data_shape] The data that are modelled.
+        condition: [B, ...] c of p(x|z, c), q(z|x, c) and p(z|c), or None.
+        observed: [B, *data_shape] Where x is known, or None: everywhere.
+        label: [B] A class of each example, -1 where it is unknown, or None.
+        sample_weight: [B] The weight of each example in the loss, or None: 1.
+        shard: The rows of the global batch that this replica holds; None: all.
+    """
+
+    x: tf.Tensor
+    condition: tf.Tensor | None = None
+    observed: tf.Tensor | None = None
+    label: tf.Tensor | None = None
+    sample_weight: tf.Tensor | None = None
+    shard: BatchShard | None = None
+
+    @property
+    def size(self) -> int:
+        """B, where it is known."""
+        return int(self.x.shape[0])
+
+    def rows(self, start: int, stop: int) -> Batch:
+        """Returns the examples from `start` to before `stop`."""
+        roles = {name: getattr(self, name) for name in ROLES}
+        some = {k: None if v is None else v[start:stop] for k, v in roles.items()}
+        return self._replace(**some)
+
+
+def read_batch(data: Any, sharded: bool = False) -> Batch:
+    """Returns the roles of what a step or a method was given, as they are.
+
+    Args:
+        data: x; (x, y) or (x, y, sample_weight), in which y is the label if it is
+            integers [B], and else has no use; a dictionary of roles; or a `Batch`.
+        sharded: Whether the examples may be one replica's part of a batch: then all
+            replicas must call this.
+
+    Raises:
+        InputError: if a dictionary has no x, or holds more than roles.
+    """
+    if isinstance(data, Batch):
+        return data
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    roles = _roles(x) if isinstance(x, Mapping) else {"x": x}
+    if sample_weight is not None:
+        roles["sample_weight"] = sample_weight
+    if getattr(y, "ndim", None) == 1 and tf.as_dtype(y.dtype).is_integer:
+        roles.setdefault("label", y)
+    return Batch(**roles, shard=shard_held(roles["x"]) if sharded else None)
+
+
+def _roles(data: Mapping[str, Any]) -> dict[str, Any]:
+    roles = {_OLD_NAMES.get(name, name): values for name, values in data.items()}
+    if "x" not in roles or not roles.keys() <= set(ROLES) or len(roles) < len(data):
+        raise InputError(
+            f"a batch is a dictionary with the keys {sorted(map(str, data))}; give its "
+            f"data as 'x' (or 'image'), and with it nothing but {', '.join(ROLES[1:])}"
+        )
+    return roles
+
+
+def check_x(x: Any, data_shape: Sequence[int]) -> tf.Tensor | keras.KerasTensor:
+    """Returns x as a tensor of floats [B, *data_shape].
+
+    Raises:
+        InputError: if it is something else.
+    """
+    if not isinstance(x, (tf.Tensor, keras.KerasTensor)):
+        x = _tensor(x)
+    if not tf.as_dtype(x.dtype).is_floating:
+        raise InputError(
+            f"images have dtype {tf.as_dtype(x.dtype).name}; give floats between 0 "
+            "and 1, for example tf.cast(x, tf.float32) / 255"
+        )
+    shape = tf.TensorShape(x.shape)
+    if shape.rank == 0 or not shape[1:].is_compatible_with(data_shape):
+        raise InputError(
+            f"images have shape {tuple(x.shape)} and the model takes "
+            f"[B, {str(tuple(data_shape))[1:-1]}]; change the data or the model"
+        )
+    return x
+
+
+def check_values(x: Any, head: DistributionHead) -> None:
+    """Refuses an array of values that a likelihood has no probability for.
+
+    What a data set yields is looked at in the step, see `MetricTracker`.
+
+    Raises:
+        InputError: if some are, or if there are none.
+    """
+    if isinstance(x, (Mapping, Batch)):
+        x = read_batch(x).x
+    if x is None:
+        raise InputError("there are no images (None); give an array or a data set")
+    if not isinstance(x, (np.ndarray, tf.Tensor)):
+        return
+    x = np.asarray(x)
+    if not x.size:
+        raise InputError(f"there are no images (shape {x.shape}); give at least one")
+    if not np.issubdtype(x.dtype, np.floating):
+        return  # the step says what is wanted
+    if not np.isfinite(x).all():
+        raise InputError("the images hold NaN or infinite values; remove them")
+    if head.exact_binary:
+        if not np.logical_or(x == 0, x == 1).all():
+            raise not_binary(head)
+    elif not head.in_support(x):
+        raise InputError(
+            f"the images have values from {x.min():g} to {x.max():g} of which some are "
+            f"outside the support of {type(head).__name__}: {head.support}; change "
+            "them, or choose another head"
+        )
+
+
+def not_binary(head: DistributionHead) -> InputError:
+    """Returns the error for grey values where only 0 and 1 have a probability."""
+    return InputError(
+        f"the images hold other values than 0 and 1, for which {type(head).__name__} "
+        "has no probability; binarise them (tfvae.data does), choose another head, or "
+        "make it with grey_targets=True"
+    )
+
+
+def check_order(x: Any, shuffle: bool | str) -> None:
+    """Refuses arrays that each of several workers would shuffle its own way.
+
+    Raises:
+        InputError: if they would be shuffled.
+    """
+    if shuffle and isinstance(x, (np.ndarray, tf.Tensor, Mapping)):
+        raise InputError(
+            "several workers cannot shuffle arrays, since each would find another "
+            "order; give fit a data set, as tfvae.data.training_batches makes, or "
+            "shuffle=False"
+        )
+
+
+def check_steps(x: Any, steps_per_epoch: int | None, per_execution: int) -> None:
+    """Refuses a training whose epochs would not end, or be longer than they should.
+
+    Raises:
+        InputError: if they would.
+    """
+    if isinstance(x, tf.data.Dataset) and not steps_per_epoch:
+        if x.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise InputError(
+                "fit was given a data set that never ends; give steps_per_epoch too, "
+                "for example tfvae.data.steps_per_epoch(data.train, 100)"
+            )
+    if steps_per_epoch and steps_per_epoch % per_execution:
+        raise InputError(
+            f"steps_per_epoch {steps_per_epoch} is not a multiple of "
+            f"steps_per_execution {per_execution}, and Keras runs whole executions; "
+            "change one of them"
+        )
+
+
+def _tensor(x: Any) -> tf.Tensor:
+    try:
+        return tf.convert_to_tensor(x)
+    except (TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"images of type {type(x).__name__} are no array ({reason:.100}); give "
+            "floats [B, *data_shape]"
+        ) from error
