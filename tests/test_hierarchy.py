@@ -20,7 +20,7 @@ from reference import (
 from scipy import special, stats
 
 from tfvae.core.seeds import derive_seed
-from tfvae.evaluation.statistics import active_units
+from tfvae.evaluation.layers import active_units
 from tfvae.heads import MIN_SCALE, BernoulliHead, DistributionHead
 from tfvae.latents import LATENTS, Hierarchy, layer_means, layer_rates
 from tfvae.models import VAE, ConditionalDistribution

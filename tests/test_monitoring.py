@@ -23,7 +23,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tfvae.config import Config
 from tfvae.config.settings import Monitoring
 from tfvae.core.types import InputError
-from tfvae.evaluation.statistics import active_units
+from tfvae.evaluation.layers import active_units
 from tfvae.training import fit_parts, make_model, train
 from tfvae.training.building import build_vae
 from tfvae.training.checkpoints import SaveCheckpoints

@@ -3,6 +3,7 @@
 from tfvae.config.settings import Annealing, Scoring
 from tfvae.evaluation.aggregate import AggregateTerms
 from tfvae.evaluation.ais import AisScores, Bdmc, ais_log_likelihood, bdmc
+from tfvae.evaluation.layers import active_units
 from tfvae.evaluation.posterior import LayerSummary, PosteriorSummary, posterior_summary
 from tfvae.evaluation.scores import (
     ImageScores,
@@ -12,7 +13,6 @@ from tfvae.evaluation.scores import (
     summarise,
 )
 from tfvae.evaluation.statistics import (
-    active_units,
     bits_per_dim,
     mean_with_error,
     paired_difference,

@@ -12,11 +12,14 @@ import tensorflow as tf
 from tfvae.core.seeds import derive_seed
 from tfvae.core.types import Seed
 from tfvae.core.validation import require_int
-from tfvae.distributions import Distribution, independent_variables, kl_divergence
 from tfvae.evaluation.aggregate import MAX_ELEMENTS, Aggregate, AggregateTerms
 from tfvae.evaluation.inputs import check_model, counted_batches
-from tfvae.evaluation.statistics import ACTIVE_VARIANCE
-from tfvae.heads.latent_hierarchy import LayerChain
+from tfvae.evaluation.layers import (
+    LayerTerms,
+    count_active,
+    layer_terms,
+    of_variables,
+)
 from tfvae.models import VAE
 
 
@@ -99,8 +102,10 @@ def posterior_summary(
             z = posterior.sample(
                 num_samples, seed=derive_seed(seed, "summary", index, start)
             )  # [S, B, ...]
-            layers = layers or [_Layer() for _ in _layers(posterior, z)]
-            _add(layers, posterior, prior, z)
+            terms = layer_terms(posterior, prior, lambda z=z: z)
+            layers = layers or [_Layer() for _ in terms]
+            for layer, its_terms in zip(layers, terms, strict=True):
+                layer.add(its_terms)
             wanted = min(num_aggregate - len(aggregate), some.size)
             if wanted:
                 whole = wanted == some.size
@@ -144,90 +149,32 @@ class _Moments:
 
 
 class _Layer:
-    """What is known of one layer so far.
-
-    Attributes:
-        rates: Of [B, D]; it stays empty where variables depend on each other.
-        means: Of [B, D], or [B, D, K] for one-hots.
-        noise: Of the variance of each mean that is made of draws, [B, D].
-    """
+    """The terms of one layer, collected over batches."""
 
     def __init__(self) -> None:
         self.rates, self.means, self.noise = _Moments(), _Moments(), _Moments()
-        self.rates_sampled = self.means_sampled = False
+        self.rates_sampled = False
 
-    def add_rates(self, q: Distribution, p: Distribution, z: tf.Tensor) -> None:
-        """Takes in rates [B, D], if they are defined."""
-        q, p = independent_variables(q), independent_variables(p)
-        if q is not None and p is not None:
-            rates = q.log_prob(z) - p.log_prob(z)  # [S, B, D]
-            self.rates_sampled = True
-            self.rates.add(tf.reduce_mean(rates, axis=0))
-
-    def add_closed_rates(self, q: Distribution, p: Distribution) -> bool:
-        """Takes in KL(q_d || p_d), [B, D]; returns False where there is no formula."""
-        q, p = independent_variables(q), independent_variables(p)
-        try:
-            rates = None if q is None or p is None else kl_divergence(q, p)
-        except NotImplementedError:
-            return False
-        if rates is not None:
-            self.rates.add(rates)
-        return True
-
-    def add_means(self, means: tf.Tensor) -> None:
-        """Takes in E_q[z|x], [B, D]."""
-        self.means.add(means)
-
-    def add_sampled_means(self, means: tf.Tensor) -> None:
-        """Takes in S draws, [S, B, D], whose expectation is E_q[z|x]."""
-        count = means.shape[0]
-        self.means_sampled = True
-        self.means.add(tf.reduce_mean(means, axis=0))
-        self.noise.add(tf.math.reduce_variance(means, axis=0) / (count - 1))
+    def add(self, terms: LayerTerms) -> None:
+        """Takes in the terms of a batch."""
+        self.rates_sampled = terms.rates_sampled
+        self.means.add(terms.means)
+        if terms.rates is not None:
+            self.rates.add(terms.rates)
+        if terms.noise is not None:
+            self.noise.add(terms.noise)
 
     def summary(self) -> LayerSummary:
-        """Returns what was found."""
+        """Returns the summary of all examples."""
         has_rates, several = self.rates.count > 0, self.means.count > 1
         variances = None
         if several:
-            variances = self.means.variance - self.noise.mean
-            if variances.ndim > 1:
-                variances = variances.max(axis=tuple(range(1, variances.ndim)))
+            variances = of_variables(self.means.variance - self.noise.mean).numpy()
         return LayerSummary(
             variable_rates=self.rates.mean if has_rates else None,
             rate_errors=self.rates.error if has_rates else None,
             rates_sampled=self.rates_sampled,
             mean_variances=variances,
-            means_sampled=self.means_sampled,
-            active_units=int(np.sum(variances > ACTIVE_VARIANCE)) if several else None,
+            means_sampled=self.noise.count > 0,
+            active_units=int(count_active(variances)) if several else None,
         )
-
-
-def _add(
-    layers: list[_Layer],
-    posterior: Distribution,
-    prior: Distribution,
-    z: tf.Tensor,
-) -> None:
-    """Takes in posteriors, batch [B], with draws z [S, B, ...]."""
-    if not isinstance(posterior, LayerChain):
-        (layer,) = layers
-        if not layer.add_closed_rates(posterior, prior):
-            layer.add_rates(posterior, prior, z)
-        try:
-            layer.add_means(posterior.mean())
-        except NotImplementedError:
-            layer.add_sampled_means(z)
-        return
-    chain = zip(layers, posterior.layers(z), prior.layers(z), strict=True)
-    for number, (layer, (q, value), (p, _)) in enumerate(chain):
-        layer.add_rates(q, p, value)
-        if number:  # layer 1's distribution alone is not one for every draw below it
-            layer.add_sampled_means(q.mean())
-        else:
-            layer.add_means(q.mean())
-
-
-def _layers(posterior: Distribution, z: tf.Tensor) -> tuple:
-    return posterior.sizes if isinstance(posterior, LayerChain) else (z,)

@@ -6,11 +6,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
-from check_shapes import check_shapes
-
-# Of the variance over images of a latent variable's mean (Burda et al., 2016).
-ACTIVE_VARIANCE = 0.01
 
 
 class Mean(NamedTuple):
@@ -51,24 +46,3 @@ def bits_per_dim(nats: float, image_shape: tuple[int, ...]) -> float:
         image_shape: (H, W, C), whose product is the number of dimensions.
     """
     return nats / (math.log(2.0) * math.prod(image_shape))
-
-
-@check_shapes("posterior_means: [N, D]", "return: []")
-def active_units(
-    posterior_means: tf.Tensor, threshold: float = ACTIVE_VARIANCE
-) -> tf.Tensor:
-    """Returns how many latent variables depend on x: Var_x(E_q[z_d|x]) > 0.01.
-
-    Burda et al. (2016), section 5.2. For a hierarchy, `tfvae.latents.layer_means` gives
-    the means of each layer; `tfvae.evaluation.posterior_summary` does it for a data set
-    in bounded memory.
-
-    Args:
-        posterior_means: E_q[z|x] of N examples.
-        threshold: In the squared units of z.
-
-    Returns:
-        An int32.
-    """
-    variance = tf.math.reduce_variance(posterior_means, axis=0)  # [D]
-    return tf.reduce_sum(tf.cast(variance > threshold, tf.int32))

@@ -42,7 +42,7 @@ def layer_rates(
 def layer_means(
     vae: keras.Model, x: tf.Tensor, num_samples: int, seed: Seed
 ) -> list[tf.Tensor]:
-    """Returns E_q[z_k|x] of each layer, for `tfvae.evaluation.statistics.active_units`.
+    """Returns E_q[z_k|x] of each layer, for `tfvae.evaluation.active_units`.
 
     Layer 1's is exact, or the mean of the draws where its family has no closed form.
     That of a layer above is the mean of E[z_k|z_(k-1)] over S draws of what is below

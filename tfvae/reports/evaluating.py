@@ -16,12 +16,9 @@ from tfvae.core.files import write_json
 from tfvae.core.types import InputError
 from tfvae.evaluation import ImageScores, PosteriorSummary, posterior_summary, summarise
 from tfvae.evaluation.ais import Bdmc, ais_log_likelihood, bdmc
+from tfvae.evaluation.layers import ACTIVE_VARIANCE
 from tfvae.evaluation.scores import count_low_ess, summarise_bound
-from tfvae.evaluation.statistics import (
-    ACTIVE_VARIANCE,
-    mean_with_error,
-    paired_difference,
-)
+from tfvae.evaluation.statistics import mean_with_error, paired_difference
 from tfvae.models import VAE
 from tfvae.reports.images import (
     TWIN,

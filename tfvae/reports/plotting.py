@@ -14,7 +14,7 @@ from tfvae.core.lookup import lookup
 from tfvae.core.seeds import as_seed
 from tfvae.core.types import InputError
 from tfvae.evaluation import posterior_summary
-from tfvae.evaluation.statistics import ACTIVE_VARIANCE
+from tfvae.evaluation.layers import ACTIVE_VARIANCE
 from tfvae.models import VAE
 from tfvae.reports.images import split_of
 from tfvae.reports.plots import PICTURES, LayerRates, Subject, Undefined, png_bytes

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfvae.core.seeds import derive_seed
 from tfvae.core.types import Seed
 from tfvae.distributions import Distribution, independent_variables, kl_divergence
-from tfvae.evaluation.statistics import ACTIVE_VARIANCE
+from tfvae.evaluation.layers import ACTIVE_VARIANCE
 from tfvae.heads.latent_hierarchy import LayerChain
 from tfvae.models import VAE
 
