@@ -1,0 +1,13 @@
+"""A training step passes few files and functions of the package."""
+
+from __future__ import annotations
+
+from walk import step_walk
+
+
+def test_a_reader_of_one_step_opens_few_files():
+    walk = step_walk()
+    files = {path for path, _ in walk}
+    assert ("models/vae.py", "VAE.train_step") in walk or "train_step" in str(walk)
+    assert len(files) <= 18, sorted(files)
+    assert len(walk) <= 60, walk
