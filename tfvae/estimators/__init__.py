@@ -1,4 +1,4 @@
-"""How a gradient gets from log-weights to parameters.
+"""Estimators, which bring a gradient from log-weights to parameters.
 
 An estimator draws the samples, and returns the terms of their log-weights with a
 surrogate: a tensor whose gradient is the estimate of the objective's gradient, and
@@ -42,7 +42,7 @@ def get_estimator(estimator: str | Estimator) -> Estimator:
     """Returns an estimator given itself or its name in `ESTIMATORS`.
 
     Raises:
-        InputError: It is neither.
+        InputError: if it is neither.
     """
     return resolve(ESTIMATORS, estimator, Estimator, "estimator")
 
@@ -56,7 +56,7 @@ def check_combination(
     """Refuses an estimator that is not defined for an objective or for draws.
 
     Args:
-        estimator: How the gradient gets to the parameters.
+        estimator: The estimator.
         objective: The bound.
         posterior: q(z|x) for any batch.
         num_samples: S.
@@ -82,7 +82,7 @@ def in_two_passes(
     """Returns the estimator, or the one that speeds it up as these numbers say.
 
     Raises:
-        InputError: It cannot.
+        InputError: if the estimator has no second pass.
     """
     if backward_samples is not None:
         return ResampledBackward(estimator, backward_samples, sample_chunk)

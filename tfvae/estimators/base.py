@@ -15,7 +15,7 @@ from tfvae.objectives import LogWeightTerms, Objective
 
 
 class Estimate(NamedTuple):
-    """What one estimator says of one batch.
+    """The result of an estimator for one batch.
 
     Attributes:
         terms: The log-weights' terms, to report.
@@ -36,9 +36,9 @@ class Estimator:
     Attributes:
         needs: "reparameterised" or "discrete": the posteriors that it works for.
         gradient_through_z: Whether the decoder's gradient goes on through z.
-        evaluations_per_sample: How often a step runs the decoder for each sample.
-        method: How the gradient gets to the encoder, for people.
-        paper: Where it comes from.
+        evaluations_per_sample: The decoder's evaluations for each sample of a step.
+        method: The way of the gradient to the encoder, for people.
+        paper: The source.
     """
 
     needs: ClassVar[str]
@@ -66,7 +66,7 @@ class Estimator:
             num_samples: S.
 
         Raises:
-            InputError: The combination is not defined, or an option has no effect.
+            InputError: if the combination is not defined, or an option has no effect.
         """
 
     def get_config(self) -> dict:
@@ -88,7 +88,7 @@ def refuse_rates(estimator: Estimator, objective: Objective) -> None:
     """Refuses rates that are not those of the samples.
 
     Raises:
-        InputError: The objective has `analytic_kl` or `free_bits`.
+        InputError: if the objective has `analytic_kl` or `free_bits`.
     """
     for option in ("analytic_kl", "free_bits"):
         if getattr(objective, option):

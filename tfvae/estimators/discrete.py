@@ -38,7 +38,7 @@ class _ScoreFunction(Estimator):
     gradient_through_z = False
 
     def unbiased(self, objective: Objective) -> bool:
-        """Always."""
+        """Returns True."""
         return True
 
     def check(
@@ -179,7 +179,7 @@ class StraightThrough(Estimator):
     paper = "Bengio, Leonard and Courville (2013)"
 
     def unbiased(self, objective: Objective) -> bool:
-        """Never."""
+        """Returns False."""
         return False
 
     def check(

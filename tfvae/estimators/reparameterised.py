@@ -36,7 +36,7 @@ _LEAST = 1e-18
 
 @dataclasses.dataclass(frozen=True)
 class Reparameterised(Estimator):
-    """What the estimators through z share.
+    """The base of the estimators through z.
 
     Attributes:
         stops_posterior: Whether the parameters of q are stopped in log q.
@@ -96,7 +96,7 @@ class Pathwise(Reparameterised):
     paper = "Kingma and Welling (2014)"
 
     def unbiased(self, objective: Objective) -> bool:
-        """Always."""
+        """Returns True."""
         return True
 
 
@@ -115,7 +115,7 @@ class Stl(Reparameterised):
     paper = "Roeder, Wu and Duvenaud (2017)"
 
     def unbiased(self, objective: Objective) -> bool:
-        """For constant coefficients: the elbo."""
+        """Returns True for constant coefficients: the elbo."""
         return objective.constant_coefficients
 
     def check(
@@ -143,7 +143,7 @@ class Dreg(Reparameterised):
     paper = "Tucker, Lawson, Gu and Maddison (2019)"
 
     def unbiased(self, objective: Objective) -> bool:
-        """Always."""
+        """Returns True."""
         return True
 
     def check(

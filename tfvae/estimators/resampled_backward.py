@@ -122,7 +122,7 @@ def _location_and_scale(posterior: Distribution) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns them, if these are all that the posterior's variables have.
 
     Raises:
-        InputError: They are not.
+        InputError: if there are others.
     """
     single = getattr(posterior, "distribution", None)
     if hasattr(single, "loc") and hasattr(single, "scale"):

@@ -1,4 +1,4 @@
-"""Which few of many weighted samples to keep."""
+"""The choice of a few among many weighted samples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def optimal_resampling(
 
     Args:
         weights: [S, B] Of 0 or more; each image's sum to 1.
-        kept: How many, up to S.
+        kept: The number of samples to keep, up to S.
         offset: [B] Draws from U(0, 1), float64.
 
     Returns:

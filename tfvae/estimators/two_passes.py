@@ -31,7 +31,7 @@ from tfvae.objectives import LogWeightTerms, Objective
 
 @dataclasses.dataclass(frozen=True)
 class TwoPasses(Estimator):
-    """What both have in common: the estimator that they speed up.
+    """The base of both: it has the estimator that they speed up.
 
     Attributes:
         estimator: `Pathwise`, `Stl` or `Dreg`.
@@ -51,7 +51,7 @@ class TwoPasses(Estimator):
             )
 
     def unbiased(self, objective: Objective) -> bool:
-        """As the estimator is."""
+        """Returns whether the estimator is unbiased."""
         return self.estimator.unbiased(objective)
 
     def check(

@@ -24,8 +24,8 @@ class Chunk(NamedTuple):
 
     Attributes:
         size: Samples in a chunk.
-        index: Of the chunk.
-        kept: How many of its samples there are: fewer in the last chunk.
+        index: The chunk's number.
+        kept: The number of its samples: fewer in the last chunk.
     """
 
     size: int
@@ -170,7 +170,7 @@ def analytic_rate(posterior: Distribution, prior: Distribution) -> tf.Tensor:
     """Returns KL(q(z|x) || p(z)), [B], in nats.
 
     Raises:
-        InputError: TFP has no closed form for the two families.
+        InputError: if TFP has no closed form for the two families.
     """
     try:
         return kl_divergence(posterior, prior)
@@ -203,7 +203,7 @@ def single_variables(distribution: Distribution) -> Distribution:
     """Returns the distribution of independent latent variables one by one.
 
     Raises:
-        InputError: They are not independent, or are not single numbers.
+        InputError: if they are not independent, or are not single numbers.
     """
     inner = independent_variables(distribution)
     if inner is not None and inner.event_shape.rank == 0:
@@ -238,7 +238,7 @@ def sample_in_blocks(
         sample: Called as `sample(n, seed=...)`, draws tensors [n, ...].
         num_samples: S.
         seed: [2].
-        chunk: Which samples alone to draw; None: all.
+        chunk: The samples to draw; None: all.
     """
     if num_samples <= _LEAST_BLOCK:
         samples = sample(num_samples, seed=seed)

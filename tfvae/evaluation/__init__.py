@@ -1,4 +1,4 @@
-"""How good a model is: bounds on log p(x), and what its latent variables do."""
+"""Bounds on log p(x), and summaries of what the latent variables do."""
 
 from tfvae.config.settings import Annealing, Scoring
 from tfvae.evaluation.aggregate import AggregateTerms

@@ -1,4 +1,4 @@
-"""What evaluation is given: a model, and batches of images that it has scores for."""
+"""Checks of the model and the batches that evaluation is given."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_model(vae: VAE) -> None:
     """Refuses what is no model.
 
     Raises:
-        InputError: It is none.
+        InputError: if it is none.
     """
     if not isinstance(vae, VAE):
         raise InputError(f"{type(vae).__name__} is no VAE; give one of tfvae.VAE")
@@ -28,11 +28,11 @@ def counted_batches(
 
     Args:
         vae: The model.
-        batches: Of images [B, *image_shape].
+        batches: Batches of images [B, *image_shape], with their roles if any.
         progress: Called when a batch has been used, with the number of images so far.
 
     Raises:
-        InputError: They are no batches, hold no image, or hold one that the model has
+        InputError: if they are no batches, hold no image, or hold one that the model has
             no probability for.
     """
     if progress is not None and not callable(progress):

@@ -1,4 +1,4 @@
-"""What the latent variables of a model do over a data set."""
+"""A summary of a model's latent variables over a data set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tfvae.models import VAE
 
 
 class LayerSummary(NamedTuple):
-    """What one layer of D latent variables does.
+    """A summary of one layer of D latent variables.
 
     Attributes:
         variable_rates: [D] The rate of each variable, a mean over the images, in nats:
@@ -36,7 +36,7 @@ class LayerSummary(NamedTuple):
             largest. None for one image.
         means_sampled: Whether E_q[z|x] is a mean over draws. What its noise adds to the
             variance is estimated and subtracted.
-        active_units: How many `mean_variances` are above 0.01; None for one image.
+        active_units: The number of `mean_variances` above 0.01; None for one image.
     """
 
     variable_rates: np.ndarray | None
@@ -48,13 +48,13 @@ class LayerSummary(NamedTuple):
 
 
 class PosteriorSummary(NamedTuple):
-    """What the latent variables of a model do.
+    """A summary of the latent variables of a model.
 
     Attributes:
         num_images: N.
         num_samples: S, draws an image, where something is sampled.
         layers: One, or those of a hierarchy, nearest x first.
-        aggregate: Of the first M images.
+        aggregate: The terms of the first M images.
     """
 
     num_images: int
@@ -78,15 +78,15 @@ def posterior_summary(
 
     Args:
         vae: The model.
-        batches: Of images [B, *image_shape].
+        batches: Batches of images [B, *image_shape], with their roles if any.
         num_samples: S, draws of z an image, where there is no closed form.
         num_aggregate: M, the first images of which the aggregate posterior is made. It
             takes M^2 D time and, the posteriors being kept, M D memory.
-        seed: Of the draws.
+        seed: The seed of the draws.
         progress: Called after each batch with the number of images seen so far.
 
     Raises:
-        InputError: A number is out of range, `vae` is no model, or there are no images
+        InputError: if a number is out of range, `vae` is no model, or there are no images
             or some that are not finite.
     """
     num_samples = require_int("num_samples", num_samples, least=2)

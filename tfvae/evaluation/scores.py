@@ -81,15 +81,15 @@ def score_images(
 
     Args:
         vae: The model.
-        batches: Of images [B, *image_shape].
+        batches: Batches of images [B, *image_shape], with their roles if any.
         num_samples: K.
         chunk_size: Samples at a time; None: what fits into about 64 MiB a tensor. It
             changes nothing but the rounding of sums; the batch size changes the draws.
-        seed: Of the draws.
+        seed: The seed of the draws.
         progress: Called after each batch with the number of images scored so far.
 
     Raises:
-        InputError: `num_samples` or `chunk_size` is not an int of 1 or more, `vae` is
+        InputError: if `num_samples` or `chunk_size` is not an int of 1 or more, `vae` is
             no model, or there are no images or some that are not finite.
     """
     num_samples = require_int("num_samples", num_samples)
@@ -128,7 +128,7 @@ def summarise(
     """Returns mean and standard error over the images, in nats.
 
     Args:
-        scores: Of the images.
+        scores: Those of the images.
         image_shape: (H, W, C).
 
     Returns:

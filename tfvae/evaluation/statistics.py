@@ -1,4 +1,4 @@
-"""Pure functions of arrays that summarise how a model does."""
+"""Means of scores, with their standard errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Mean(NamedTuple):
 
     Attributes:
         mean: The mean.
-        standard_error: Of the mean; None for one example, which says nothing of the
+        standard_error: That of the mean; None for one example, which shows nothing of the
             spread.
     """
 

@@ -1,4 +1,4 @@
-"""What `VAE` refuses, with the reason."""
+"""Refusals of parts and settings that `VAE` cannot use."""
 
 from __future__ import annotations
 

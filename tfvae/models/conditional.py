@@ -26,7 +26,7 @@ class ConditionalDistribution(keras.Model):
         head: Turns the network's output into a distribution.
 
     Raises:
-        InputError: The network is not built, or does not put out what the head needs.
+        InputError: if the network is not built, or its output does not fit the head.
     """
 
     def __init__(self, network: keras.Model, head: DistributionHead, **kwargs) -> None:

@@ -17,7 +17,7 @@ SKIPPED = "skipped_steps"
 MEANS = ("loss", "elbo", "distortion", "rate", "ess")
 
 Values = Mapping[keras.metrics.Metric, tuple[tf.Tensor, "tf.Tensor | None"]]
-"""What metrics are updated with: values, and their weights."""
+"""A metric -> the values that update it, and their weights."""
 
 
 class MetricTracker:
@@ -51,7 +51,7 @@ class MetricTracker:
 
     @property
     def examples_seen(self) -> tf.Tensor:
-        """How many examples the running epoch or evaluation has seen, an int32."""
+        """The number of examples that the running epoch has seen, an int32."""
         return tf.cast(tf.convert_to_tensor(self._means["loss"].count), tf.int32)
 
     def result(self) -> dict[str, tf.Tensor]:
@@ -125,7 +125,7 @@ class MetricTracker:
         """Takes one batch into the means.
 
         Args:
-            values: What `compute` returned.
+            values: The result of `compute`.
             kl_weight: The factor of the rate in the loss, which evaluation has as 1.
         """
         for metric, (value, weight) in values.items():
@@ -148,8 +148,8 @@ class MetricTracker:
         """Takes one step's gradient norm into its mean.
 
         Args:
-            gradients: Those of the scaled loss.
-            scale: What it was scaled with; steps whose gradient overflows do not count.
+            gradients: The gradients of the scaled loss.
+            scale: The factor of the loss; steps whose gradient overflows do not count.
             wanted: Whether to look at this step; of one that is not, nothing is
                 computed.
         """

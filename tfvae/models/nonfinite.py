@@ -24,12 +24,12 @@ class NonFiniteGuard:
     found when Python has time, so that a GPU is not waited for.
 
     Args:
-        variables: Those that are trained.
+        variables: The trained weights.
         tolerated: Steps that may be left out before it is an error.
         gradients: Whether to look at the gradient; loss scaling does it by itself.
 
     Attributes:
-        skipped: How many steps were left out.
+        skipped: The number of steps that were left out.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class NonFiniteGuard:
         """Applies a step, unless its numbers are not finite and it may be left out.
 
         Args:
-            apply: What the step does to weights and trackers.
+            apply: Updates weights and trackers.
             step: Its number, from 0.
             terms: [S, B] The terms of the batch's log-weights.
             loss: The scalar whose gradient is taken, or this replica's part of it.
-            gradients: Those of the variables, in their order.
+            gradients: The gradients of the variables, in their order.
             shard: The rows that the terms are of; None: the whole batch.
         """
         means = _means(terms, loss, shard)  # [4]

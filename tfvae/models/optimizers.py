@@ -59,7 +59,7 @@ def get_optimizer(
     """Returns what `keras.optimizers.get` does, with the `Adam` above for "adam".
 
     Raises:
-        InputError: Keras knows no such optimizer.
+        InputError: if Keras knows no such optimizer.
     """
     if isinstance(optimizer, str) and optimizer.lower() == "adam":
         return Adam()

@@ -24,12 +24,12 @@ class Cyclical(Schedule):
 
     Args:
         end: The value at the top.
-        steps: Of all cycles together.
-        cycles: How often it rises.
+        steps: The length of all cycles together.
+        cycles: The number of rises.
         rise: The part of a cycle in which it rises, above 0, at most 1.
 
     Raises:
-        InputError: An argument is out of range.
+        InputError: if an argument is out of range.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class Exponential(Schedule):
     Args:
         start: The first value, above 0.
         end: The last value, above 0.
-        steps: How long it takes.
+        steps: The number of steps from the first value to the last.
 
     Raises:
-        InputError: An argument is out of range.
+        InputError: if an argument is out of range.
     """
 
     def __init__(self, start: float, end: float, steps: int) -> None:

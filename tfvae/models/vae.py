@@ -108,7 +108,7 @@ class VAE(keras.Model):
 
     Args:
         encoder: x -> q(z|x).
-        decoder: What `latent.decoder_input` makes of z -> p(x|z).
+        decoder: `latent.decoder_input(z)` -> p(x|z).
         latent: The family of z. The encoder's head is its `posterior_head()`.
         prior: One of `tfvae.priors`, in place of the family's standard prior.
 
@@ -117,7 +117,7 @@ class VAE(keras.Model):
             `estimator`, `num_samples`, `seed` and `binarize`.
         data_shape: The shape of one example, (H, W, C) for images.
         kl_weight: The factor of the rate in the loss, a weight.
-        steps: How many training steps were taken, a weight. The optimizer's own count
+        steps: The number of training steps taken, a weight. The optimizer's own count
             is another when it accumulates gradients or skips a step.
 
     Raises:
@@ -190,7 +190,7 @@ class VAE(keras.Model):
         """Draws examples from the model, the same for the same seed.
 
         Args:
-            num_samples: How many.
+            num_samples: The number of draws, n.
             seed: The seed of the draws of z and of x.
         """
         num_samples = require_int("num_samples", num_samples)
@@ -208,7 +208,7 @@ class VAE(keras.Model):
             x: [B, *data_shape], or a `Batch`.
             num_samples: S.
             seed: The seed of the draws.
-            chunk: Which of the S samples alone to draw and to weigh; None: all.
+            chunk: The part of the S samples to draw and to weigh; None: all.
         """
         num_samples = require_int("num_samples", num_samples)
         return self.variational_batch(x, num_samples, seed).draw_log_weight_terms(chunk)
@@ -403,7 +403,7 @@ class VAE(keras.Model):
         auto_scale_loss: bool = True,
         skip_nonfinite: int = 0,
     ) -> None:
-        """Says how the model is trained and scored.
+        """Sets how the model is trained and scored.
 
         A schedule is one of `keras.optimizers.schedules`, counted in training steps
         from here on; it is evaluated within the step, so that it is exact whatever
@@ -419,8 +419,8 @@ class VAE(keras.Model):
             sample_chunk: Samples at a time, so that memory does not grow with S (see
                 `Chunked`); None: all.
             kl_weight: The factor of the rate in the loss. Only 1 makes a bound.
-            temperature: Of a posterior that has one; None leaves it as it is.
-            prior_temperature: Of a prior that has one; None leaves it as it is.
+            temperature: That of a relaxed posterior; None leaves it as it is.
+            prior_temperature: That of a relaxed prior; None leaves it as it is.
             binarize: Whether images to train on are grey, uint8 or in [0, 1], and each
                 step draws binary ones from them, as `tfvae.data.drawn_at_step` does.
                 Images to evaluate on are not drawn.
@@ -435,7 +435,7 @@ class VAE(keras.Model):
                 counts them. See `check_finite` for what comes after.
 
         Raises:
-            InputError: A value is out of range, or would have no effect.
+            InputError: if a value is out of range, or would have no effect.
         """
         objective, estimator = get_objective(objective), get_estimator(estimator)
         estimator = in_two_passes(estimator, backward_samples, sample_chunk)
@@ -509,7 +509,7 @@ class VAE(keras.Model):
         """Keras' `fit`, which see; of `y` nothing is used.
 
         Raises:
-            InputError: `x` is a data set that never ends, as `training_batches` gives,
+            InputError: if `x` is a data set that never ends, as `training_batches` gives,
                 and no `steps_per_epoch` is given; or images hold values that the
                 likelihood has no probability for (arrays are looked at before, what a
                 data set yields at the end of the first epoch).
@@ -597,14 +597,14 @@ class VAE(keras.Model):
 
     @property
     def skipped_steps(self) -> tf.Variable:
-        """How many training steps were left out, as `skip_nonfinite` lets them be."""
+        """The number of training steps that `skip_nonfinite` left out."""
         return self._guard.skipped
 
     def check_finite(self) -> None:
         """Looks at the training steps since `compile`, in eager mode.
 
         Raises:
-            InputError: The loss or the gradient of one was not finite, and it is more
+            InputError: if the loss or the gradient of one was not finite, and it is more
                 than `skip_nonfinite` tolerates.
         """
         self._guard.check()
@@ -616,12 +616,13 @@ class VAE(keras.Model):
         """
 
     def track_gradients(self, every: int | None) -> None:
-        """Says at which of the training steps to come `grad_norm` is looked at.
+        """Sets the training steps to come whose `grad_norm` is looked at.
 
         It is no argument of `compile`, since what is trained does not depend on it.
 
         Args:
-            every: Those whose number is a multiple of it, counted from 0; None: none.
+            every: A step counts if its number, from 0, is a multiple of this; None: no
+                step does.
         """
         every = None if every is None else require_int("every", every)
         if every != self._track_every:
@@ -630,7 +631,7 @@ class VAE(keras.Model):
 
     @property
     def examples_seen(self) -> int:
-        """How many examples the running epoch or evaluation has seen, in eager mode."""
+        """The number of examples that the running epoch or evaluation has seen."""
         return int(self._metric_tracker.examples_seen)
 
     def tracked(self) -> dict[str, float]:

@@ -31,7 +31,7 @@ def get_objective(objective: str | Objective) -> Objective:
     """Returns an objective given itself or its name in `OBJECTIVES`.
 
     Raises:
-        InputError: It is neither.
+        InputError: if it is neither.
     """
     return resolve(OBJECTIVES, objective, Objective, "objective")
 

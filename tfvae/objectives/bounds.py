@@ -14,7 +14,7 @@ from tfvae.core.validation import require_number, require_real
 
 
 class LogWeightTerms(NamedTuple):
-    """What a log-weight is made of, in nats.
+    """The terms of log-weights, in nats.
 
     Attributes:
         log_likelihood: [S, B] log p(x|z_s).
@@ -47,7 +47,7 @@ class LogWeightTerms(NamedTuple):
         return self.log_likelihood - self.rate
 
     def loss_log_weights(self, kl_weight: float | tf.Tensor = 1.0) -> tf.Tensor:
-        """[S, B] What the loss has for log w_s; no bound's if `kl_weight` is not 1."""
+        """[S, B] The loss's log w_s, which bounds nothing if `kl_weight` is not 1."""
         rate = self.rate if self.floored_rate is None else self.floored_rate
         return self.log_likelihood - kl_weight * rate
 
@@ -74,7 +74,7 @@ class Objective:
 
     Attributes:
         formula: The value, for people.
-        paper: Where it comes from.
+        paper: The source.
         analytic_kl: Whether the rate is taken in closed form.
         free_bits: Nats below which the rate of a latent variable costs nothing more.
         two_objectives: Whether the encoder follows another one, `encoder_objective`.
@@ -105,7 +105,7 @@ class Objective:
         """Refuses a number of samples for which the objective is not defined.
 
         Raises:
-            InputError: It is.
+            InputError: if the objective is not defined for it.
         """
 
     def value(self, log_weights: tf.Tensor) -> tf.Tensor:
@@ -154,7 +154,7 @@ class Elbo(Objective):
 
     @property
     def constant_coefficients(self) -> bool:
-        """Always: 1 / S."""
+        """Returns True: they are 1 / S."""
         return True
 
     @check_shapes("log_weights: [S, B]", "return: [B]")
@@ -226,7 +226,7 @@ class Renyi(Objective):
 
     @property
     def constant_coefficients(self) -> bool:
-        """For alpha 1, the elbo."""
+        """Returns True for alpha 1, the elbo."""
         return self.alpha == 1
 
     @check_shapes("log_weights: [S, B]", "return: [B]")
@@ -268,7 +268,7 @@ class Ciwae(Objective):
 
     @property
     def constant_coefficients(self) -> bool:
-        """For beta 1, the elbo."""
+        """Returns True for beta 1, the elbo."""
         return self.beta == 1
 
     @check_shapes("log_weights: [S, B]", "return: [B]")

@@ -76,22 +76,23 @@ def ais_log_likelihood(
 
     Args:
         vae: The model, with a continuous z of one axis.
-        batches: Of images [B, *image_shape].
+        batches: Batches of images [B, *image_shape], with their roles if any.
         num_chains: C, chains an image.
-        num_steps: Of the path from p_0 to p(z|x); 1 is importance sampling from p_0.
-        num_leapfrog_steps: Of each move.
-        step_size: Of the leapfrog steps, for every image and all of the path; None:
+        num_steps: The steps of the path from p_0 to p(z|x); 1 is importance sampling
+            from p_0.
+        num_leapfrog_steps: The leapfrog steps of each move.
+        step_size: The leapfrog steps' size, for every image and all of the path; None:
             what the first run finds.
         chunk_size: Chains at a time; None: what fits into about 64 MiB a tensor. The
             draws, not their distribution, depend on it and on the batch size.
-        seed: Of the draws.
+        seed: The seed of the draws.
         initial: p_0: "prior", or "posterior" for q(z|x), which is closer, and unlike
             the prior can miss a part of p(z|x).
         progress: Called after each batch with the number of images scored so far.
 
     Raises:
-        InputError: A value is out of range, there are no images, or z is discrete, has
-            constraints or more than one axis.
+        InputError: if a value is out of range, there are no images, or z is discrete,
+            has constraints or more than one axis.
     """
     chains = Chains(
         vae,
@@ -138,13 +139,13 @@ def bdmc(
         vae: The model.
         num_images: N, how many images to make.
         num_chains: C, chains an image in each direction.
-        num_steps: Of the path.
-        num_leapfrog_steps: Of each move.
-        step_size: Of the leapfrog steps, or None.
+        num_steps: The steps of the path.
+        num_leapfrog_steps: The leapfrog steps of each move.
+        step_size: The leapfrog steps' size, or None.
         batch_size: Images at a time.
         chunk_size: Chains at a time, or None.
-        seed: Of the images and the draws.
-        initial: Where the path from p(z|x) ends: "prior", or "posterior" for q(z|x).
+        seed: The seed of the images and the draws.
+        initial: The end of the path from p(z|x): "prior", or "posterior" for q(z|x).
         progress: Called after each batch with the number of images done so far.
     """
     num_images = require_int("num_images", num_images)

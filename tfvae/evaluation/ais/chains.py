@@ -101,7 +101,7 @@ class Chains:
         Args:
             batch: B examples.
             step_sizes: [pieces, B].
-            seed: Of the draws.
+            seed: The seed of the draws.
             exact: [B, D] A draw from p(z|x) of each image, from where all its chains go
                 to p_0. None: chains go from p_0 to p(z|x).
 
@@ -177,9 +177,9 @@ class Chains:
             z: [C, B, D] Where they are.
             step_size: [B] To begin with.
             times: [2] t at both ends.
-            num_steps: Of the piece.
-            rate: At which the step size adapts; 0 leaves it.
-            seed: Of the moves.
+            num_steps: The steps of the piece.
+            rate: The rate at which the step size adapts; 0 leaves it.
+            seed: The seed of the moves.
 
         Returns:
             z [C, B, D], what the log-weights get [C, B], and what the moves were like.

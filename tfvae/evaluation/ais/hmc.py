@@ -25,7 +25,7 @@ Densities = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 class Moves(NamedTuple):
-    """What moves were like so far.
+    """A record of the moves so far.
 
     Attributes:
         inner_results: TFP's of the last move; its driver looks for them here.
@@ -53,15 +53,15 @@ def move(
     """Moves chains along a piece of the path, in `num_steps` equal steps of t.
 
     Args:
-        densities: Of both ends of the whole path.
+        densities: The densities at both ends of the whole path.
         z: [C, B, D] Where the chains are.
         times: [2] t where the piece begins and ends; it may go down.
-        num_steps: Of the piece.
+        num_steps: The steps of the piece.
         step_size: [B] Of the leapfrog steps, to begin with.
-        num_leapfrog_steps: Of each move.
-        rate: At which the step size adapts to the acceptance; 0 leaves it. With
+        num_leapfrog_steps: The leapfrog steps of each move.
+        rate: The rate at which the step size adapts to the acceptance; 0 leaves it. With
             another, what the log-weights get is no bound.
-        seed: Of the moves.
+        seed: The seed of the moves.
 
     Returns:
         z [C, B, D], what the log-weights get [C, B], and what the moves were like.
