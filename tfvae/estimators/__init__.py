@@ -8,6 +8,7 @@ whose value means nothing and is never reported.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from tfvae.core.lookup import resolve
 from tfvae.core.types import InputError
@@ -84,9 +85,11 @@ def in_two_passes(
     Raises:
         InputError: if the estimator has no second pass.
     """
+    # The classes refuse an estimator that is not reparameterised.
+    given = cast(Reparameterised, estimator)
     if backward_samples is not None:
-        return ResampledBackward(estimator, backward_samples, sample_chunk)
-    return estimator if sample_chunk is None else Chunked(estimator, sample_chunk)
+        return ResampledBackward(given, backward_samples, sample_chunk)
+    return estimator if sample_chunk is None else Chunked(given, sample_chunk)
 
 
 __all__ = [

@@ -125,7 +125,7 @@ def _location_and_scale(posterior: Distribution) -> tuple[tf.Tensor, tf.Tensor]:
         InputError: if there are others.
     """
     single = getattr(posterior, "distribution", None)
-    if hasattr(single, "loc") and hasattr(single, "scale"):
+    if single is not None and hasattr(single, "loc") and hasattr(single, "scale"):
         return single.loc, single.scale
     raise InputError(
         "backward_samples with sample_chunk needs a posterior of independent numbers "

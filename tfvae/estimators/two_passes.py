@@ -135,7 +135,7 @@ def weigh_in_chunks(
         stacked = [array.stack() for array in arrays]  # [whole, size, B, ...]
         parts.append([_unstacked(values) for values in stacked])
     if rest:
-        parts.append(of_chunk(whole, rest))
+        parts.append(list(of_chunk(whole, rest)))
     joined = [tf.concat(each, axis=0) for each in zip(*parts, strict=True)]
     return LogWeightTerms(*joined[:3]), joined[3] if keep_z else None
 

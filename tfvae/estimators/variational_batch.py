@@ -29,7 +29,7 @@ class Chunk(NamedTuple):
     """
 
     size: int
-    index: int | tf.Tensor
+    index: int | tf.Tensor  # type: ignore[assignment]  # tuple.index is not used
     kept: int
 
 
@@ -88,7 +88,7 @@ class VariationalBatch:
         """Draws z_s ~ q(z|x), [S, B, ...], or a chunk of these samples."""
         sample = self.posterior.sample
         if self.shard is not None:
-            sample = self._sampler_of_shard("sample")
+            sample = self._sampler_of(self.shard, "sample")
         return sample_in_blocks(sample, self.num_samples, self.seed, chunk)
 
     def draw_with_density(
@@ -101,7 +101,7 @@ class VariationalBatch:
         """
         sample = self.posterior.experimental_sample_and_log_prob
         if self.shard is not None:
-            sample = self._sampler_of_shard("experimental_sample_and_log_prob")
+            sample = self._sampler_of(self.shard, "experimental_sample_and_log_prob")
         return sample_in_blocks(sample, self.num_samples, self.seed, chunk)
 
     def draw_noise(
@@ -154,14 +154,14 @@ class VariationalBatch:
         coefficients = tf.stop_gradient(self.objective.coefficients(log_weights))
         return tf.reduce_sum(coefficients * log_weights, axis=0)
 
-    def _sampler_of_shard(self, method: str) -> Callable[..., Drawn]:
+    def _sampler_of(self, shard: BatchShard, method: str) -> Callable:
         """Returns a sampler of this replica's rows among those of the global batch."""
-        global_posterior = self.make_posterior(self.shard.padded(self.posterior_params))
+        global_posterior = self.make_posterior(shard.padded(self.posterior_params))
         sample = getattr(global_posterior, method)
 
-        def sample_own(*args, **kwargs) -> Drawn:
+        def sample_own(*args, **kwargs):
             samples = sample(*args, **kwargs)  # [S, total, ...]
-            return tf.nest.map_structure(lambda x: self.shard.own(x, axis=1), samples)
+            return tf.nest.map_structure(lambda x: shard.own(x, axis=1), samples)
 
         return sample_own
 

@@ -84,7 +84,7 @@ class Aggregate:
 
     def terms(self) -> AggregateTerms:
         """Returns the terms of all images."""
-        columns = [[], [], []]
+        columns: list[list[np.ndarray]] = [[], [], []]
         offset = 0
         for part in self._parts:
             count = len(part.log_prior)

@@ -32,8 +32,8 @@ def counted_batches(
         progress: Called when a batch has been used, with the number of images so far.
 
     Raises:
-        InputError: if they are no batches, hold no image, or hold one that the model has
-            no probability for.
+        InputError: if they are no batches, hold no image, or hold one that the model
+            has no probability for.
     """
     if progress is not None and not callable(progress):
         raise InputError(f"progress {progress!r:.100} is not usable; give a function")

@@ -44,7 +44,7 @@ def layer_terms(
     """
     if isinstance(posterior, LayerChain):
         z = draw()
-        found = []
+        found: list[LayerTerms] = []
         for (q, value), (p, _) in zip(
             posterior.layers(z), prior.layers(z), strict=True
         ):

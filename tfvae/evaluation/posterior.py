@@ -86,14 +86,15 @@ def posterior_summary(
         progress: Called after each batch with the number of images seen so far.
 
     Raises:
-        InputError: if a number is out of range, `vae` is no model, or there are no images
-            or some that are not finite.
+        InputError: if a number is out of range, `vae` is no model, or there are no
+            images or some that are not finite.
     """
     num_samples = require_int("num_samples", num_samples, least=2)
     num_aggregate = require_int("num_aggregate", num_aggregate)
     check_model(vae)
     prior = vae.prior()
-    aggregate, layers, seen = Aggregate(prior), [], 0
+    aggregate, seen = Aggregate(prior), 0
+    layers: list[_Layer] = []
     rows = max(1, MAX_ELEMENTS // (num_samples * math.prod(vae.latent.event_shape)))
     for index, batch in enumerate(counted_batches(vae, batches, progress)):
         for start in range(0, batch.size, rows):
@@ -102,7 +103,7 @@ def posterior_summary(
             z = posterior.sample(
                 num_samples, seed=derive_seed(seed, "summary", index, start)
             )  # [S, B, ...]
-            terms = layer_terms(posterior, prior, lambda z=z: z)
+            terms = layer_terms(posterior, prior, lambda: z)  # noqa: B023
             layers = layers or [_Layer() for _ in terms]
             for layer, its_terms in zip(layers, terms, strict=True):
                 layer.add(its_terms)
@@ -120,7 +121,8 @@ class _Moments:
     """Running mean and variance over images, float64 [...]."""
 
     def __init__(self) -> None:
-        self.count, self.mean, self._squares = 0, 0.0, 0.0
+        self.count = 0
+        self.mean, self._squares = np.zeros([]), np.zeros([])
 
     def add(self, values: tf.Tensor) -> None:
         """Takes in values [B, ...]: Chan, Golub and LeVeque (1979)."""
@@ -137,7 +139,7 @@ class _Moments:
 
     @property
     def variance(self) -> np.ndarray:
-        """[...] Divided by N, as `tfvae.evaluation.statistics.active_units` has it."""
+        """[...] The sum of squares divided by N, as `active_units` has it."""
         return self._squares / self.count
 
     @property

@@ -41,7 +41,7 @@ class ImageScores(NamedTuple):
     """
 
     # Not annotated: a column of the tuple would be.
-    is_probability = True
+    is_probability = True  # type: ignore[misc]
 
     log_likelihood: np.ndarray
     elbo: np.ndarray
@@ -89,8 +89,8 @@ def score_images(
         progress: Called after each batch with the number of images scored so far.
 
     Raises:
-        InputError: if `num_samples` or `chunk_size` is not an int of 1 or more, `vae` is
-            no model, or there are no images or some that are not finite.
+        InputError: if `num_samples` or `chunk_size` is not an int of 1 or more, `vae`
+            is no model, or there are no images or some that are not finite.
     """
     num_samples = require_int("num_samples", num_samples)
     if chunk_size is not None:
@@ -193,7 +193,7 @@ def _scorer(vae: VAE, num_samples: int) -> Callable[..., _Sums]:
 
 
 def _add_chunk(
-    model: Callable[[], VAE],
+    model: weakref.ReferenceType[VAE],
     num_samples: int,
     batch: Batch,
     seed: tf.Tensor,
@@ -203,7 +203,9 @@ def _add_chunk(
     sums: _Sums,
 ) -> _Sums:
     chunk = Chunk(size, number, kept)
-    terms = model().log_weight_terms(batch, num_samples, seed, chunk)
+    vae = model()
+    assert vae is not None  # whoever calls this holds it
+    terms = vae.log_weight_terms(batch, num_samples, seed, chunk)
     log_weights = tf.cast(terms.log_weights(), tf.float64)  # [S, B]
     top = tf.maximum(sums.top, tf.reduce_max(log_weights, axis=0))  # [B]
     shrunk = tf.exp(sums.top - top)

@@ -13,8 +13,8 @@ class Mean(NamedTuple):
 
     Attributes:
         mean: The mean.
-        standard_error: That of the mean; None for one example, which shows nothing of the
-            spread.
+        standard_error: That of the mean; None for one example, which shows nothing of
+            the spread.
     """
 
     mean: float

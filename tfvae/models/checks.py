@@ -9,9 +9,8 @@ from tfvae.core.validation import require_number
 from tfvae.heads import DistributionHead
 from tfvae.latents import HierarchyHead, Latent
 from tfvae.models.conditional import ConditionalDistribution
+from tfvae.models.schedules import Schedule
 from tfvae.priors import Prior
-
-Schedule = keras.optimizers.schedules.LearningRateSchedule
 
 
 def check_setting(
@@ -25,7 +24,7 @@ def check_setting(
             f"{name} {value!r} has no effect: this model's latent variable has none; "
             f"leave {name} out, or use the latent 'bin_concrete' or 'concrete'"
         )
-    if isinstance(value, Schedule):
+    if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
         return value
     return require_number(name, value, zero=name == "kl_weight")
 

@@ -6,13 +6,15 @@ are Keras schedules: `VAE.compile` takes them, and models save and load with the
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import keras
 import tensorflow as tf
 
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int, require_number
 
-Schedule = keras.optimizers.schedules.LearningRateSchedule
+Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

@@ -41,7 +41,6 @@ from tfvae.models.batch import (
     read_batch,
 )
 from tfvae.models.checks import (
-    Schedule,
     check_parts,
     check_replicas,
     check_second_pass,
@@ -51,6 +50,7 @@ from tfvae.models.conditional import ConditionalDistribution, with_parts
 from tfvae.models.metrics import SKIPPED, MetricTracker, weighted_mean
 from tfvae.models.nonfinite import NonFiniteGuard
 from tfvae.models.optimizers import get_optimizer, has_float16_layer, loss_scaled
+from tfvae.models.schedules import Schedule
 from tfvae.networks import seed_layers
 from tfvae.objectives import Elbo, LogWeightTerms, Objective, get_objective
 from tfvae.priors import Prior
@@ -509,8 +509,8 @@ class VAE(keras.Model):
         """Keras' `fit`, which see; of `y` nothing is used.
 
         Raises:
-            InputError: if `x` is a data set that never ends, as `training_batches` gives,
-                and no `steps_per_epoch` is given; or images hold values that the
+            InputError: if `x` is a data set that never ends, as `training_batches`
+                gives, and no `steps_per_epoch` is given; or images hold values that the
                 likelihood has no probability for (arrays are looked at before, what a
                 data set yields at the end of the first epoch).
         """
@@ -573,7 +573,7 @@ class VAE(keras.Model):
     def _set_schedules(self, settings: Mapping[str, tuple]) -> None:
         self._schedules = {}
         for name, (weight, value) in settings.items():
-            if isinstance(value, Schedule):
+            if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
                 self._schedules[name] = (weight, value)
                 weight.assign(value(0))
             elif value is not None:
@@ -604,8 +604,8 @@ class VAE(keras.Model):
         """Looks at the training steps since `compile`, in eager mode.
 
         Raises:
-            InputError: if the loss or the gradient of one was not finite, and it is more
-                than `skip_nonfinite` tolerates.
+            InputError: if the loss or the gradient of one was not finite, and it is
+                more than `skip_nonfinite` tolerates.
         """
         self._guard.check()
 

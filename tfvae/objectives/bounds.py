@@ -143,8 +143,8 @@ class Elbo(Objective):
             which bounds the elbo from below.
     """
 
-    analytic_kl: bool = False
-    free_bits: float = 0.0
+    analytic_kl: bool = False  # type: ignore[misc]
+    free_bits: float = 0.0  # type: ignore[misc]
     formula = "mean_s log w_s"
     paper = "Kingma and Welling (2014)"
 

@@ -133,7 +133,8 @@ class Chains:
         backwards: bool,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns log-weights [C, B] and shares of accepted moves [B] of one chunk."""
-        log_weights, accepted = 0.0, 0.0
+        log_weights = np.zeros([z.shape[0], batch.size])
+        accepted = np.zeros([batch.size])
         order = range(len(self.sizes))
         for piece in reversed(order) if backwards else order:
             ends = self._ends(piece)

@@ -59,8 +59,8 @@ def move(
         num_steps: The steps of the piece.
         step_size: [B] Of the leapfrog steps, to begin with.
         num_leapfrog_steps: The leapfrog steps of each move.
-        rate: The rate at which the step size adapts to the acceptance; 0 leaves it. With
-            another, what the log-weights get is no bound.
+        rate: The rate at which the step size adapts to the acceptance; 0 leaves it.
+            With another, what the log-weights get is no bound.
         seed: The seed of the moves.
 
     Returns:
