@@ -61,7 +61,7 @@ def read_batch(data: Any, sharded: bool = False) -> Batch:
         InputError: if a dictionary has no x, or holds more than roles.
     """
     if isinstance(data, Batch):
-        return data
+        return data._replace(shard=shard_held(data.x)) if sharded else data
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     roles = _roles(x) if isinstance(x, Mapping) else {"x": x}
     if sample_weight is not None:

@@ -275,7 +275,7 @@ class VAE(keras.Model):
 
         Args:
             data: x [B, *data_shape]; (x, y) or (x, y, sample_weight); a dictionary of
-                roles, of which x may be called image; or what this method returned.
+                roles, of which x may be called image; or a `Batch`.
             step: The training step in which x is drawn from grey values, where
                 `compile` says so; None: x is taken as it is.
             sharded: Whether this replica may hold a part of the batch.
@@ -284,8 +284,6 @@ class VAE(keras.Model):
             InputError: if x is no floats of that shape, or the model has no use for a
                 role.
         """
-        if isinstance(data, Batch):
-            return data
         batch = read_batch(data, sharded)
         if self.binarize and step is not None:
             grey = tf.convert_to_tensor(batch.x)
