@@ -37,7 +37,8 @@ def rates(vae: VAE, x: np.ndarray, steps: int) -> list[float]:
     found = []
     for _ in range(steps):
         vae.reset_metrics()
-        found.append(vae.train_on_batch(x, return_dict=True)["rate"])
+        # Keras 3.12, the newest for Python 3.10, gives arrays.
+        found.append(float(vae.train_on_batch(x, return_dict=True)["rate"]))
     return found
 
 
