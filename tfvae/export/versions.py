@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfvae.core.files import folder_aside, synced_tree
+from tfvae.core.files import fsync_tree, staged_directory
 from tfvae.core.types import InputError
 
 
@@ -34,10 +34,10 @@ def next_version(path: str | os.PathLike) -> Iterator[list[Path]]:
     written, is_new = [], not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with folder_aside(folder) as partial:
+        with staged_directory(folder) as partial:
             written.append(partial)
             yield written
-            synced_tree(partial)
+            fsync_tree(partial)
             written[0] = _publish(partial, folder)
             is_new = False
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tfvae.core.files import replacing
+from tfvae.core.files import atomic_write
 from tfvae.core.lookup import lookup
 from tfvae.core.seeds import as_seed
 from tfvae.core.types import InputError
@@ -73,7 +73,7 @@ def plot_run(
             plots.skipped[name] = str(figure)
             continue
         plots.paths.append(target / f"{name}.png")
-        with replacing(plots.paths[-1]) as partial:
+        with atomic_write(plots.paths[-1]) as partial:
             partial.write_bytes(png_bytes(figure))
     return plots
 

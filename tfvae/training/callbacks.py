@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from tfvae.core.files import replacing, write_json, write_text
+from tfvae.core.files import atomic_write, write_json, write_text
 from tfvae.core.types import InputError
 
 _LOOK_SECONDS = 1.0
@@ -170,7 +170,7 @@ class ModelFile(keras.callbacks.Callback):
 
     def save(self) -> None:
         """Saves now."""
-        with replacing(self.path) as partial:
+        with atomic_write(self.path) as partial:
             self.model.save(partial)
         self._saved = time.perf_counter()
 

@@ -12,14 +12,14 @@ import tensorflow as tf
 import tfvae.data
 from tfvae.config import Config
 from tfvae.config.settings import Checkpointing, Distribution, Monitoring
-from tfvae.core.files import locked, replacing
+from tfvae.core.files import atomic_write, locked
 from tfvae.core.startup import is_terminal
 from tfvae.models import VAE
-from tfvae.training.across_fits import AcrossFits
 from tfvae.training.building import check_config, steps_per_execution
 from tfvae.training.callbacks import EpochLine
 from tfvae.training.checkpoints import CheckpointStore, Position, StopRequest
 from tfvae.training.parts import FitParts, batches_from, fit_parts, make_model
+from tfvae.training.resumable import ResumableCallbackList
 from tfvae.training.resuming import (
     Resumed,
     check_allowed,
@@ -41,8 +41,8 @@ from tfvae.training.runs import (
     versions,
     write_record,
 )
-from tfvae.training.workers import Team, team_of
-from tfvae.training.workers.followers import agree, followed, team_notes
+from tfvae.training.workers import WorkerGroup, worker_group
+from tfvae.training.workers.followers import agree, followed, group_notes
 
 
 def notes(config: Config, steps: int) -> list[str]:
@@ -112,9 +112,9 @@ def train(
     folder = check_workdir(workdir)
     if folder.config.exists():
         check_same_run(config, folder, allow_changed)
-    with team_of(distribution) as team:
-        team.check_batch_size(config.batch_size)
-        asked = _Asked(config, folder, team, monitoring, checkpointing, progress_bar)
+    with worker_group(distribution) as group:
+        group.check_batch_size(config.batch_size)
+        asked = _Asked(config, folder, group, monitoring, checkpointing, progress_bar)
         return _train(asked, allow_changed)
 
 
@@ -123,24 +123,24 @@ class _Asked(NamedTuple):
 
     config: Config
     folder: RunFolder
-    team: Team
+    group: WorkerGroup
     monitoring: Monitoring | None
     checkpointing: Checkpointing | None
     progress_bar: bool | None
 
 
 def _train(given: _Asked, allow_changed: Sequence[str]) -> Run:
-    config, folder, team = given[:3]
+    config, folder, group = given[:3]
     check_config(config)
     data = load_data(config)
     record = RunRecord(config, data.provenance, versions())
     if folder.config.exists():
         check_same_data(record, folder)
-    with team.strategy.scope():
+    with group.strategy.scope():
         vae = make_model(config, data)
     run = Run(folder, record, vae)
-    if not team.is_chief:
-        return followed(run, data, team, _fit)
+    if not group.is_chief:
+        return followed(run, data, group, _fit)
     folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
         store = CheckpointStore(folder.checkpoints)
@@ -149,13 +149,13 @@ def _train(given: _Asked, allow_changed: Sequence[str]) -> Run:
         # It may be new since it was looked for.
         run = run._replace(record=_goes_on(record, folder, allow_changed))
         resumed = restore(vae, config, folder, store)
-        agree(team, record, vae)
+        agree(group, record, vae)
         if not _is_finished(resumed.position, config, folder):
             write_record(folder, run.record)
             _say(given, data, resumed.position)
             _lead(given, vae, data, resumed)
         elif not folder.model.exists() and not config.keep_best:
-            with replacing(folder.model) as partial:
+            with atomic_write(folder.model) as partial:
                 vae.save(partial)
         if config.keep_best:
             with reading_model(folder):
@@ -171,7 +171,7 @@ def _lead(
     with StopRequest() as stop:
         parts = fit_parts(given.config, data, given.folder, resumed, *how, stop)
         _fit(vae, given.config, data, parts, resumed, given.progress_bar)
-        given.team.meet()
+        given.group.barrier()
 
 
 def _goes_on(
@@ -208,7 +208,7 @@ def _say(given: _Asked, data: tfvae.data.ImageData, position: Position) -> None:
         within = f", step {position.batch} of the next" if position.batch else ""
         print(f"goes on after epoch {position.epoch}{within}")
     lines = notes(config, config.epochs * steps_per_epoch)
-    for note in [*lines, *team_notes(given.team, config)]:
+    for note in [*lines, *group_notes(given.group, config)]:
         print(f"note: {note}")
     _note_profile(given.monitoring, position.step, config, steps_per_epoch)
 
@@ -240,7 +240,7 @@ def _fit(
     line = [] if bar or quiet else [EpochLine(config.epochs)]
     position, steps = resumed.position, parts.steps_per_epoch
     epoch, verbose = position.epoch, 1 if bar else 0
-    callbacks = AcrossFits(
+    callbacks = ResumableCallbackList(
         [*line, *parts.callbacks],
         resumed,
         add_history=True,

@@ -22,7 +22,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfvae.core.files import folder_aside, is_partial, read_bounded, synced, synced_tree
+from tfvae.core.files import (
+    fsync,
+    fsync_tree,
+    is_partial,
+    read_bounded,
+    staged_directory,
+)
 from tfvae.training.checkpoints.state import Position
 
 _STATE, _HISTORY, _MANIFEST = "state.npz", "history.csv", "manifest.json"
@@ -91,14 +97,14 @@ class CheckpointStore:
         """
         self.path.mkdir(exist_ok=True)
         path = self.path / f"{checkpoint.position.step:012d}"
-        with folder_aside(self.path) as partial:
+        with staged_directory(self.path) as partial:
             partial.mkdir()
             _write(partial, checkpoint)
-            synced_tree(partial)
+            fsync_tree(partial)
             if path.exists():  # a damaged one, else its step would not come again
                 shutil.rmtree(path)
             os.rename(partial, path)
-        synced(self.path)
+        fsync(self.path)
         self._good = [*(p for p in self._good if p != path), path][-_KEPT:]
         for old in self._all():
             if old not in self._good:

@@ -15,7 +15,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-from tfvae.core.files import replacing
+from tfvae.core.files import atomic_write
 from tfvae.core.types import InputError
 
 # Sorts before what TensorFlow writes, whose names go on with the time in seconds.
@@ -125,7 +125,7 @@ def _cut_off(folder: Path, step: int, drop: Sequence[str], drop_graph: bool) -> 
     if not old:
         return
     kept = folder / _KEPT
-    with replacing(kept) as partial, tf.io.TFRecordWriter(str(partial)) as file:
+    with atomic_write(kept) as partial, tf.io.TFRecordWriter(str(partial)) as file:
         for record in _records(old, step, drop, drop_graph):
             file.write(record)
         file.flush()

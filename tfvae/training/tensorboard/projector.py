@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from PIL import Image
 from tensorboard.plugins.projector import ProjectorConfig
 
-from tfvae.core.files import replacing, write_text
+from tfvae.core.files import atomic_write, write_text
 from tfvae.models import VAE
 from tfvae.training.tensorboard.latent import codes
 
@@ -81,5 +81,5 @@ def _write_sprite(path: Path, tiles: np.ndarray) -> None:
     canvas = canvas.reshape(side, side, height, width, channels)
     canvas = canvas.transpose(0, 2, 1, 3, 4)  # [rows, h, columns, w, C]
     canvas = canvas.reshape(side * height, side * width, channels)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         Image.fromarray(canvas[..., 0] if channels == 1 else canvas).save(partial)

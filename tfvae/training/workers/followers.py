@@ -19,23 +19,23 @@ from tfvae.training.checkpoints import CheckpointStore, Interrupted, StopRequest
 from tfvae.training.parts import fit_parts
 from tfvae.training.resuming import restore
 from tfvae.training.runs import Run, RunRecord
-from tfvae.training.workers import Team
+from tfvae.training.workers import WorkerGroup
 
 # The callbacks that decide what is trained, on what all workers know.
 _DECIDING = (StopIfNotFinite, EarlyStopping, ReduceLROnPlateau)
 _PATIENCE = 10.0  # seconds
 
 
-def agree(team: Team, record: RunRecord, vae: VAE) -> None:
+def agree(group: WorkerGroup, record: RunRecord, vae: VAE) -> None:
     """Waits for all workers, and makes sure that they go on from the same place.
 
     Raises:
         InputError: A worker has other settings or other data, or is at another step.
     """
     same = json.dumps([record.config.to_dict(), record.data], default=str)
-    everyones = team.gathered([int(vae.steps), zlib.crc32(same.encode())])
-    step, settings = everyones[0]
-    for number, (its_step, its_settings) in enumerate(everyones):
+    gathered = group.all_gather([int(vae.steps), zlib.crc32(same.encode())])
+    step, settings = gathered[0]
+    for number, (its_step, its_settings) in enumerate(gathered):
         if its_settings != settings:
             raise InputError(
                 f"worker {number} has other settings or other data than the chief; "
@@ -77,13 +77,15 @@ class LeaveAfterTheChief(keras.callbacks.Callback):
             raise Interrupted(self.stop.signum, "stopped; all workers stop with this")
 
 
-def followed(run: Run, data: ImageData, team: Team, fit: Callable[..., None]) -> Run:
+def followed(
+    run: Run, data: ImageData, group: WorkerGroup, fit: Callable[..., None]
+) -> Run:
     """Trains as the chief does, without writing or printing anything.
 
     Args:
         run: Its model is as it begins.
         data: Of `load_data`.
-        team: This worker is not its chief.
+        group: This worker is not its chief.
         fit: Called with model, configuration, data, parts, where to go on, and whether
             to show a bar and to be quiet.
 
@@ -93,7 +95,7 @@ def followed(run: Run, data: ImageData, team: Team, fit: Callable[..., None]) ->
     """
     config, folder, vae = run.record.config, run.folder, run.vae
     resumed = restore(vae, config, folder, CheckpointStore(folder.checkpoints))
-    agree(team, run.record, vae)
+    agree(group, run.record, vae)
     position = resumed.position
     if position.epoch >= config.epochs or position.stopped_early:
         return run
@@ -103,7 +105,7 @@ def followed(run: Run, data: ImageData, team: Team, fit: Callable[..., None]) ->
         parts = parts._replace(callbacks=[*kept, LeaveAfterTheChief(stop)])
         try:
             fit(vae, config, data, parts, resumed, False, quiet=True)
-            team.meet()
+            group.barrier()
         except tf.errors.OpError:
             if stop.signum is None:
                 raise
@@ -111,15 +113,15 @@ def followed(run: Run, data: ImageData, team: Team, fit: Callable[..., None]) ->
     return run
 
 
-def team_notes(team: Team, config: Config) -> list[str]:
+def group_notes(group: WorkerGroup, config: Config) -> list[str]:
     """Returns what a reader must know of the devices, a line each."""
     lines = []
-    if team.replicas > 1:
+    if group.replicas > 1:
         lines.append(
-            f"{team.replicas} replicas share each batch of {config.batch_size}"
+            f"{group.replicas} replicas share each batch of {config.batch_size}"
         )
         if config.steps_per_execution not in (None, 1):
             lines.append("steps_per_execution is 1, as it must be on several replicas")
-    elif tf.distribute.get_strategy() is not team.strategy:
+    elif tf.distribute.get_strategy() is not group.strategy:
         lines.append("there is one device here, and so one replica")
     return lines

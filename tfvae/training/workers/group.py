@@ -29,7 +29,7 @@ _NAMED = re.compile(
 )
 
 
-class Team(NamedTuple):
+class WorkerGroup(NamedTuple):
     """Who takes part in a training.
 
     Attributes:
@@ -65,7 +65,7 @@ class Team(NamedTuple):
                 "fewer devices"
             )
 
-    def gathered(self, values: Sequence[int]) -> list[tuple[int, ...]]:
+    def all_gather(self, values: Sequence[int]) -> list[tuple[int, ...]]:
         """Returns what each worker gave, in their order, when all have come here.
 
         Args:
@@ -82,18 +82,18 @@ class Team(NamedTuple):
             return context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
 
         result = self.strategy.run(tf.function(of_a_replica))
-        everyones = self.strategy.experimental_local_results(result)[0].numpy()
+        gathered = self.strategy.experimental_local_results(result)[0].numpy()
         each = self.replicas // self.workers
-        return [tuple(map(int, row)) for row in everyones[::each]]
+        return [tuple(map(int, row)) for row in gathered[::each]]
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Waits until all workers have come here."""
-        self.gathered([0])
+        self.all_gather([0])
 
 
 @contextlib.contextmanager
-def team_of(distribution: Distribution | None) -> Iterator[Team]:
-    """Gives the team that settings ask for, and says so if one of it is lost.
+def worker_group(distribution: Distribution | None) -> Iterator[WorkerGroup]:
+    """Gives the group that settings ask for, and says so if one of it is lost.
 
     With several workers it waits for all of them. It must come before anything is
     computed, since TensorFlow sets up its connections when it starts.
@@ -107,14 +107,14 @@ def team_of(distribution: Distribution | None) -> Iterator[Team]:
     """
     strategy = "none" if distribution is None else distribution.strategy
     if strategy == "none":
-        yield Team(tf.distribute.get_strategy())
+        yield WorkerGroup(tf.distribute.get_strategy())
     elif strategy == "mirrored":
-        yield Team(tf.distribute.MirroredStrategy(_local_devices()))
+        yield WorkerGroup(tf.distribute.MirroredStrategy(_local_devices()))
     else:
         worker = this_worker(os.environ)
         with _lost_named(worker):
             made = _connected()
-            yield Team(made, worker.number, len(worker.addresses))
+            yield WorkerGroup(made, worker.number, len(worker.addresses))
 
 
 def _connected() -> tf.distribute.Strategy:

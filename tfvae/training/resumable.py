@@ -10,7 +10,7 @@ from tfvae.training.checkpoints import apply_metrics, set_callback_state
 from tfvae.training.resuming import Resumed
 
 
-class AcrossFits(keras.callbacks.CallbackList):
+class ResumableCallbackList(keras.callbacks.CallbackList):
     """Callbacks of a training that goes on in the middle of an epoch.
 
     Keras' epochs begin at their first step. So the rest of the running epoch is one
