@@ -30,7 +30,7 @@ from tfvae.evaluation import default_chunk_size, score_images
 from tfvae.models import VAE
 from tfvae.training import FitParts, fit_parts, make_model
 from tfvae.training.building import check_config
-from tfvae.training.runs import RunFolder, evaluation_batches, load_data, versions
+from tfvae.training.runs import RunFolder, load_data, run_evaluation_batches, versions
 
 _EVALUATION_BATCH = 100  # as in `tfvae evaluate`
 _EVALUATION_SECONDS = 4.0
@@ -145,7 +145,7 @@ def _evaluation(
     wanted, samples = settings.evaluation_images, settings.evaluation_samples
     size = min(_EVALUATION_BATCH, len(split), wanted or _EVALUATION_BATCH)
     whole = len(split) // size * size
-    batches = evaluation_batches(config, split, size, whole).repeat()
+    batches = run_evaluation_batches(config, split, size, whole).repeat()
     chunk = default_chunk_size((size, *vae.image_shape), samples)
     limit = _Limit(evaluation_work(vae, size, samples, chunk), 0.0)
     timed = _TimedBatches(batches, wanted and -(-wanted // size), limit.time)

@@ -26,7 +26,7 @@ from tfvae.cli.arguments import (
     VerifyArguments,
 )
 from tfvae.config.cluster import this_worker
-from tfvae.config.plots import KINDS
+from tfvae.config.plots import PLOT_KINDS
 from tfvae.config.recipes import RECIPES
 from tfvae.config.settings import Benchmarking, Checkpointing, Distribution, Monitoring
 from tfvae.core.lookup import lookup
@@ -105,11 +105,11 @@ def compare_command(arguments: Sequence[str]) -> None:
 
 def plot_command(arguments: Sequence[str]) -> None:
     """`tfvae plot DIR [KIND]`."""
-    kinds = "\n".join(f"  {name:20} {text}" for name, text in KINDS.items())
+    kinds = "\n".join(f"  {name:20} {text}" for name, text in PLOT_KINDS.items())
     description = f"{PlotArguments.__doc__}\n\nKIND is one of:\n\n{kinds}"
     given = _parse(PlotArguments, "plot", arguments, description=description)
     if given.kind is not None:
-        lookup(KINDS, given.kind, "picture (KIND)")
+        lookup(PLOT_KINDS, given.kind, "picture (KIND)")
     import_tensorflow()
     from tfvae.reports import plot_run
 

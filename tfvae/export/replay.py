@@ -104,10 +104,15 @@ def _check_warmup(path: Path, described: Mapping[str, Any]) -> None:
     try:
         records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
     except tf.errors.OpError as error:
-        raise Problem(f"{path.name} cannot be read ({error.message:.100})") from error
+        raise Problem(f"{path.name} cannot be read ({_first_line(error)})") from error
     for name in described:
         if not any(name.encode() in record for record in records):
             raise Problem(f"{path.name} has no request for {name!r}")
+
+
+def _first_line(error: BaseException) -> str:
+    # As `tfvae.core.types.first_line`, which cannot be imported here.
+    return (str(error).splitlines() or [type(error).__name__])[0][:150]
 
 
 @contextmanager
@@ -117,8 +122,8 @@ def _loading(loader: str) -> Iterator[None]:
     except Problem:
         raise
     except Exception as error:  # a file can be wrong in any way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Problem(f"the {loader} loader cannot read it ({reason:.150})") from error
+        reason = _first_line(error)
+        raise Problem(f"the {loader} loader cannot read it ({reason})") from error
 
 
 @contextmanager
@@ -156,9 +161,9 @@ def _asked(ask: Ask, name: str, inputs: Mapping[str, Any], loader: str) -> Any:
     try:
         return ask(name, inputs)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = _first_line(error)
         raise Problem(
-            f"signature {name!r} fails with the {loader} loader ({reason:.150})"
+            f"signature {name!r} fails with the {loader} loader ({reason})"
         ) from error
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfvae.config.settings import EXPORTED_SAMPLES
 from tfvae.core.lookup import lookup
-from tfvae.core.types import InputError
+from tfvae.core.types import InputError, first_line
 from tfvae.core.validation import require_int, require_path
 from tfvae.data import BINARIZATIONS
 from tfvae.export.extras import write_extras
@@ -97,7 +97,7 @@ def export_saved_model(
         try:
             archive.write_out(written[0], verbose=False)
         except tf.errors.OpError as error:
-            raise OSError(0, error.message[:80]) from error
+            raise OSError(0, first_line(error, 80)) from error
         content = {**card, "preprocessing": pixels.description}
         write_extras(written[0], signatures, vae, examples, content)
     return written[0]

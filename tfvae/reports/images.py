@@ -16,7 +16,7 @@ from tfvae.config.settings import Scoring
 from tfvae.core.types import InputError
 from tfvae.evaluation import ImageScores, default_chunk_size, score_images
 from tfvae.models import VAE
-from tfvae.training.runs import Run, evaluation_batches, load_data, meaning
+from tfvae.training.runs import Run, load_data, meaning, run_evaluation_batches
 
 TWIN = "discrete twin"
 
@@ -48,7 +48,7 @@ def images_of(run: Run, scoring: Scoring) -> Images:
     split = split_of(run, scoring.split)
     size = min(len(split), scoring.limit or len(split))
     batch_size = min(scoring.batch_size, size)
-    batches = evaluation_batches(config, split, batch_size, scoring.limit)
+    batches = run_evaluation_batches(config, split, batch_size, scoring.limit)
     return Images(config, batches, size, batch_size)
 
 

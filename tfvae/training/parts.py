@@ -38,8 +38,8 @@ from tfvae.training.resuming import Resumed
 from tfvae.training.runs import (
     BINARIZATION_SEED,
     RunFolder,
-    evaluation_batches,
     parse_history,
+    run_evaluation_batches,
     versions,
 )
 from tfvae.training.tensorboard import Monitor, Watched
@@ -123,7 +123,7 @@ def fit_parts(
     """
     position, checkpoint = resumed or Resumed(Position(0, 0), None)
     steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)
-    validation = data.validation and evaluation_batches(
+    validation = data.validation and run_evaluation_batches(
         config, data.validation, min(config.batch_size, len(data.validation))
     )
     rows = parse_history(checkpoint.history) if checkpoint else []
@@ -174,11 +174,11 @@ def _watched(config: Config, data: tfvae.data.ImageData) -> Watched:
     held_out = data.validation is not None
     split = data.validation if held_out else data.train
     count = min(_WATCHED, max(1, _WATCHED_NUMBERS // math.prod(data.image_shape)))
-    images = next(iter(evaluation_batches(config, split, count, count)))
+    images = next(iter(run_evaluation_batches(config, split, count, count)))
     return Watched(
         images,
         held_out,
-        test=lambda: evaluation_batches(config, data.test, _WATCHED, _PROJECTED),
+        test=lambda: run_evaluation_batches(config, data.test, _WATCHED, _PROJECTED),
         labels=data.test.labels,
     )
 

@@ -1,4 +1,4 @@
-"""One training of two calls of Keras' `fit`, as its callbacks see it."""
+"""Callbacks that see two calls of Keras' `fit` as one training."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class ResumableCallbackList(keras.callbacks.CallbackList):
 
     Args:
         callbacks: The callbacks.
-        resumed: Where the training goes on.
-        **kwargs: Keras'.
+        resumed: The place at which the training goes on.
+        **kwargs: The arguments of Keras' list.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class ResumableCallbackList(keras.callbacks.CallbackList):
         self._begun = False
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
-        """Begins the training, once, with what the callbacks remember."""
+        """Begins the training, once, with the callbacks' state of the checkpoint."""
         if self._begun:
             return
         self._begun = True
@@ -43,7 +43,7 @@ class ResumableCallbackList(keras.callbacks.CallbackList):
             set_callback_state(self.callbacks, self._checkpoint.callbacks)
 
     def on_train_end(self, logs: Mapping | None = None) -> None:
-        """Takes note: another `fit` may come."""
+        """Keeps the logs for `finish`: another `fit` may come."""
         self._last_logs = logs
 
     def finish(self) -> None:
@@ -51,20 +51,20 @@ class ResumableCallbackList(keras.callbacks.CallbackList):
         super().on_train_end(self._last_logs)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
-        """Begins the epoch, or goes on with its means, which Keras has set back."""
+        """Begins the epoch, or restores its means, which Keras has reset."""
         super().on_epoch_begin(epoch, logs)
         if self._done:
             apply_metrics(self.model, self._checkpoint.arrays)
 
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
-        """Ends the epoch; those to come are whole."""
+        """Ends the epoch; the next ones are whole."""
         super().on_epoch_end(epoch, logs)
         self._done = 0
 
     def on_train_batch_begin(self, batch: int, logs: Mapping | None = None) -> None:
-        """Counts the epoch's steps that were done before."""
+        """Begins the step, counted with those done before the checkpoint."""
         super().on_train_batch_begin(self._done + batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
-        """Counts the epoch's steps that were done before."""
+        """Ends the step, counted with those done before the checkpoint."""
         super().on_train_batch_end(self._done + batch, logs)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfvae.config.plots import KINDS
+from tfvae.config.plots import PLOT_KINDS
 from tfvae.core.files import write_text
 from tfvae.core.types import InputError
 from tfvae.latents import LATENTS
@@ -22,7 +22,7 @@ from tfvae.reports.html.markup import (
 )
 from tfvae.reports.html.results import evaluation_html, training_html, tree_html
 from tfvae.reports.plots import Undefined, png_bytes
-from tfvae.reports.plotting import figures_of, subject_of
+from tfvae.reports.plotting import figures_of, plot_inputs
 from tfvae.training.runs import Run, load_run, meaning, read_history, read_json
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def report_run(workdir: str | os.PathLike, seed: int = 0) -> Path:
         )
     history = read_history(run.folder.history)
     evaluations = _evaluations(run)
-    pictures = figures_of(subject_of(run, seed))
+    pictures = figures_of(plot_inputs(run, seed))
     write_text(target, report_html(run, history, evaluations, pictures))
     return target
 
@@ -138,7 +138,7 @@ def _pictures(pictures: Iterable[tuple[str, Figure | Undefined]]) -> Iterator[st
             skipped.append((name, figure))
             continue
         encoded = base64.b64encode(png_bytes(figure)).decode("ascii")
-        title, content = escaped(words(name)), escaped(KINDS[name])
+        title, content = escaped(words(name)), escaped(PLOT_KINDS[name])
         yield (
             f"<figure><figcaption><strong>{title}</strong>: {content}</figcaption>"
             f'<img alt="{title}: {content}" src="data:image/png;base64,{encoded}">'

@@ -29,6 +29,7 @@ from tfvae.core.files import (
     read_bounded,
     staged_directory,
 )
+from tfvae.core.types import first_line
 from tfvae.training.checkpoints.state import Position
 
 _STATE, _HISTORY, _MANIFEST = "state.npz", "history.csv", "manifest.json"
@@ -158,8 +159,7 @@ def _read(folder: Path) -> Checkpoint:
             manifest["versions"],
         )
     except _DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Damaged(f"it cannot be read ({reason:.100})") from None
+        raise Damaged(f"it cannot be read ({first_line(error)})") from None
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The folder of one run: what lies where, whose it is, and how it is read back."""
+"""Run folders: their files, their records, and how runs are read back."""
 
 from tfvae.training.runs.folder import (
     RunFolder,
@@ -16,11 +16,11 @@ from tfvae.training.runs.loading import (
     BINARIZATION_SEED,
     Run,
     absolute_paths,
-    evaluation_batches,
     load_data,
     load_run,
     meaning,
     reading_model,
+    run_evaluation_batches,
 )
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "RunRecord",
     "absolute_paths",
     "check_workdir",
-    "evaluation_batches",
+    "run_evaluation_batches",
     "load_data",
     "load_run",
     "meaning",

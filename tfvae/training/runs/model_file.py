@@ -1,4 +1,4 @@
-"""What a run's `model.keras` may hold, looked at before Keras is given it.
+"""The check of a run's `model.keras` before Keras reads it.
 
 Keras itself refuses to run code of a file, but unpacks up to 4 GiB of what one
 promises, builds layers of whatever size, and knows layers that read other files.
@@ -6,6 +6,7 @@ promises, builds layers of whatever size, and knows layers that read other files
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -17,25 +18,13 @@ from typing import Any
 import h5py
 import keras
 
+from tfvae.networks import NETWORKS
+
 _MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 # Keras does not compress. Who has packed a file again has gained less than this.
 _RATIO, _SPARE = 4, 64 << 20
 _MOST_JSON = 8 << 20  # of configurations; ours have some 10 KiB
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack without a limit
-# What Keras has that our models are made of; others read files, or run what one says.
-_KERAS = {
-    "keras": ("DTypePolicy",),
-    "keras.layers": (
-        "Conv2D",
-        "Conv2DTranspose",
-        "Cropping2D",
-        "Dense",
-        "Flatten",
-        "InputLayer",
-        "Permute",
-        "Reshape",
-    ),
-}
 _KERAS_MODULES = (
     "keras.initializers",
     "keras.optimizers",
@@ -66,9 +55,9 @@ def check_model_file(path: Path) -> None:
         path: The `.keras` file.
 
     Raises:
-        ValueError: It is no such file, promises more than it has, or names classes
+        ValueError: if it is no such file, promises more than it has, or names classes
             that no run's model has; the message says which.
-        OSError: It cannot be read.
+        OSError: if it cannot be read.
     """
     if not path.is_file():
         raise ValueError("it is no file")
@@ -105,7 +94,7 @@ def _count_weights(file: io.BytesIO) -> int:
     """Returns how many numbers there are, none of which lies elsewhere.
 
     Raises:
-        ValueError: Arrays promise more bytes than there are.
+        ValueError: if arrays promise more bytes than there are.
     """
     arrays: list[h5py.Dataset] = []
     with h5py.File(file) as root:
@@ -151,13 +140,34 @@ def _check_class(node: dict[str, Any]) -> None:
     name, module = node["class_name"], node.get("module")
     if name in _CLASSES or module in _KERAS_MODULES:
         return
-    if name in _KERAS.get(str(module), ()):
+    if module == "keras" and name == "DTypePolicy":
+        return
+    if module == "keras.layers" and name in network_layers():
         return
     registered = node.get("registered_name")
     if isinstance(registered, str) and registered.startswith(_OURS):
         if keras.saving.get_registered_object(registered) is not None:
             return
     raise ValueError(f"it holds a {name!r:.40} of {module!r:.40}, as no run's model")
+
+
+@functools.cache
+def network_layers() -> frozenset[str]:
+    """Returns the names in `keras.layers` of the layers that networks are made of.
+
+    Other layers of Keras' read files, or run what a file says.
+    """
+    kinds = set()
+    for network in NETWORKS.values():
+        # Two stages to an image of odd size: every kind of layer has its place.
+        image, code, sizes = (3, 3, 1), (2,), (1, 1)
+        for built in (
+            network.encoder(image, code, sizes),
+            network.decoder(code, image, sizes),
+        ):
+            kinds |= {type(layer) for layer in built.layers}
+    names = {kind.__name__: kind for kind in kinds}
+    return frozenset(n for n in names if getattr(keras.layers, n, None) is names[n])
 
 
 def _mappings(node: Any) -> Iterator[dict[str, Any]]:
@@ -173,6 +183,6 @@ def _mappings(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def _fits(value: Any, most: int) -> bool:
-    """Whether a size, or each of a shape, is one that these weights can have."""
+    """Returns whether a size, or each of a shape, is one that the weights can have."""
     sizes = value if isinstance(value, list) else [value]
     return all(size is None or (type(size) is int and size <= most) for size in sizes)

@@ -221,7 +221,7 @@ class Monitor(keras.callbacks.Callback):
                 self._watching.histograms(self._views.histograms(), step)
         if wanted(self._images):
             with self._images.timed(self._epoch):
-                self._watching.images(self._views.pictures(), step)
+                self._watching.images(self._views.images(), step)
 
     def _flush(self) -> None:
         for writer in self._writers.values():

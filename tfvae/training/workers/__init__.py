@@ -1,4 +1,4 @@
-"""One training on several devices or machines: TensorFlow's `tf.distribute`."""
+"""One training on several devices or machines, with `tf.distribute`."""
 
 from tfvae.training.workers.group import WorkerGroup, worker_group
 

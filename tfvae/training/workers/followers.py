@@ -1,4 +1,4 @@
-"""What several workers do together, and what those do that are not the chief."""
+"""The agreement of several workers, and the training of all but the chief."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _DECIDING = (StopIfNotFinite, EarlyStopping, ReduceLROnPlateau)
 _PATIENCE = 10.0  # seconds
 
 
-def agree(group: WorkerGroup, record: RunRecord, vae: VAE) -> None:
+def check_agreement(group: WorkerGroup, record: RunRecord, vae: VAE) -> None:
     """Waits for all workers, and makes sure that they go on from the same place.
 
     Raises:
-        InputError: A worker has other settings or other data, or is at another step.
+        InputError: if a worker has other settings or other data, or is at another step.
     """
     same = json.dumps([record.config.to_dict(), record.data], default=str)
     gathered = group.all_gather([int(vae.steps), zlib.crc32(same.encode())])
@@ -55,7 +55,7 @@ class LeaveAfterTheChief(keras.callbacks.Callback):
     the step before it needs all.
 
     Args:
-        stop: Takes note of the signal.
+        stop: The request that a signal makes.
     """
 
     def __init__(self, stop: StopRequest) -> None:
@@ -64,10 +64,10 @@ class LeaveAfterTheChief(keras.callbacks.Callback):
         self._since: float | None = None
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        """Looks whether it is time.
+        """Ends the worker once the chief has had its time.
 
         Raises:
-            Interrupted: It is.
+            Interrupted: if a signal came some time ago.
         """
         if self.stop.signum is None:
             return
@@ -77,25 +77,25 @@ class LeaveAfterTheChief(keras.callbacks.Callback):
             raise Interrupted(self.stop.signum, "stopped; all workers stop with this")
 
 
-def followed(
+def follow(
     run: Run, data: ImageData, group: WorkerGroup, fit: Callable[..., None]
 ) -> Run:
     """Trains as the chief does, without writing or printing anything.
 
     Args:
-        run: Its model is as it begins.
-        data: Of `load_data`.
-        group: This worker is not its chief.
-        fit: Called with model, configuration, data, parts, where to go on, and whether
-            to show a bar and to be quiet.
+        run: The run, with its model as it begins.
+        data: The data of `load_data`.
+        group: The group, of which this worker is not the chief.
+        fit: The function that trains, called with model, configuration, data, parts,
+            the place to go on from, no bar, and `quiet`.
 
     Raises:
-        InputError: The workers do not agree, or the loss is not finite.
-        Interrupted: A signal came.
+        InputError: if the workers do not agree, or the loss is not finite.
+        Interrupted: if a signal came.
     """
     config, folder, vae = run.record.config, run.folder, run.vae
     resumed = restore(vae, config, folder, CheckpointStore(folder.checkpoints))
-    agree(group, run.record, vae)
+    check_agreement(group, run.record, vae)
     position = resumed.position
     if position.epoch >= config.epochs or position.stopped_early:
         return run
@@ -114,7 +114,7 @@ def followed(
 
 
 def group_notes(group: WorkerGroup, config: Config) -> list[str]:
-    """Returns what a reader must know of the devices, a line each."""
+    """Returns notes on the devices for readers of the numbers, a line each."""
     lines = []
     if group.replicas > 1:
         lines.append(
