@@ -1,11 +1,11 @@
-"""Stopping on a signal: after the step, saved; a second signal stops at once."""
+"""Stopping on a signal after the running step; a second signal stops at once."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -15,7 +15,7 @@ class Interrupted(KeyboardInterrupt):
 
     Args:
         signum: The signal.
-        message: What was saved, and how to go on.
+        message: A line that says after which step, and how to go on.
     """
 
     def __init__(self, signum: int, message: str) -> None:
@@ -29,13 +29,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Takes note of Ctrl-C and SIGTERM while it is entered, in the main thread.
+    """A context that notes Ctrl-C and SIGTERM, in the main thread.
 
     Elsewhere Python hears no signals, and nothing is changed. A signal that is ignored,
     as a shell's background jobs ignore Ctrl-C, stays so.
 
     Attributes:
-        signum: The signal that came; None: none did.
+        signum: The signal that came; None before one does.
     """
 
     signum: int | None = None
@@ -49,12 +49,7 @@ class StopRequest:
                 self._before[each] = signal.signal(each, self._take_note)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._restore()
 
     def _take_note(self, signum: int, frame: FrameType | None) -> None:

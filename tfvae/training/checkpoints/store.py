@@ -44,12 +44,12 @@ class Checkpoint(NamedTuple):
     """A run's state between two training steps.
 
     Attributes:
-        position: Where it is.
-        arrays: Of `arrays_of`.
-        callbacks: Of each callback's `get_state`, by class name.
+        position: The position in the training.
+        arrays: The arrays of `arrays_of`.
+        callbacks: The state of each callback's `get_state`, by class name.
         history: The text of `history.csv`.
-        config: The settings that it was trained with.
-        versions: Of what computed it.
+        config: The settings that the run was trained with.
+        versions: The versions of the packages that computed it.
     """
 
     position: Position
@@ -61,11 +61,11 @@ class Checkpoint(NamedTuple):
 
 
 class Damaged(Exception):
-    """A checkpoint that is not whole, with the reason in a few words."""
+    """A checkpoint is not whole; the message is the reason in a few words."""
 
 
 class CheckpointStore:
-    """Writes checkpoints and finds the newest that is whole.
+    """The checkpoints of a run, of which the newest that is whole counts.
 
     Args:
         path: The folder; it need not exist.
@@ -94,7 +94,7 @@ class CheckpointStore:
         The one before is kept as well, older and damaged ones are removed.
 
         Raises:
-            OSError: The disk is full or cannot be written to; what was there stays.
+            OSError: if the disk is full or cannot be written to; the others stay.
         """
         self.path.mkdir(exist_ok=True)
         path = self.path / f"{checkpoint.position.step:012d}"
@@ -113,7 +113,7 @@ class CheckpointStore:
         return path
 
     def remove_partials(self) -> None:
-        """Removes what a killed process left half-written."""
+        """Removes the half-written checkpoints of a killed process."""
         if self.path.is_dir():
             for path in self.path.iterdir():
                 if is_partial(path):
@@ -164,7 +164,7 @@ def _read(folder: Path) -> Checkpoint:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
-        # What NumPy writes is not packed; else a small file might unpack to anything.
+        # NumPy does not pack its files, and a small packed one might hold anything.
         if any(e.compress_type != zipfile.ZIP_STORED for e in archive.infolist()):
             raise ValueError("it is packed")
     with np.load(path, allow_pickle=False) as stored:

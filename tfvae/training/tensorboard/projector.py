@@ -33,7 +33,7 @@ def write_projection(
     Args:
         folder: A run's folder as TensorBoard knows it: one with event files.
         vae: The model.
-        batches: Of images [B, H, W, C].
+        batches: Batches of images [B, H, W, C].
         labels: [N] or more of them, or None.
     """
     encode = tf.function(
@@ -49,7 +49,7 @@ def write_projection(
     embedding = config.embeddings.add(tensor_name=_TENSOR)
     embedding.tensor_path = "projector/means.tsv"
     if labels is not None:
-        # The first column is what points are called at first.
+        # TensorBoard names the points after the first column.
         rows = [f"{label}\t{i}\n" for i, label in enumerate(labels[: len(means)])]
         write_text(files / "labels.tsv", "".join(["label\timage\n", *rows]))
         embedding.metadata_path = "projector/labels.tsv"
@@ -64,7 +64,7 @@ def _tsv(rows: np.ndarray) -> str:
 
 
 def _tiles(images: np.ndarray) -> np.ndarray:
-    """Returns small images, uint8 [B, h, w, 1 or 3]: every so many pixels of large."""
+    """Returns small images, uint8 [B, h, w, 1 or 3], of every n-th pixel."""
     step = math.ceil(max(images.shape[1:3]) / _TILE)
     small = images[:, ::step, ::step]
     if small.shape[-1] not in (1, 3):  # what a PNG has no colours for

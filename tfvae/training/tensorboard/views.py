@@ -1,4 +1,4 @@
-"""What is seen of a model on its watched images, each traced once."""
+"""Views of a model on its watched images, each traced once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tfvae.models import VAE
 from tfvae.training.tensorboard.images import model_images
 from tfvae.training.tensorboard.latent import active_units, histograms
 
-SEED = 0  # of all draws, so that what differs is the model
+SEED = 0  # of all draws, so that the model alone makes a difference
 
 
 class Views:
@@ -19,7 +19,7 @@ class Views:
 
     Args:
         vae: The model, compiled.
-        images: [n, *image_shape] On which it is watched.
+        images: [n, *image_shape] The images that it is watched on.
     """
 
     def __init__(self, vae: VAE, images: tf.Tensor) -> None:
