@@ -194,10 +194,7 @@ class _TimedBatches:
     """
 
     def __init__(
-        self,
-        batches: tf.data.Dataset,
-        count: int | None,
-        between: Callable[[], None],
+        self, batches: tf.data.Dataset, count: int | None, between: Callable[[], None]
     ) -> None:
         self.batches, self.count, self.between = batches, count, between
         self.first = 0.0

@@ -24,10 +24,7 @@ class ResumableCallbackList(keras.callbacks.CallbackList):
     """
 
     def __init__(
-        self,
-        callbacks: Sequence[keras.callbacks.Callback],
-        resumed: Resumed,
-        **kwargs,
+        self, callbacks: Sequence[keras.callbacks.Callback], resumed: Resumed, **kwargs
     ) -> None:
         super().__init__(list(callbacks), **kwargs)
         self._checkpoint, self._done = resumed.checkpoint, resumed.position.batch

@@ -125,6 +125,5 @@ class SaveCheckpoints(keras.callbacks.Callback):
         if self.on_stop is not None:
             self.on_stop()
         raise Interrupted(
-            self.stop.signum,
-            f"stopped after step {step}; the same command goes on",
+            self.stop.signum, f"stopped after step {step}; the same command goes on"
         )
