@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import resource
 import sys
 import tempfile
@@ -30,7 +29,13 @@ from tfvae.evaluation import default_chunk_size, score_images
 from tfvae.models import VAE
 from tfvae.training import FitParts, fit_parts, make_model
 from tfvae.training.building import check_config
-from tfvae.training.runs import RunFolder, load_data, run_evaluation_batches, versions
+from tfvae.training.runs import (
+    RunFolder,
+    load_data,
+    run_evaluation_batches,
+    utc_now,
+    versions,
+)
 
 _EVALUATION_BATCH = 100  # as in `tfvae evaluate`
 _EVALUATION_SECONDS = 4.0
@@ -76,7 +81,6 @@ def run_benchmark(
         training, loss = _training(vae, config, parts, plan, settings, len(data.train))
     say(f"evaluation, K = {settings.evaluation_samples}")
     evaluation, first_batch = _evaluation(vae, config, data.test, settings)
-    now = datetime.datetime.now(datetime.timezone.utc)
     return Benchmark(
         config=config,
         settings=settings,
@@ -91,7 +95,7 @@ def run_benchmark(
         peak_memory_mib=_peak_mib(),
         gpu_peak_memory_mib=gpu_memory,
         device=device_name(),
-        date=now.isoformat(" ", "seconds"),
+        date=utc_now(),
         versions=versions(),
     )
 

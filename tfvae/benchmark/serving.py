@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import statistics
 import tempfile
 import time
@@ -21,7 +20,7 @@ from tfvae.export import export_saved_model
 from tfvae.models import VAE
 from tfvae.training import make_model
 from tfvae.training.building import check_config
-from tfvae.training.runs import load_data, versions
+from tfvae.training.runs import load_data, utc_now, versions
 
 _BATCHES = (1, 64)
 _LEAST_CALLS = 20
@@ -102,10 +101,7 @@ def run_serving_benchmark(
         for name in ("encode", "sample", "score")
         for batch in _BATCHES
     ]
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return ServingBenchmark(
-        config, answers, device_name(), now.isoformat(" ", "seconds"), versions()
-    )
+    return ServingBenchmark(config, answers, device_name(), utc_now(), versions())
 
 
 def serving_text(result: ServingBenchmark) -> str:

@@ -17,22 +17,18 @@ from typing import Any
 
 _BLOCKED = ("tfvae", "keras", "tf_keras", "tensorflow_probability")
 # Other processors and other versions of TensorFlow sum in another order: some 1,000
-# terms of a float32 each. Much less than what a damaged weight would do.
+# terms of a float32 each. A damaged weight would make a much larger difference.
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-5
 
 Ask = Callable[[str, Mapping[str, Any]], dict[str, Any]]
 
 
 class Problem(Exception):
-    """What is wrong with the artefact, in a few words."""
+    """The artefact is damaged; the message is the reason in a few words."""
 
 
 def main(path: Path) -> dict[str, Any]:
-    """Returns what is to be printed.
-
-    Args:
-        path: The folder of one version.
-    """
+    """Returns the object to print for the folder of one version."""
     sys.path.insert(0, str(Path(__file__).parent))
     import layout
     import operations
@@ -71,7 +67,7 @@ def main(path: Path) -> dict[str, Any]:
 def _check_signatures(
     path: Path, described: Mapping[str, Any], default: str, layout: Any
 ) -> None:
-    """Holds what the artefact takes and gives against what its card says."""
+    """Compares the artefact's inputs and outputs with those of its card."""
     import tensorflow.compat.v1 as tf1
 
     with _loading("session"), tf1.Session(graph=tf1.Graph()) as session:
@@ -141,7 +137,7 @@ def _tf2(path: Path) -> Iterator[Ask]:
 
 @contextmanager
 def _session(path: Path) -> Iterator[Ask]:
-    """The loader that model servers have."""
+    """Opens a model with the loader that model servers have."""
     import tensorflow.compat.v1 as tf1
 
     with tf1.Session(graph=tf1.Graph()) as session:
@@ -171,7 +167,7 @@ def _difference(what: str, given: Mapping, wanted: Mapping) -> float:
     """Returns the largest absolute difference.
 
     Raises:
-        Problem: It is more than rounding, or the tensors are others.
+        Problem: if it is more than rounding, or the tensors are others.
     """
     import numpy as np
 
@@ -209,11 +205,8 @@ def _read_pair(path: Path, name: str, layout: Any) -> tuple[list, list]:
     request = _read(path / layout.REQUESTS / f"{name}.json")
     answer = _read(path / layout.ANSWERS / f"{name}.json")
     try:
-        asked, rows, answers = (
-            request["signature_name"],
-            request["instances"],
-            answer["predictions"],
-        )
+        asked, rows = request["signature_name"], request["instances"]
+        answers = answer["predictions"]
     except (KeyError, TypeError) as error:
         raise Problem(f"the record of {name!r} lacks {error}") from error
     if asked != name or not (isinstance(rows, list) and isinstance(answers, list)):

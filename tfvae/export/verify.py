@@ -1,4 +1,4 @@
-"""Proving that an exported model works where this package is not."""
+"""Verifying an exported model in a process that has TensorFlow alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_CARD = 32 << 20  # bytes; as for the evaluation that it has
 
 
 class Verification(NamedTuple):
-    """What replaying the recorded requests of an exported model found.
+    """The result of replaying the recorded requests of an exported model.
 
     Attributes:
         path: The version's folder.
@@ -47,8 +47,8 @@ def verify_saved_model(path: str | os.PathLike) -> Verification:
             saved_models/NAME/VERSION.
 
     Raises:
-        InputError: There is no such model, it is not one that `tfvae export` wrote, it
-            is damaged, or it answers otherwise than it did.
+        InputError: if there is no such model, `tfvae export` did not write it, it is
+            damaged, or its answers are not the recorded ones.
     """
     version = _version(require_path("path", path))
     _check_card(version)
@@ -78,7 +78,7 @@ def verify_saved_model(path: str | os.PathLike) -> Verification:
 
 
 def verification_text(found: Verification) -> str:
-    """Returns what was found as a table."""
+    """Returns the result as a table."""
     lines = [
         f"{found.path}: TensorFlow {found.tensorflow} alone gives the recorded answers",
         "",
@@ -138,7 +138,7 @@ def _check_card(version: Path) -> None:
 
 
 def _is_signature(described: Any) -> bool:
-    """Whether a signature's inputs and outputs have each a shape and a type."""
+    """Returns whether a signature's inputs and outputs have each a shape and a type."""
     if not isinstance(described, dict):
         return False
     groups = [described.get(name) for name in ("inputs", "outputs")]

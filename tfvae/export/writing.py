@@ -58,24 +58,23 @@ def export_saved_model(
     Args:
         vae: The model.
         path: The folder of this model's versions, for example saved_models/digits.
-        binarization: How images were made binary in training, a name in
+        binarization: The binarisation of training, a name in
             `tfvae.data.BINARIZATIONS`; None: "dynamic" if the likelihood is of 0 and 1
             alone, else "none".
         num_samples: K of `score`.
-        value_range: Of x; what lies outside is moved to the nearer end. Signatures for
-            uint8 are there for values from 0 to 1 alone.
+        value_range: The range of x; values outside are moved to the nearer end. There
+            are signatures for uint8 if it goes from 0 to 1.
         examples: [n, *image_shape] Floats in that range that the recorded requests
             show, n from 1 to 8; None: noise.
-        card: What `model_card.json` holds besides the signatures; `json.dumps` takes
-            it.
+        card: The content of `model_card.json` besides the signatures, for `json.dumps`.
 
     Returns:
         `path` / version, where version is one more than the largest there is.
 
     Raises:
-        InputError: `path` is a file, holds something else than versions, or cannot be
-            written to; an argument is not usable; or the model is one of counts, or
-            answers with something that is not finite.
+        InputError: if `path` is a file, holds something else than versions, or cannot
+            be written to; an argument is not usable; or the model is one of counts, or
+            its answers are not finite.
     """
     path = require_path("path", path)
     if not isinstance(vae, VAE):

@@ -9,6 +9,7 @@ from tfvae.training.runs.folder import (
     read_json,
     read_record,
     remove_partials,
+    utc_now,
     versions,
     write_record,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "absolute_paths",
     "check_workdir",
     "run_evaluation_batches",
+    "utc_now",
     "load_data",
     "load_run",
     "meaning",

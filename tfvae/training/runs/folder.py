@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import importlib.metadata
 import io
 import json
@@ -90,6 +91,12 @@ def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that compute here."""
     packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"tfvae": __version__, "python": platform.python_version(), **packages}
+
+
+def utc_now() -> str:
+    """Returns the date and time in UTC, to the second."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return now.isoformat(" ", "seconds")
 
 
 def check_workdir(workdir: str | os.PathLike) -> RunFolder:
