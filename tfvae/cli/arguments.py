@@ -1,4 +1,4 @@
-"""What each command takes: typed dataclasses that tyro reads."""
+"""The arguments of each command: typed dataclasses that tyro reads."""
 
 from __future__ import annotations
 

@@ -48,14 +48,11 @@ def train_command(arguments: Sequence[str]) -> None:
         return
     name, *rest = arguments
     recipe = lookup(RECIPES, name, "recipe")
+    parts = (Distribution(), Monitoring(), Checkpointing(), recipe.config)
+    default = TrainArguments(tyro.MISSING, *parts)
+    about = f"{recipe.summary[0].upper()}{recipe.summary[1:]}."
     given = _parse(
-        TrainArguments,
-        f"train {name}",
-        rest,
-        default=TrainArguments(
-            tyro.MISSING, Distribution(), Monitoring(), Checkpointing(), recipe.config
-        ),
-        description=f"{recipe.summary[0].upper()}{recipe.summary[1:]}.",
+        TrainArguments, f"train {name}", rest, default=default, description=about
     )
     if given.distribution.strategy == "multi_worker":
         this_worker(os.environ)
@@ -214,7 +211,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
 def _parse(
     kind: type, command: str, arguments: Sequence[str], flags: bool = False, **kwargs
 ) -> Any:
-    """Reads arguments; `flags`: those without a value too."""
+    """Reads arguments, and with `flags` those without a value too."""
     config = _TYRO_CONFIG[1:] if flags else _TYRO_CONFIG
     prog = f"tfvae {command}"
     return tyro.cli(kind, prog=prog, args=arguments, config=config, **kwargs)
