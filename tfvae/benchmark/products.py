@@ -97,10 +97,6 @@ def training_work(vae: VAE, config: Config) -> list[Work]:
     backward pass, and those of the backward pass go forward again. Networks within the
     posterior and the prior are counted like the decoder, though some densities take
     them a second time.
-
-    Args:
-        vae: The model, built from the configuration.
-        config: The configuration, with batch size, samples and estimator.
     """
     samples, batch = config.num_samples, config.batch_size
     kept, chunk = config.backward_samples, config.sample_chunk
@@ -247,7 +243,7 @@ def _function(group: Sequence[Work]) -> tf.function:
 def _passes(
     layer: keras.layers.Layer, passes: int, x: tf.Tensor, gradient: tf.Tensor
 ) -> list[tf.Tensor]:
-    """Returns output, gradient to the kernel and gradient to the input, `passes` of."""
+    """Returns the output and the gradients to kernel and input, `passes` in all."""
     if passes == 1:
         return [layer(x)]
     with tf.GradientTape(watch_accessed_variables=False) as tape:

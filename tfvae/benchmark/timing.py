@@ -56,11 +56,7 @@ def images_in(steps: int, batch_size: int, size: int) -> int:
 
 
 class _Stopwatch(keras.callbacks.Callback):
-    """A clock of training, without the validation at an epoch's end.
-
-    Args:
-        steps: The steps of an epoch.
-    """
+    """A clock of training, without the validation at an epoch's end."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()

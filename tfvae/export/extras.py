@@ -32,15 +32,7 @@ def write_extras(
     examples: np.ndarray,
     card: Mapping[str, Any],
 ) -> None:
-    """Writes `assets.extra` of a version that is not yet seen by others.
-
-    Args:
-        version: The folder that holds the SavedModel.
-        signatures: The signatures that it has.
-        vae: The model.
-        examples: [n, *image_shape] Images in [0, 1].
-        card: The content of `model_card.json` besides the signatures.
-    """
+    """Writes `assets.extra` of a version that is not yet seen by others."""
     loaded = tf.saved_model.load(str(version)).signatures
     inputs = _inputs(signatures, vae, examples)
     _check_finite(signatures, loaded, inputs)

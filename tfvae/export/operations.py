@@ -21,10 +21,7 @@ _CHECKPOINTS = ("SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename")
 
 
 def refused_operation(path: Path) -> str | None:
-    """Returns the name of an operation that no exported model has, if there is one.
-
-    Args:
-        path: The folder of one version.
+    """Returns an operation in a version's folder that no exported model has, or None.
 
     Raises:
         Exception: if `saved_model.pb` cannot be read.

@@ -40,26 +40,26 @@ def main(path: Path) -> dict[str, Any]:
     import tensorflow as tf
 
     found = {name: {"rows": len(pair[0])} for name, pair in requests.items()}
-    with _loading("session"):
+    with _problems("the session loader cannot read it"):
         refused = operations.refused_operation(path)
     if refused is not None:
         raise Problem(f"it has the operation {refused!r}, as no exported model")
     _check_signatures(path, described, default, layout)
     for loader, open_model in {"TF2": _tf2, "session": _session}.items():
-        with _loading(loader), open_model(path) as ask:
+        with _problems(f"the {loader} loader cannot read it"), open_model(path) as ask:
             for name, (rows, answer) in requests.items():
                 signature = described[name]
                 asked = _arrays(rows, signature["inputs"], layout)
                 wanted = _arrays(answer, signature["outputs"], layout)
-                names = [name, layout.DEFAULT] if name == default else [name]
-                found[name][loader] = max(
-                    _difference(
-                        f"{called} ({loader})",
-                        _asked(ask, called, asked, loader),
-                        wanted,
-                    )
-                    for called in names
-                )
+                differences = []
+                for called in [name, layout.DEFAULT] if name == default else [name]:
+                    with _problems(
+                        f"signature {called!r} fails with the {loader} loader"
+                    ):
+                        given = ask(called, asked)
+                    what = f"{called} ({loader})"
+                    differences.append(_difference(what, given, wanted))
+                found[name][loader] = max(differences)
     _check_warmup(path / layout.WARMUP, described)
     return {"tensorflow": tf.__version__, "signatures": found}
 
@@ -70,8 +70,9 @@ def _check_signatures(
     """Compares the artefact's inputs and outputs with those of its card."""
     import tensorflow.compat.v1 as tf1
 
-    with _loading("session"), tf1.Session(graph=tf1.Graph()) as session:
-        model = tf1.saved_model.load(session, ["serve"], str(path))
+    with _problems("the session loader cannot read it"):
+        with tf1.Session(graph=tf1.Graph()) as session:
+            model = tf1.saved_model.load(session, ["serve"], str(path))
     there = dict(model.signature_def)
     there.pop("__saved_model_init_op", None)
     if set(there) != {*described, layout.DEFAULT} or default not in described:
@@ -97,29 +98,24 @@ def _check_warmup(path: Path, described: Mapping[str, Any]) -> None:
     """Reads the records; a server refuses a version whose file is damaged."""
     import tensorflow as tf
 
-    try:
+    with _problems(f"{path.name} cannot be read"):
         records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
-    except tf.errors.OpError as error:
-        raise Problem(f"{path.name} cannot be read ({_first_line(error)})") from error
     for name in described:
         if not any(name.encode() in record for record in records):
             raise Problem(f"{path.name} has no request for {name!r}")
 
 
-def _first_line(error: BaseException) -> str:
-    # As `tfvae.core.types.first_line`, which cannot be imported here.
-    return (str(error).splitlines() or [type(error).__name__])[0][:150]
-
-
 @contextmanager
-def _loading(loader: str) -> Iterator[None]:
+def _problems(said: str) -> Iterator[None]:
+    """Turns any error into a `Problem` with its first line."""
     try:
         yield
     except Problem:
         raise
     except Exception as error:  # a file can be wrong in any way
-        reason = _first_line(error)
-        raise Problem(f"the {loader} loader cannot read it ({reason})") from error
+        # As `tfvae.core.types.first_line`, which cannot be imported here.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Problem(f"{said} ({reason:.150})") from error
 
 
 @contextmanager
@@ -153,16 +149,6 @@ def _session(path: Path) -> Iterator[Ask]:
         yield ask
 
 
-def _asked(ask: Ask, name: str, inputs: Mapping[str, Any], loader: str) -> Any:
-    try:
-        return ask(name, inputs)
-    except Exception as error:
-        reason = _first_line(error)
-        raise Problem(
-            f"signature {name!r} fails with the {loader} loader ({reason})"
-        ) from error
-
-
 def _difference(what: str, given: Mapping, wanted: Mapping) -> float:
     """Returns the largest absolute difference.
 
@@ -191,14 +177,9 @@ def _difference(what: str, given: Mapping, wanted: Mapping) -> float:
 def _arrays(rows: list, specs: Mapping[str, Any], layout: Any) -> dict[str, Any]:
     import numpy as np
 
-    try:
+    with _problems("a recorded row is not usable"):
         columns = layout.to_columns(rows, list(specs))
-        return {
-            name: np.asarray(column, specs[name]["dtype"])
-            for name, column in columns.items()
-        }
-    except (ValueError, TypeError, OverflowError, KeyError) as error:
-        raise Problem(f"a recorded row is not usable ({error})") from error
+        return {n: np.asarray(c, specs[n]["dtype"]) for n, c in columns.items()}
 
 
 def _read_pair(path: Path, name: str, layout: Any) -> tuple[list, list]:
@@ -217,10 +198,8 @@ def _read_pair(path: Path, name: str, layout: Any) -> tuple[list, list]:
 def _read(path: Path) -> Any:
     if not path.is_file():
         raise Problem(f"{path.name} cannot be read (it is no file)")
-    try:
+    with _problems(f"{path.name} cannot be read"):
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise Problem(f"{path.name} cannot be read ({error})") from error
 
 
 if __name__ == "__main__":

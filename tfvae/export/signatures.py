@@ -100,13 +100,7 @@ class Pixels(NamedTuple):
 
 
 def signatures_of(vae: VAE, pixels: Pixels, num_samples: int) -> dict[str, Signature]:
-    """Returns the signatures of a model, `encode` first.
-
-    Args:
-        vae: The model.
-        pixels: The preprocessing of images.
-        num_samples: K of `score`.
-    """
+    """Returns the signatures of a model, `encode` first."""
     image = {"x": tf.TensorSpec([None, *vae.image_shape], tf.float32, "x")}
     z = {"z": tf.TensorSpec([None, *vae.latent.event_shape], tf.float32, "z")}
     seed = {"seed": tf.TensorSpec([None, 2], tf.int32, "seed")}

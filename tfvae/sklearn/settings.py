@@ -23,10 +23,6 @@ def as_seed(random_state: RandomState) -> int:
 def as_config(params: Mapping[str, object], seed: int) -> Config:
     """Returns the arguments as a configuration, which checks them.
 
-    Args:
-        params: The arguments of `VAETransformer` by name.
-        seed: The model's seed.
-
     Raises:
         InputError: if a value is not usable.
     """

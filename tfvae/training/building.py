@@ -66,9 +66,6 @@ def check_config(config: Config) -> None:
     It builds and compiles the smallest model that has the configuration's parts, so
     that every rule is stated by the class that it is about.
 
-    Args:
-        config: The configuration.
-
     Raises:
         InputError: if a part refuses what it is given, or the parts each other.
     """
@@ -160,13 +157,7 @@ def build_vae(
 
 
 def compile_vae(vae: VAE, config: Config, steps_per_epoch: int) -> None:
-    """Compiles a model as a configuration says.
-
-    Args:
-        vae: The model.
-        config: The configuration.
-        steps_per_epoch: The steps of an epoch, in which learning rates are scheduled.
-    """
+    """Compiles a model as a configuration says, for epochs of so many steps."""
     optimizer = get_optimizer(
         {
             "class_name": config.optimizer,

@@ -20,11 +20,7 @@ _SHOWN = ("loss", "elbo", "distortion", "rate", "ess")
 
 
 class EpochLine(keras.callbacks.Callback):
-    """Prints one line an epoch, for logs and pipes.
-
-    Args:
-        epochs: The number of epochs of the run.
-    """
+    """Prints one line an epoch, for logs and pipes."""
 
     def __init__(self, epochs: int) -> None:
         super().__init__()

@@ -70,10 +70,6 @@ class FitParts(NamedTuple):
 def make_model(config: Config, data: tfvae.data.ImageData) -> VAE:
     """Returns the model of a run as it begins, compiled.
 
-    Args:
-        config: The configuration.
-        data: The data of `load_data`.
-
     Raises:
         InputError: if the parts do not go together, or not with the data.
     """

@@ -16,11 +16,6 @@ class ResumableCallbackList(keras.callbacks.CallbackList):
     Keras' epochs begin at their first step. So the rest of the running epoch is one
     call of `fit`, the epochs after it another, and the callbacks see one training, in
     which that epoch's steps have the numbers that they would have had.
-
-    Args:
-        callbacks: The callbacks.
-        resumed: The place at which the training goes on.
-        **kwargs: The arguments of Keras' list.
     """
 
     def __init__(

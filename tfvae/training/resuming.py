@@ -50,12 +50,6 @@ def restore(
 ) -> Resumed:
     """Gives a model the newest whole checkpoint of its run, if there is one.
 
-    Args:
-        vae: The run's model, compiled.
-        config: The settings to train with from now on.
-        folder: The run's folder.
-        store: The run's checkpoints.
-
     Raises:
         InputError: if there are checkpoints, and none is whole or of this run.
     """
@@ -104,13 +98,8 @@ def check_same_run(
 ) -> dict[str, list]:
     """Refuses other settings than the folder's, but for more epochs, and other places.
 
-    Args:
-        config: The settings that are asked for.
-        folder: The folder, which holds a run.
-        allowed: The fields that may differ.
-
     Returns:
-        The fields that are changed: name -> [there, here].
+        The fields that are changed, some of the `allowed`: name -> [there, here].
 
     Raises:
         InputError: if another field differs, or fewer epochs are asked for.

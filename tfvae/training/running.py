@@ -45,12 +45,7 @@ from tfvae.training.workers.followers import check_agreement, follow, group_note
 
 
 def notes(config: Config, steps: int) -> list[str]:
-    """Returns notes for readers of the run's numbers, a line each.
-
-    Args:
-        config: The configuration.
-        steps: The training steps of the whole run.
-    """
+    """Returns notes on the numbers of a run of so many steps, a line each."""
     lines = [f"elbo bounds {meaning(config)}"]
     if config.kl_weight != 1:
         lines.append(f"loss has kl_weight {config.kl_weight:g} and is no bound")

@@ -11,12 +11,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A training that a signal has ended, after all of it was saved.
-
-    Args:
-        signum: The signal.
-        message: A line that says after which step, and how to go on.
-    """
+    """A training that a signal has ended, after all of it was saved."""
 
     def __init__(self, signum: int, message: str) -> None:
         super().__init__(message)

@@ -26,49 +26,29 @@ _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
 
 
 class RunFolder(NamedTuple):
-    """Paths of a run's files; making one touches nothing."""
+    """Paths of a run's files; making one touches nothing.
+
+    Attributes:
+        path: The folder.
+        config: The configuration, the versions and the data's provenance, as JSON.
+        model: The model with its optimizer, for `keras.models.load_model`.
+        checkpoints: The checkpoints, from which a stopped training goes on.
+        history: The numbers of the epochs, one line each.
+        metrics: The last epoch's numbers, as JSON.
+        evaluation: The numbers of `tfvae evaluate` on the test images, as JSON.
+        logs: TensorBoard's event files.
+        plots: The plots of `tfvae plot`.
+    """
 
     path: Path
-
-    @property
-    def config(self) -> Path:
-        """The configuration, the versions and how the data was split, as JSON."""
-        return self.path / "config.json"
-
-    @property
-    def model(self) -> Path:
-        """The model with its optimizer: `keras.models.load_model` reads it."""
-        return self.path / "model.keras"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The checkpoints, from which a training that was stopped goes on."""
-        return self.path / "checkpoints"
-
-    @property
-    def history(self) -> Path:
-        """One line an epoch."""
-        return self.path / "history.csv"
-
-    @property
-    def metrics(self) -> Path:
-        """The last epoch's numbers, as JSON."""
-        return self.path / "metrics.json"
-
-    @property
-    def evaluation(self) -> Path:
-        """The numbers of `tfvae evaluate` on the test images, as JSON."""
-        return self.path / "evaluation.json"
-
-    @property
-    def logs(self) -> Path:
-        """TensorBoard's event files."""
-        return self.path / "logs"
-
-    @property
-    def plots(self) -> Path:
-        """The plots of `tfvae plot`."""
-        return self.path / "pictures"
+    config = property(lambda self: self.path / "config.json")
+    model = property(lambda self: self.path / "model.keras")
+    checkpoints = property(lambda self: self.path / "checkpoints")
+    history = property(lambda self: self.path / "history.csv")
+    metrics = property(lambda self: self.path / "metrics.json")
+    evaluation = property(lambda self: self.path / "evaluation.json")
+    logs = property(lambda self: self.path / "logs")
+    plots = property(lambda self: self.path / "pictures")
 
 
 class RunRecord(NamedTuple):

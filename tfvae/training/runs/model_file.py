@@ -51,9 +51,6 @@ def check_model_file(path: Path) -> None:
 
     At most 64 MiB and four times the file's size are unpacked, whatever it promises.
 
-    Args:
-        path: The `.keras` file.
-
     Raises:
         ValueError: if it is no such file, promises more than it has, or names classes
             that no run's model has; the message says which.

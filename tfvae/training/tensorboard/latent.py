@@ -18,19 +18,12 @@ _WEIGHED = 100  # images whose log-weights are shown
 
 
 def active_units(vae: VAE, x: tf.Tensor, seed: Seed) -> tf.Tensor:
-    """Returns how many latent variables depend on x: Var_x(E_q[z_d|x]) > 0.01.
+    """Returns how many latent variables depend on x [n, *image_shape], an int32.
 
-    As `tfvae.evaluation.active_units`, over all layers. Where E_q[z|x] has no closed
-    form it is a mean over draws, and what its noise adds to the variance is estimated
-    and subtracted. Of one-hots the class with the largest variance counts.
-
-    Args:
-        vae: The model.
-        x: [n, *image_shape].
-        seed: The seed of the draws.
-
-    Returns:
-        An int32.
+    These have Var_x(E_q[z_d|x]) > 0.01, as in `tfvae.evaluation.active_units`, over all
+    layers. Where E_q[z|x] has no closed form it is a mean over draws, and the variance
+    of its noise is estimated and subtracted. Of one-hots the class with the largest
+    variance counts.
     """
     posterior = vae.encode(x)
     if isinstance(posterior, LayerChain):
@@ -55,11 +48,6 @@ def histograms(vae: VAE, x: tf.Tensor, seed: Seed) -> dict[str, tf.Tensor]:
     - `posterior_mean`, `posterior_scale`, or the parameters of another family, of each
       image and variable.
     - `log_weights`: S for each of the first 100 images, in nats.
-
-    Args:
-        vae: The model, compiled.
-        x: [n, *image_shape].
-        seed: The seed of the draws.
     """
     posterior, prior = vae.encode(x), vae.prior()
     found = {}

@@ -28,13 +28,9 @@ def write_projection(
     batches: Iterable[tf.Tensor],
     labels: np.ndarray | None = None,
 ) -> None:
-    """Writes the posterior means of images, with labels and thumbnails.
+    """Writes the posterior means of images [B, H, W, C], with labels and thumbnails.
 
-    Args:
-        folder: A run's folder as TensorBoard knows it: one with event files.
-        vae: The model.
-        batches: Batches of images [B, H, W, C].
-        labels: [N] or more of them, or None.
+    The folder is one with event files, by which TensorBoard knows a run.
     """
     encode = tf.function(
         lambda x: codes(vae, x), reduce_retracing=True, autograph=False

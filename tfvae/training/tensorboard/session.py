@@ -22,11 +22,8 @@ TAGS = (SESSION_START_INFO_TAG, SESSION_END_INFO_TAG)
 def session_start(config: Config, run: Path) -> Summary:
     """Returns the message that begins a run's line in the hparams table.
 
-    Settings that are None are left out: they have no effect.
-
-    Args:
-        config: The settings.
-        run: The run's folder; runs of one name in different folders stay apart.
+    Settings that are None are left out: they have no effect. Runs of one name in
+    different folders stay apart.
     """
     settings = {}
     for name, value in config.to_dict().items():

@@ -53,9 +53,6 @@ class LeaveAfterTheChief(keras.callbacks.Callback):
 
     The chief ends after the running step, and saves: for that it needs no other, but
     the step before it needs all.
-
-    Args:
-        stop: The request that a signal makes.
     """
 
     def __init__(self, stop: StopRequest) -> None:

@@ -95,11 +95,9 @@ class WorkerGroup(NamedTuple):
 def worker_group(distribution: Distribution | None) -> Iterator[WorkerGroup]:
     """Yields the group that settings ask for, and names a worker that is lost.
 
-    With several workers it waits for all of them. It must come before anything is
-    computed, since TensorFlow sets up its connections when it starts.
-
-    Args:
-        distribution: The settings; None: one device.
+    Without settings it is one device. With several workers it waits for all of them,
+    and must come before anything is computed: TensorFlow sets up its connections when
+    it starts.
 
     Raises:
         InputError: if TF_CONFIG cannot be used.
