@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _refuse(message: str) -> int:
-    # What a file says may hold control characters, or what ends a line.
+    # A message may quote a file that has control characters, or ends of lines.
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
     print(f"tfvae: {shown}", file=sys.stderr)
     return 2

@@ -12,15 +12,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from tfvae.core.types import InputError
-from tfvae.export.layout import (
-    ANSWERS,
-    CARD,
-    DEFAULT,
-    FORMAT,
-    REQUESTS,
-    WARMUP,
-    to_rows,
-)
+from tfvae.export import layout
 from tfvae.export.signatures import Signature
 from tfvae.models import VAE
 
@@ -44,16 +36,21 @@ def write_extras(
         }
         for name, signature in signatures.items()
     }
-    content = {**card, "format": FORMAT, DEFAULT: "encode", "signatures": described}
-    _write_json(version / CARD, content)
+    content = {
+        **card,
+        "format": layout.FORMAT,
+        layout.DEFAULT: "encode",
+        "signatures": described,
+    }
+    _write_json(version / layout.CARD, content)
     for name, asked in inputs.items():
-        body = {"signature_name": name, "instances": to_rows(asked)}
-        _write_json(version / REQUESTS / f"{name}.json", body)
+        body = {"signature_name": name, "instances": layout.to_rows(asked)}
+        _write_json(version / layout.REQUESTS / f"{name}.json", body)
         tensors = {key: tf.constant(value) for key, value in asked.items()}
         answers = {key: v.numpy() for key, v in loaded[name](**tensors).items()}
-        answer = {"predictions": to_rows(answers, single_plain=True)}
-        _write_json(version / ANSWERS / f"{name}.json", answer)
-    _write_warmup(version / WARMUP, inputs)
+        answer = {"predictions": layout.to_rows(answers, single_plain=True)}
+        _write_json(version / layout.ANSWERS / f"{name}.json", answer)
+    _write_warmup(version / layout.WARMUP, inputs)
 
 
 def _check_finite(

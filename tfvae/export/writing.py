@@ -48,8 +48,8 @@ def export_saved_model(
         score        x, seed -> elbo, iwae, rate, distortion, in nats
 
     x is float32 in [0, 1]; `encode_uint8`, `reconstruct_uint8` and `score_uint8` take
-    uint8. seed is int32 [B, 2]. `serving_default` is `encode`. Images are made what the
-    model was trained on within the graph, see `Pixels`.
+    uint8. seed is int32 [B, 2]. `serving_default` is `encode`. The graph preprocesses
+    images as in training, see `Pixels`.
 
     `assets.extra` holds `model_card.json`, `requests/SIGNATURE.json` and
     `answers/SIGNATURE.json` in the row format of the servers' REST interface, which
@@ -85,7 +85,12 @@ def export_saved_model(
     )
     signatures = signatures_of(vae, pixels, num_samples)
     examples = _examples(vae, examples, pixels)
-    card = _json_card(card)
+    try:
+        card = json.loads(json.dumps(dict(card or {}), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"card is not usable ({error}); give a dictionary of what JSON knows"
+        ) from error
     with next_version(path) as written:
         archive = keras.export.ExportArchive()
         # It finds the weights in the functions; track(vae) would write them twice.
@@ -167,12 +172,3 @@ def _examples(vae: VAE, examples: np.ndarray | None, pixels: Pixels) -> np.ndarr
             f"{high:g}]; give floats in that range"
         )
     return np.round(examples.astype(np.float64), 4).astype(np.float32)
-
-
-def _json_card(card: Mapping[str, Any] | None) -> dict[str, Any]:
-    try:
-        return json.loads(json.dumps(dict(card or {}), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"card is not usable ({error}); give a dictionary of what JSON knows"
-        ) from error

@@ -31,11 +31,7 @@ from tfvae.training.runs import BINARIZATION_SEED, Run, load_run
 
 # Settings that can make two runs' images differ, for the message.
 _ABOUT_IMAGES = (
-    "dataset",
-    "image_size",
-    "validation_size",
-    "data_dir",
-    "manual_dir",
+    *("dataset", "image_size", "validation_size", "data_dir", "manual_dir"),
     "binarization",
 )
 

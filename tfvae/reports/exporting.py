@@ -1,4 +1,4 @@
-"""Exporting a run's model with a card that says what it is."""
+"""Exporting a run's model with a card that describes it."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def models_of(run: Run) -> dict[str, VAE]:
 
 
 def meaning_of(name: str, config: Config) -> str:
-    """Returns what the bounds of a model of `models_of` are bounds on, in words."""
+    """Returns the quantity that bounds of a model of `models_of` are on, in words."""
     return meaning(config, twin=name == TWIN)
 
 

@@ -90,7 +90,7 @@ def figures_of(
 
 
 def plot_inputs(run: Run, seed: int = 0) -> PlotInputs:
-    """Returns what a run's plots are drawn from, with its first test images.
+    """Returns the inputs of a run's plots, with its first test images.
 
     Raises:
         InputError: if the data cannot be had, or has changed since the run was trained,

@@ -67,7 +67,7 @@ def check_config(config: Config) -> None:
     that every rule is stated by the class that it is about.
 
     Raises:
-        InputError: if a part refuses what it is given, or the parts each other.
+        InputError: if a part refuses its arguments, or another part.
     """
     small = dataclasses.replace(
         config,
@@ -85,7 +85,7 @@ def check_config(config: Config) -> None:
 
 
 def _check_values(head: DistributionHead, config: Config) -> None:
-    """Refuses a likelihood that has no probability for what a binarisation gives."""
+    """Refuses a likelihood that has no probability for a binarisation's values."""
     if config.binarization == "none":
         if head.exact_binary:
             raise InputError(

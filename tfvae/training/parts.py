@@ -44,7 +44,7 @@ from tfvae.training.runs import (
 from tfvae.training.tensorboard import Monitor, Watched
 
 _LOOKED_AT = 1000  # images whose values are compared with the likelihood's support
-_WATCHED = 1000  # images on which TensorBoard shows what the model does, at most
+_WATCHED = 1000  # images that TensorBoard's statistics are made of, at most
 _WATCHED_NUMBERS = 2**24  # in all of them together
 _PROJECTED = 10_000  # test images in TensorBoard's projector
 

@@ -23,7 +23,7 @@ from tfvae.reports.plots.drawing import (
 
 
 def reconstructions(vae: VAE, originals: np.ndarray, inputs: np.ndarray) -> Figure:
-    """Draws images, what the encoder was given, and the reconstruction means.
+    """Draws images, the encoder's inputs, and the reconstruction means.
 
     Args:
         vae: The model.
@@ -68,7 +68,7 @@ def traversal(
     num_steps: int = 11,
     seed: Seed = 0,
 ) -> Figure:
-    """Draws what single latent variables do to an image.
+    """Draws the effect of single latent variables on an image.
 
     Every row takes the image's posterior mean and moves one variable through the
     prior's quantiles from 1 % to 99 %. The variables are those that change the image
@@ -93,18 +93,9 @@ def traversal(
 def prior_traversal(
     vae: VAE, num_dims: int = 10, num_steps: int = 11, seed: Seed = 0
 ) -> Figure:
-    """Draws what single latent variables do, the others being at the prior's median.
+    """Draws the effect of single latent variables, the others at the prior's median.
 
-    As `traversal`, without an image.
-
-    Args:
-        vae: The model.
-        num_dims: The number of rows, at most D.
-        num_steps: The number of columns.
-        seed: The seed of the draws that give a learned prior's quantiles.
-
-    Raises:
-        Undefined: if single variables have no order, or no known quantiles.
+    It is `traversal` without an image, and has its arguments and errors.
     """
     values = _quantiles(vae, np.append(traversal_levels(num_steps), 0.5), seed)
     title = "one variable moved, the others at their median"
@@ -112,7 +103,7 @@ def prior_traversal(
 
 
 def interpolations(vae: VAE, inputs: np.ndarray, num_steps: int = 7) -> Figure:
-    """Draws what lies between the codes of two images, one pair of them a row.
+    """Draws the steps between the codes of two images, one pair of images a row.
 
     The codes are posterior means, and the steps between them equal.
 

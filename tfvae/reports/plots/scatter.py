@@ -88,32 +88,21 @@ def latent_scatter(means: np.ndarray, labels: np.ndarray | None = None) -> Figur
 
 
 def _scatter(axis: Axes, points: np.ndarray, labels: np.ndarray | None) -> None:
-    if labels is None:
-        axis.scatter(*points.T, s=9, color=GREY, linewidths=0)
-    else:
-        for index, label in enumerate(np.unique(labels)):
-            chosen = points[labels == label]
-            marker = _MARKERS[index // len(CLASSES) % len(_MARKERS)]
-            colour = CLASSES[index % len(CLASSES)]
-            axis.scatter(
-                *chosen.T,
-                s=9,
-                color=colour,
-                marker=marker,
-                linewidths=0,
-                label=str(label),
-            )
     open_frame(axis)
-    if labels is None or len(np.unique(labels)) > _NAMED:
+    small = {"s": 9, "linewidths": 0}
+    if labels is None:
+        axis.scatter(*points.T, color=GREY, **small)
+        return
+    names = np.unique(labels)
+    for index, label in enumerate(names):
+        marker = _MARKERS[index // len(CLASSES) % len(_MARKERS)]
+        look = {"color": CLASSES[index % len(CLASSES)], "marker": marker, **small}
+        axis.scatter(*points[labels == label].T, label=str(label), **look)
+    if len(names) > _NAMED:
         return
     # Each label stands at its points' median, so that colour is not needed.
-    for label in np.unique(labels):
-        axis.annotate(
-            str(label),
-            np.median(points[labels == label], axis=0),
-            ha="center",
-            va="center",
-            weight="bold",
-            size=12,
-            path_effects=[withStroke(linewidth=3, foreground="white")],
-        )
+    look = {"ha": "center", "va": "center", "weight": "bold", "size": 12}
+    look["path_effects"] = [withStroke(linewidth=3, foreground="white")]
+    for label in names:
+        middle = np.median(points[labels == label], axis=0)
+        axis.annotate(str(label), middle, **look)

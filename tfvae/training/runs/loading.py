@@ -75,7 +75,7 @@ def run_evaluation_batches(
 
 
 def meaning(config: Config, twin: bool = False) -> str:
-    """Returns what a run's bounds are bounds on, in words.
+    """Returns the quantity that a run's bounds are bounds on, in words.
 
     Args:
         config: The run's configuration.

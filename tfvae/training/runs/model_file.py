@@ -1,7 +1,7 @@
 """The check of a run's `model.keras` before Keras reads it.
 
-Keras itself refuses to run code of a file, but unpacks up to 4 GiB of what one
-promises, builds layers of whatever size, and knows layers that read other files.
+Keras itself refuses to run code of a file, but unpacks up to 4 GiB, builds layers of
+any size, and knows layers that read other files.
 """
 
 from __future__ import annotations
@@ -33,16 +33,8 @@ _KERAS_MODULES = (
 _CLASSES = ("__keras_tensor__", "Functional")
 _OURS, _MODEL = "tfvae>", "tfvae>VAE"
 _SIZES = (
-    "units",
-    "filters",
-    "latent_size",
-    "num_classes",
-    "num_components",
-    "num_flows",
-    "hidden_sizes",
-    "event_shape",
-    "batch_shape",
-    "target_shape",
+    *("units", "filters", "latent_size", "num_classes", "num_components", "num_flows"),
+    *("hidden_sizes", "event_shape", "batch_shape", "target_shape"),
 )
 
 
@@ -97,7 +89,7 @@ def _count_weights(file: io.BytesIO) -> int:
     with h5py.File(file) as root:
 
         def look(name: str, link: object) -> str | None:
-            """Stops at a link; h5py loses what is raised here."""
+            """Stops at a link; h5py swallows exceptions of this function."""
             if not isinstance(link, h5py.HardLink):
                 return name
             if isinstance(root[name], h5py.Dataset):
@@ -152,7 +144,7 @@ def _check_class(node: dict[str, Any]) -> None:
 def network_layers() -> frozenset[str]:
     """Returns the names in `keras.layers` of the layers that networks are made of.
 
-    Other layers of Keras' read files, or run what a file says.
+    Some of Keras' other layers read files, or run a file's code.
     """
     kinds = set()
     for network in NETWORKS.values():

@@ -43,8 +43,8 @@ def writing(folder: Path) -> Iterator[None]:
 class EventWriter:
     """A writer of one folder's events.
 
-    A training that goes on drops what the stopped one wrote of later steps: events up
-    to the step are copied to a file that takes the place of all there are, and new ones
+    A training that goes on drops the stopped one's events of later steps: those up to
+    the step are copied to a file that takes the place of all there are, and new ones
     follow in another. A server that has read the old ones is told to forget them.
 
     Args:

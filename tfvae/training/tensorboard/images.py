@@ -66,7 +66,7 @@ def _traversals(vae: VAE, x: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
 def _grid(images: tf.Tensor, columns: int) -> tf.Tensor:
     """Lays images [n, H, W, C], n a multiple of `columns`, side by side, with lines."""
     images = tf.clip_by_value(tf.cast(images, tf.float32), 0.0, 1.0)
-    if images.shape[-1] not in (1, 3):  # what a PNG has no colours for
+    if images.shape[-1] not in (1, 3):  # a PNG has grey values, or three colours
         images = tf.reduce_mean(images, axis=-1, keepdims=True)
     padding = [[0, 0], [0, 1], [0, 1], [0, 0]]
     images = tf.pad(images, padding, constant_values=_LINE)

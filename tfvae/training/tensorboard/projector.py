@@ -63,7 +63,7 @@ def _tiles(images: np.ndarray) -> np.ndarray:
     """Returns small images, uint8 [B, h, w, 1 or 3], of every n-th pixel."""
     step = math.ceil(max(images.shape[1:3]) / _TILE)
     small = images[:, ::step, ::step]
-    if small.shape[-1] not in (1, 3):  # what a PNG has no colours for
+    if small.shape[-1] not in (1, 3):  # a PNG has grey values, or three colours
         small = small.mean(axis=-1, keepdims=True)
     return np.round(255 * np.clip(small, 0, 1)).astype(np.uint8)
 

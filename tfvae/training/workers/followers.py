@@ -21,7 +21,7 @@ from tfvae.training.resuming import restore
 from tfvae.training.runs import Run, RunRecord
 from tfvae.training.workers import WorkerGroup
 
-# The callbacks that decide what is trained, on what all workers know.
+# These callbacks decide how the training goes on, from numbers that all workers have.
 _DECIDING = (StopIfNotFinite, EarlyStopping, ReduceLROnPlateau)
 _PATIENCE = 10.0  # seconds
 
