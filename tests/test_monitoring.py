@@ -450,7 +450,7 @@ def test_settings_out_of_range_are_refused_in_one_line(wrong, said):
 def test_the_command_line_knows_the_settings_without_tensorflow(fresh_python):
     script = """
 import sys
-sys.argv = ["tfvae"]
+import tfvae_command  # without it, `import tfvae` imports TensorFlow
 from tfvae.cli import main
 bad = ["--profile", "3", "2"]
 assert main(["train", "digits-binconcrete", "--workdir", "x", *bad]) == 2
