@@ -118,12 +118,12 @@ def worker(names: list[str], steps: int) -> None:
     import keras
 
     from tfvae.config.settings import Distribution
-    from tfvae.training.workers import team_of
+    from tfvae.training.workers import worker_group
 
     keras.config.set_floatx("float64")
-    with team_of(Distribution("multi_worker")) as team:
-        found = {n: trained(team.strategy, *cases()[n], steps) for n in names}
-        team.meet()
+    with worker_group(Distribution("multi_worker")) as group:
+        found = {n: trained(group.strategy, *cases()[n], steps) for n in names}
+        group.barrier()
     print(json.dumps(found), flush=True)
 
 

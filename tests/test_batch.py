@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from reference import binary_images, tiny_vae
+
 from tfvae.core.types import InputError
 from tfvae.models import Batch
 from tfvae.models.batch import read_batch

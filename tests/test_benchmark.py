@@ -127,9 +127,10 @@ def counted(graphs: Iterable[tf.Graph]) -> collections.Counter:
         nodes += definition.node
         nodes += [node for f in definition.library.function for node in f.node_def]
     return collections.Counter(
-        node.op
+        # Keras 3.12 has a batched kernel for inputs with more than two axes.
+        node.op.replace("BatchMatMulV2", "MatMul")
         for node in nodes
-        if node.op.startswith(("MatMul", "Conv2D"))
+        if node.op.startswith(("MatMul", "BatchMatMulV2", "Conv2D"))
         and node.attr["T"].type != tf.float64.as_datatype_enum
     )
 

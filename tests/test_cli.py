@@ -14,7 +14,7 @@ import pytest
 
 from tfvae import cli
 from tfvae.config import Config
-from tfvae.config.plots import KINDS
+from tfvae.config.plots import PLOT_KINDS
 from tfvae.config.recipes import RECIPES
 from tfvae.core.types import InputError
 from tfvae.export import verify_saved_model
@@ -192,7 +192,7 @@ def test_plot_draws_every_picture_of_the_run(run, capsys):
     output = capsys.readouterr()
     assert output.err == ""
     paths = output.out.splitlines()
-    assert paths == [str(run / "pictures" / f"{name}.png") for name in KINDS]
+    assert paths == [str(run / "pictures" / f"{name}.png") for name in PLOT_KINDS]
     for path in paths:
         with open(path, "rb") as file:
             assert file.read(8) == b"\x89PNG\r\n\x1a\n"
@@ -218,7 +218,7 @@ def test_plot_says_in_a_line_what_is_not_defined(one_hot_run, capsys):
         "no posterior_traversal",
         "no interpolations",
     ]
-    assert len(output.out.splitlines()) == len(KINDS) - 3
+    assert len(output.out.splitlines()) == len(PLOT_KINDS) - 3
     assert cli.main(["plot", str(one_hot_run), "interpolations"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("tfvae: interpolations are not defined for Categorical")
@@ -243,7 +243,7 @@ def test_report_prints_the_page_that_it_wrote(run, capsys):
     elbo = evaluation["results"]["elbo"]
     written = page.read_text(encoding="utf-8")
     assert with_error(elbo["mean"], elbo["standard_error"]) in written
-    assert written.count("<img") == len(KINDS)
+    assert written.count("<img") == len(PLOT_KINDS)
 
 
 def test_export_prints_the_version_that_it_wrote(run, tmp_path, capsys):

@@ -18,9 +18,9 @@ from tfvae.training import make_model
 from tfvae.training.runs import (
     RunFolder,
     RunRecord,
-    evaluation_batches,
     load_data,
     load_run,
+    run_evaluation_batches,
     versions,
     write_record,
 )
@@ -80,7 +80,7 @@ def runs(tmp_path_factory):
 def batches_of(run, split: str = "test"):
     config = run.record.config
     images = getattr(load_data(config), split)
-    return evaluation_batches(config, images, HOW["batch_size"], HOW["limit"])
+    return run_evaluation_batches(config, images, HOW["batch_size"], HOW["limit"])
 
 
 def scores_of(run, vae=None) -> ImageScores:
@@ -211,7 +211,7 @@ def test_another_binarization_scores_other_images_of_the_same_kind(
     if binarization:
         config = Config(**{**SMALL, "binarization": binarization})
     images = load_data(config).test
-    batches = evaluation_batches(config, images, HOW["batch_size"], HOW["limit"])
+    batches = run_evaluation_batches(config, images, HOW["batch_size"], HOW["limit"])
     wanted = score_images(load_run(runs(name)).vae, batches, 5, seed=3)
     assert_mean_of(found["results"]["elbo"], wanted.elbo)
 

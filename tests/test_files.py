@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tfvae.core.files import replacing, write_json, write_text
+from tfvae.core.files import atomic_write, write_json, write_text
 
 
 def test_a_failed_write_keeps_the_old_content(tmp_path):
     path = tmp_path / "file.txt"
     write_text(path, "old")
-    with pytest.raises(RuntimeError), replacing(path) as partial:
+    with pytest.raises(RuntimeError), atomic_write(path) as partial:
         partial.write_text("half of the n")
         raise RuntimeError
     assert path.read_text() == "old"
@@ -20,7 +20,7 @@ def test_a_failed_write_keeps_the_old_content(tmp_path):
 def test_readers_see_the_old_content_until_all_is_written(tmp_path):
     path = tmp_path / "file.txt"
     write_text(path, "old")
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("new")
         assert path.read_text() == "old"
         assert partial.suffix == path.suffix

@@ -14,20 +14,20 @@ import pytest
 from reference import tiny_vae
 
 from tfvae.config import Config
-from tfvae.config.plots import KINDS
+from tfvae.config.plots import PLOT_KINDS
 from tfvae.core.types import InputError
 from tfvae.reports import plot_run
 from tfvae.reports.html import report_html, report_run
 from tfvae.reports.html.markup import brief, with_error
-from tfvae.reports.plotting import subject_of
+from tfvae.reports.plotting import plot_inputs
 from tfvae.training import train
 from tfvae.training.runs import (
     Run,
     RunFolder,
     RunRecord,
-    evaluation_batches,
     load_data,
     load_run,
+    run_evaluation_batches,
 )
 
 VOID = {"meta", "img"}
@@ -92,21 +92,21 @@ def blank_run(name: str = "run", **provenance: object) -> Run:
 
 
 def test_pictures_are_of_the_first_test_images_as_the_encoder_sees_them(workdir):
-    subject = subject_of(load_run(workdir))
+    given = plot_inputs(load_run(workdir))
     test = load_data(CONFIG).test
     originals, labels = test.first(1000)
-    np.testing.assert_array_equal(subject.originals, originals)
-    np.testing.assert_array_equal(subject.labels, labels)
-    seen = next(iter(evaluation_batches(CONFIG, test, len(test))))
-    np.testing.assert_array_equal(subject.inputs, seen)
-    assert subject.num_samples == 1 and len(subject.history) == 2
+    np.testing.assert_array_equal(given.originals, originals)
+    np.testing.assert_array_equal(given.labels, labels)
+    seen = next(iter(run_evaluation_batches(CONFIG, test, len(test))))
+    np.testing.assert_array_equal(given.inputs, seen)
+    assert given.num_samples == 1 and len(given.history) == 2
 
 
 def test_drawn_rates_sum_to_the_closed_form_kl(workdir):
-    subject = subject_of(load_run(workdir))
-    posterior = subject.vae.encode(subject.inputs)
-    kl = posterior.kl_divergence(subject.vae.prior()).numpy()
-    (layer,) = subject.layer_rates()
+    given = plot_inputs(load_run(workdir))
+    posterior = given.vae.encode(given.inputs)
+    kl = posterior.kl_divergence(given.vae.prior()).numpy()
+    (layer,) = given.layer_rates()
     # float32 terms of size 1 in sums over 359 images
     np.testing.assert_allclose(layer.rates.sum(), kl.mean(), rtol=1e-5)
     active = np.var(posterior.mean(), axis=0) > 0.01
@@ -134,13 +134,13 @@ def test_a_report_shows_the_pictures_that_plot_draws(workdir, source):
     plots = plot_run(workdir)
     shown = [png_of(image) for image in Page(source).all("img")]
     assert shown == [path.read_bytes() for path in plots.paths]
-    assert {path.stem for path in plots.paths} | set(plots.skipped) == set(KINDS)
+    assert {path.stem for path in plots.paths} | set(plots.skipped) == set(PLOT_KINDS)
 
 
 def test_every_picture_says_what_it_shows(source):
     texts = [image["alt"] for image in Page(source).all("img")]
-    assert len(set(texts)) == len(texts) == len(KINDS) - 1
-    assert f"rates: {KINDS['rates']}" in texts
+    assert len(set(texts)) == len(texts) == len(PLOT_KINDS) - 1
+    assert f"rates: {PLOT_KINDS['rates']}" in texts
 
 
 def test_a_picture_that_is_not_defined_is_said_to_be_missing(workdir, source):
@@ -256,7 +256,7 @@ def test_no_text_of_a_run_is_read_as_html():
 
 def test_an_evaluation_in_the_folder_is_read(workdir, tmp_path, monkeypatch):
     """And one that is damaged is refused, as is a report that cannot be written."""
-    monkeypatch.setattr("tfvae.reports.html.page.figures_of", lambda subject: [])
+    monkeypatch.setattr("tfvae.reports.html.page.figures_of", lambda inputs: [])
     for name in ("config.json", "model.keras"):
         (tmp_path / name).write_bytes((workdir / name).read_bytes())
     (tmp_path / "evaluation.json").write_text(json.dumps(EVALUATION))

@@ -13,7 +13,7 @@ from reference import tiny_vae
 
 from tfvae.config import Config, names
 from tfvae.training.building import build_vae, compile_vae
-from tfvae.training.runs.model_file import check_model_file
+from tfvae.training.runs.model_file import check_model_file, network_layers
 
 IMAGES = np.random.default_rng(0).random((200, 8, 8, 1)).astype(np.float32)
 BITS = {"objective": "elbo", "estimator": "reinforce", "num_samples": 2}
@@ -64,6 +64,12 @@ def test_every_part_that_a_configuration_can_name_is_let_through(settings, tmp_p
     compile_vae(vae, config, 10)
     vae.save(tmp_path / "model.keras")
     check_model_file(tmp_path / "model.keras")
+
+
+def test_layers_that_read_files_or_run_code_are_not_among_those_of_networks():
+    """A security check: a new layer has to be looked at before it is let through."""
+    shapes = {"Cropping2D", "Flatten", "InputLayer", "Permute", "Reshape"}
+    assert network_layers() == {"Conv2D", "Conv2DTranspose", "Dense", *shapes}
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from tfvae.evaluation.layers import active_units
 from tfvae.training import fit_parts, make_model, train
 from tfvae.training.building import build_vae
 from tfvae.training.checkpoints import SaveCheckpoints
-from tfvae.training.runs import RunFolder, evaluation_batches, load_data
+from tfvae.training.runs import RunFolder, load_data, run_evaluation_batches
 from tfvae.training.tensorboard.events import EventWriter
 from tfvae.training.tensorboard.numbers import with_bits
 from tfvae.training.tensorboard.session import TAGS
@@ -111,7 +111,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def held_out(data) -> tf.Tensor:
-    return next(iter(evaluation_batches(SMALL, data.validation, 1000)))
+    return next(iter(run_evaluation_batches(SMALL, data.validation, 1000)))
 
 
 # -- scalars ---------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_without_validation_the_training_images_are_watched(tmp_path):
     assert {path.name for path in run.folder.logs.iterdir()} == {"train"}
     found = scalars(run.folder.logs / "train")
     split = load_data(config).train
-    images = next(iter(evaluation_batches(config, split, 1000, 1000)))
+    images = next(iter(run_evaluation_batches(config, split, 1000, 1000)))
     assert len(images) == 1000
     units = active_units(run.vae.encode(images).mean())
     assert list(found["active_units"].values()) == [int(units)]
@@ -275,7 +275,7 @@ def test_images_come_when_asked_for_and_at_the_end(trained):
 
 def test_the_same_weights_give_the_same_images(trained, held_out):
     events = read(trained.folder.logs / "validation")
-    again = Views(trained.vae, held_out).pictures()
+    again = Views(trained.vae, held_out).images()
     for tag, image in again.items():
         *_, png = points(events, tag)[STEPS[-1]]
         np.testing.assert_array_equal(tf.io.decode_png(png).numpy(), image)
@@ -450,7 +450,7 @@ def test_settings_out_of_range_are_refused_in_one_line(wrong, said):
 def test_the_command_line_knows_the_settings_without_tensorflow(fresh_python):
     script = """
 import sys
-sys.argv = ["tfvae"]
+import tfvae_command  # without it, `import tfvae` imports TensorFlow
 from tfvae.cli import main
 bad = ["--profile", "3", "2"]
 assert main(["train", "digits-binconcrete", "--workdir", "x", *bad]) == 2

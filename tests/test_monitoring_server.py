@@ -25,7 +25,7 @@ from PIL import Image
 from tfvae.config import Config
 from tfvae.config.settings import Monitoring
 from tfvae.training import train
-from tfvae.training.runs import evaluation_batches, load_data, read_history
+from tfvae.training.runs import load_data, read_history, run_evaluation_batches
 
 SMALL = Config(
     latent_size=3,
@@ -191,7 +191,7 @@ def projected(ask) -> dict:
 
 def test_the_projector_has_the_test_images_posterior_means(ask, projected, first):
     data = load_data(SMALL)
-    images = next(iter(evaluation_batches(SMALL, data.test, 1000)))
+    images = next(iter(run_evaluation_batches(SMALL, data.test, 1000)))
     name = projected["tensorName"]
     content = ask("plugin/projector/tensor", run=TRAIN, name=name)
     found = np.frombuffer(content, np.float32).reshape(-1, 3)
@@ -213,7 +213,9 @@ def test_the_projectors_sprite_has_the_images_in_order(ask, projected):
     content = ask("plugin/projector/sprite_image", run=TRAIN, name=name)
     sprite = np.asarray(Image.open(io.BytesIO(content)))
     assert projected["sprite"]["singleImageDim"] == [8, 8]
-    images = next(iter(evaluation_batches(SMALL, load_data(SMALL).test, 1000))).numpy()
+    images = next(
+        iter(run_evaluation_batches(SMALL, load_data(SMALL).test, 1000))
+    ).numpy()
     side = math.ceil(math.sqrt(len(images)))
     assert sprite.shape == (8 * side, 8 * side)
     for place in (0, 1, side, len(images) - 1):

@@ -14,8 +14,8 @@ from tfvae.config import Config
 from tfvae.core.seeds import derive_seed
 from tfvae.objectives import Elbo
 from tfvae.training import make_model
-from tfvae.training.runs import evaluation_batches, load_data
-from tfvae.training.tensorboard.images import pictures
+from tfvae.training.runs import load_data, run_evaluation_batches
+from tfvae.training.tensorboard.images import model_images
 from tfvae.training.tensorboard.latent import (
     _variance_of_draws,
     active_units,
@@ -34,7 +34,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def held_out(data) -> tf.Tensor:
-    return next(iter(evaluation_batches(SMALL, data.validation, 1000)))
+    return next(iter(run_evaluation_batches(SMALL, data.validation, 1000)))
 
 
 # -- what a step tracks ----------------------------------------------------------------
@@ -178,7 +178,7 @@ def test_every_family_has_what_is_defined_for_it(family, data, held_out):
     found = histograms(vae, x, 0)
     assert set(found) == FAMILIES[family] | {"log_weights"}
     assert all(np.isfinite(values).all() for values in found.values())
-    seen = pictures(vae, x, 0)
+    seen = model_images(vae, x, 0)
     assert ("traversals" in seen) == (family not in NO_TRAVERSALS)
     shape = (6 * 9 - 1, 8 * 9 - 1, 1)  # 20 images in rows of 8, twice; with lines
     assert seen["reconstructions"].shape == shape
@@ -188,7 +188,7 @@ def test_every_family_has_what_is_defined_for_it(family, data, held_out):
 
 def test_reconstructions_stand_below_their_images(data, held_out):
     vae = still(data)
-    grid = pictures(vae, held_out, 0)["reconstructions"].numpy()
+    grid = model_images(vae, held_out, 0)["reconstructions"].numpy()
     means = vae.reconstruct(held_out).numpy()
     for place, (row, column) in {0: (0, 0), 9: (2, 1), 31: (6, 7)}.items():
         top, left = 9 * row, 9 * column
@@ -200,7 +200,7 @@ def test_reconstructions_stand_below_their_images(data, held_out):
 
 def test_a_traversal_goes_from_quantile_to_quantile_of_one_variable(data, held_out):
     vae = still(data)
-    grid = pictures(vae, held_out, 0)["traversals"].numpy()
+    grid = model_images(vae, held_out, 0)["traversals"].numpy()
     assert grid.shape == (3 * 9 - 1, 11 * 9 - 1, 1)
     centre = vae.encode(held_out[:1]).mean().numpy()[0]
     ends = tfp.distributions.Normal(0.0, 1.0).quantile([0.01, 0.99]).numpy()

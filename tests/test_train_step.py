@@ -189,10 +189,11 @@ def test_regularisation_enters_loss_and_gradient():
 
 
 def test_an_activity_penalty_counts_once_in_every_step_and_in_evaluation():
-    vae = tiny_vae(**FLOAT64)
+    # In float32: Keras 3.12 has no activity penalty in float64.
+    vae = tiny_vae()
     plain = compiled(with_encoder_layers(vae), 0.0)
     layer = keras.layers.Activation(
-        "linear", activity_regularizer=keras.regularizers.L1(0.5), dtype="float64"
+        "linear", activity_regularizer=keras.regularizers.L1(0.5)
     )
     penalised = compiled(with_encoder_layers(vae, layer), 0.0)
     x = binary_images(4)

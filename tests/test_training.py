@@ -21,7 +21,12 @@ from tfvae.reports import evaluate_run
 from tfvae.training import notes, train
 from tfvae.training.building import build_vae, compile_vae
 from tfvae.training.callbacks import ModelFile
-from tfvae.training.runs import evaluation_batches, load_data, load_run, read_history
+from tfvae.training.runs import (
+    load_data,
+    load_run,
+    read_history,
+    run_evaluation_batches,
+)
 
 SMALL = Config(
     latent_size=3,
@@ -431,7 +436,7 @@ def test_validation_is_the_same_draw_for_runs_of_any_seed():
     first, second = (
         next(
             iter(
-                evaluation_batches(
+                run_evaluation_batches(
                     dataclasses.replace(SMALL, seed=seed), data.validation, 50
                 )
             )

@@ -23,7 +23,7 @@ from tfvae.config.settings import Distribution
 from tfvae.core.types import InputError
 from tfvae.training import train
 from tfvae.training.runs import load_run, read_history
-from tfvae.training.workers import Team
+from tfvae.training.workers import WorkerGroup
 
 SCRIPT = pathlib.Path(reference_replicas.__file__)
 ROOT = SCRIPT.parents[1]
@@ -111,8 +111,8 @@ def test_fewer_images_in_a_batch_than_replicas_are_refused():
         num_replicas_in_sync = 4
 
     with pytest.raises(InputError, match=r"batch_size 3 is smaller than the 4 repl"):
-        Team(Strategy()).check_batch_size(3)
-    Team(Strategy()).check_batch_size(4)
+        WorkerGroup(Strategy()).check_batch_size(3)
+    WorkerGroup(Strategy()).check_batch_size(4)
 
 
 @pytest.mark.parametrize(

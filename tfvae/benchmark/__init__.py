@@ -1,4 +1,4 @@
-"""How fast a configuration trains and is scored, and what the machine could do."""
+"""The speed of training, scoring and serving, beside the machine's limit."""
 
 from tfvae.benchmark.result import Benchmark, Rate, Speed, benchmark_text
 from tfvae.benchmark.running import run_benchmark

@@ -32,12 +32,12 @@ Shape = tuple[int, ...]
 
 
 class Product(NamedTuple):
-    """One layer, as far as its matrix product goes.
+    """The matrix product of one layer.
 
     Attributes:
         layer: Dense, Conv2D or Conv2DTranspose.
-        input_shape: Of one row, an example or a sample of it.
-        output_shape: Of one row.
+        input_shape: The input's shape of one row, an example or a sample of it.
+        output_shape: The output's shape of one row.
     """
 
     layer: keras.layers.Layer
@@ -46,7 +46,7 @@ class Product(NamedTuple):
 
     @property
     def flops(self) -> int:
-        """Of one pass of one row, two for each multiply-add."""
+        """The operations of one pass of one row, two for each multiply-add."""
         if isinstance(self.layer, keras.layers.Dense):
             return 2 * math.prod(self.input_shape) * self.layer.units
         # Every pixel of the smaller side meets the whole kernel.
@@ -57,14 +57,14 @@ class Product(NamedTuple):
 
 
 class Work(NamedTuple):
-    """The products of one network on so many rows, some times in succession.
+    """The products of one network on some rows, once or several times.
 
     Attributes:
-        products: The network's, from its input on.
-        rows: At a time.
-        times: How often.
-        backward: Whether there is a backward pass too.
-        to_input: Whether that goes on to the network's input.
+        products: The network's products, from its input on.
+        rows: The rows at a time.
+        times: The number of times.
+        backward: True if there is a backward pass too.
+        to_input: True if that goes on to the network's input.
     """
 
     products: tuple[Product, ...]
@@ -74,18 +74,18 @@ class Work(NamedTuple):
     to_input: bool = False
 
     def passes(self, index: int) -> int:
-        """Passes of the product at `index`: 1, 2 or 3."""
+        """Returns the passes of the product at `index`: 1, 2 or 3."""
         return 1 + self.backward * (1 + (self.to_input or index > 0))
 
     @property
     def flops(self) -> int:
-        """Of what is run."""
+        """The operations that are run."""
         each = (p.flops * self.passes(i) for i, p in enumerate(self.products))
         return self.times * self.rows * sum(each)
 
     @property
     def nominal_flops(self) -> int:
-        """As the peers count: a backward pass has two products in every layer."""
+        """The peers' count: a backward pass has two products in every layer."""
         passes = 3 if self.backward else 1
         return self.times * self.rows * passes * sum(p.flops for p in self.products)
 
@@ -97,10 +97,6 @@ def training_work(vae: VAE, config: Config) -> list[Work]:
     backward pass, and those of the backward pass go forward again. Networks within the
     posterior and the prior are counted like the decoder, though some densities take
     them a second time.
-
-    Args:
-        vae: Built from the configuration.
-        config: Of which batch size, samples and estimator count.
     """
     samples, batch = config.num_samples, config.batch_size
     kept, chunk = config.backward_samples, config.sample_chunk
@@ -138,14 +134,14 @@ def evaluation_work(vae: VAE, batch: int, samples: int, chunk: int) -> list[Work
 class Runner:
     """Runs products alone, on random numbers.
 
-    What is done once is one graph; what is done several times, one a time.
+    Work that is done once makes one graph; work of several times, a graph each.
 
     Args:
         work: The products.
-        seed: Of the numbers.
+        seed: The seed of the numbers.
 
     Attributes:
-        calls: (graph, what it is given, how often) of each part of a step.
+        calls: (graph, its inputs, number of times) of each part of a step.
     """
 
     def __init__(self, work: Sequence[Work], seed: int = 0) -> None:
@@ -171,7 +167,7 @@ class Runner:
 
 
 def _networks(vae: VAE) -> list[tuple[Product, ...]]:
-    """Encoder, decoder, and what is between layers of z or within the posterior."""
+    """Returns the products of encoder, decoder, hierarchy and flow, each apart."""
     networks = [_of_network(vae.encoder.network), _of_network(vae.decoder.network)]
     if isinstance(vae.latent, Hierarchy):
         links = (*vae.latent.upward, *vae.latent.downward)
@@ -186,7 +182,7 @@ def _networks(vae: VAE) -> list[tuple[Product, ...]]:
 
 
 def _of_network(network: keras.Model) -> tuple[Product, ...]:
-    """The products of a chain of layers, as configurations build them."""
+    """Returns the products of a chain of layers, as configurations build them."""
     shape, products = tuple(network.input_shape), []
     for layer in network.layers:
         if isinstance(layer, keras.layers.InputLayer):
@@ -199,7 +195,7 @@ def _of_network(network: keras.Model) -> tuple[Product, ...]:
 
 
 def _pieces(samples: int, chunk: int | None) -> list[tuple[int, int]]:
-    """How many samples at a time and how often: whole chunks, then the rest."""
+    """Returns (samples, times) of whole chunks, then of the rest."""
     size = min(chunk or samples, samples)
     whole, rest = divmod(samples, size)
     return [(size, whole), *([(rest, 1)] if rest else [])]
@@ -208,7 +204,7 @@ def _pieces(samples: int, chunk: int | None) -> list[tuple[int, int]]:
 def _inputs(
     group: Sequence[Work], seed: int, numbers: Iterator[int]
 ) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """Random (input, gradient of the output) for each product of each work."""
+    """Returns random (input, gradient of the output) for each product of each work."""
 
     def draw(one: Work, product: Product, shape: Shape) -> tf.Tensor:
         draw_seed = derive_seed(seed, "benchmark", next(numbers))
@@ -226,7 +222,7 @@ def _inputs(
 
 
 def _function(group: Sequence[Work]) -> tf.function:
-    """A function of `_inputs` that runs one round of the group's products."""
+    """Returns a function of `_inputs` that runs the group's products once."""
     tasks = [
         (_bare(product), one.passes(index))
         for one in group
@@ -247,7 +243,7 @@ def _function(group: Sequence[Work]) -> tf.function:
 def _passes(
     layer: keras.layers.Layer, passes: int, x: tf.Tensor, gradient: tf.Tensor
 ) -> list[tf.Tensor]:
-    """Output, gradient to the kernel and gradient to the input, as many as wanted."""
+    """Returns the output and the gradients to kernel and input, `passes` in all."""
     if passes == 1:
         return [layer(x)]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -258,7 +254,7 @@ def _passes(
 
 
 def _bare(product: Product) -> keras.layers.Layer:
-    """A new layer of the same shapes, without bias and activation."""
+    """Returns a new layer of the same shapes, without bias and activation."""
     config = product.layer.get_config()
     config |= {"use_bias": False, "activation": None, "kernel_regularizer": None}
     layer = type(product.layer).from_config(config)

@@ -1,11 +1,11 @@
-"""What a benchmark found: numbers, JSON and a table."""
+"""The result of a benchmark: numbers, JSON and a table."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tfvae.benchmark.products import COUNTED
@@ -17,9 +17,9 @@ class Rate(NamedTuple):
     """Images per second over timed blocks.
 
     Attributes:
-        images_per_s: The median.
-        min: The slowest block's.
-        max: The fastest block's.
+        images_per_s: The median of the blocks.
+        min: The rate of the slowest block.
+        max: The rate of the fastest block.
     """
 
     images_per_s: float
@@ -34,15 +34,15 @@ class Rate(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Of training or of evaluation, beside that of its matrix products alone.
+    """The speed of training or evaluation, beside that of its matrix products alone.
 
     Attributes:
-        rate: Of all of it.
-        limit: Of its matrix products alone, in blocks that took turns with it.
-        flops: Of these products, an image.
-        nominal_flops: The same as the peers' benchmarks count it: the gradient to the
-            images too, which is not computed.
-        images: In all timed blocks.
+        rate: The rate of all of it.
+        limit: The rate of its matrix products alone, in blocks that took turns with it.
+        flops: The operations of these products for an image.
+        nominal_flops: The peers' count of them: with the gradient to the images, which
+            is not computed.
+        images: The number of images in all timed blocks.
     """
 
     rate: Rate
@@ -53,7 +53,7 @@ class Speed(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """What part of the limit is reached."""
+        """The part of the limit that is reached."""
         return self.rate.images_per_s / self.limit.images_per_s
 
     @property
@@ -69,25 +69,26 @@ class Speed(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """What a benchmark found.
+    """The result of a benchmark.
 
     Attributes:
-        config: What was trained.
-        settings: How it was timed.
-        training: Of `fit`, with pipeline, metrics and callbacks, without validation.
-        evaluation: Of `score_images`.
-        steps_per_block: Training steps in a timed block.
-        steps_per_execution: Of which the first execution had so many.
+        config: The configuration that was trained.
+        settings: The settings of the timing.
+        training: The speed of `fit`, with pipeline, metrics and callbacks, without
+            validation.
+        evaluation: The speed of `score_images`.
+        steps_per_block: The training steps in a timed block.
+        steps_per_execution: The training steps in an execution.
         first_step_s: Seconds from calling `fit` to the end of the first execution.
         first_batch_s: Seconds of the first batch of the evaluation.
-        loss: Of the last training epoch.
-        training_peak_memory_mib: The process's largest resident set up to the end of
-            the warm-up, when it had trained and done nothing else.
+        loss: The loss of the last training epoch.
+        training_peak_memory_mib: The process's largest resident set at the end of the
+            warm-up, before anything but training.
         peak_memory_mib: The same at the end, with evaluation and products.
-        gpu_peak_memory_mib: TensorFlow's in training on the first GPU; None without.
-        device: Its name.
-        date: When, in UTC.
-        versions: Of what computed.
+        gpu_peak_memory_mib: TensorFlow's peak in training on the first GPU, or None.
+        device: The name of the device.
+        date: The date in UTC.
+        versions: The versions of the packages that computed it.
     """
 
     config: Config
@@ -109,7 +110,7 @@ class Benchmark:
     def to_dict(self) -> dict[str, Any]:
         """Returns everything for JSON; the keys that peers have too come first."""
         config = self.config
-        peers = {
+        numbers = {
             "peer": "tfvae",
             "k": config.num_samples,
             "batch": config.batch_size,
@@ -118,8 +119,6 @@ class Benchmark:
             "latents": config.latent,
             **_numbers("", self.training),
             "loss": self.loss,
-        }
-        ours = {
             **_limit_numbers("", self.training),
             "blocks": self.settings.blocks,
             "steps_per_block": self.steps_per_block,
@@ -135,12 +134,20 @@ class Benchmark:
             "gpu_peak_memory_mib": self.gpu_peak_memory_mib,
         }
         texts = {"device": self.device, "date": self.date, "versions": self.versions}
-        numbers = {name: _rounded(value) for name, value in {**peers, **ours}.items()}
+        for name, value in numbers.items():
+            if isinstance(value, float) and math.isfinite(value):
+                numbers[name] = float(f"{value:.6g}")  # more than a machine repeats
         return {**numbers, **texts, "config": config.to_dict()}
 
 
+def heading(device: str, date: str, versions: Mapping[str, str]) -> list[str]:
+    """Returns the lines that begin a table of a benchmark."""
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return [packages, f"{device}; {date}"]
+
+
 def benchmark_text(result: Benchmark) -> str:
-    """Returns what was found as a table for people."""
+    """Returns the result as a table for people."""
     config, training, evaluation = result.config, result.training, result.evaluation
     count = result.settings.evaluation_samples
     network = " ".join(map(str, (config.network, *config.hidden_sizes)))
@@ -149,8 +156,7 @@ def benchmark_text(result: Benchmark) -> str:
         memory += f" ({result.gpu_peak_memory_mib:,.0f} MiB on the GPU)"
     memory += f"; {result.peak_memory_mib:,.0f} MiB with what else is measured here"
     lines = [
-        ", ".join(f"{name} {version}" for name, version in result.versions.items()),
-        f"{result.device}; {result.date}",
+        *heading(result.device, result.date, result.versions),
         f"{config.dataset}: latent {config.latent} {config.latent_size}, network "
         f"{network}, {config.objective} with S = {config.num_samples}, batch "
         f"{config.batch_size}",
@@ -179,12 +185,8 @@ def benchmark_text(result: Benchmark) -> str:
 
 
 def _row(name: str, rate: Rate, gflops: float) -> str:
-    cells = (f"{_shown(value):>10}" for value in (*rate, gflops))
-    return f"{name:26} {' '.join(cells)}"
-
-
-def _shown(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+    cells = [f"{v:,.0f}" if v >= 1000 else f"{v:.4g}" for v in (*rate, gflops)]
+    return f"{name:26} {' '.join(f'{cell:>10}' for cell in cells)}"
 
 
 def _numbers(prefix: str, speed: Speed) -> dict[str, float]:
@@ -197,10 +199,3 @@ def _limit_numbers(prefix: str, speed: Speed) -> dict[str, float]:
     named |= {"limit_gflops": speed.limit_gflops, "ratio": speed.ratio}
     named |= {"product_flops_per_image": speed.flops}
     return {f"{prefix}{name}": value for name, value in named.items()}
-
-
-def _rounded(value: Any) -> Any:
-    """Six digits: more than a machine repeats."""
-    if isinstance(value, float) and math.isfinite(value):
-        return float(f"{value:.6g}")
-    return value

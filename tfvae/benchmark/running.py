@@ -1,8 +1,7 @@
-"""Trains and scores for some seconds, by the clock."""
+"""Timing training and evaluation, in turns with their matrix products."""
 
 from __future__ import annotations
 
-import datetime
 import resource
 import sys
 import tempfile
@@ -30,7 +29,13 @@ from tfvae.evaluation import default_chunk_size, score_images
 from tfvae.models import VAE
 from tfvae.training import FitParts, fit_parts, make_model
 from tfvae.training.building import check_config
-from tfvae.training.runs import RunFolder, evaluation_batches, load_data, versions
+from tfvae.training.runs import (
+    RunFolder,
+    load_data,
+    run_evaluation_batches,
+    utc_now,
+    versions,
+)
 
 _EVALUATION_BATCH = 100  # as in `tfvae evaluate`
 _EVALUATION_SECONDS = 4.0
@@ -48,12 +53,12 @@ def run_benchmark(
     to a folder that is gone at the end.
 
     Args:
-        config: What to train; of its epochs nothing but schedules is used.
-        settings: How to time; None: the defaults.
-        progress: Is given a word on what is being done.
+        config: The configuration to train; its epochs are used for schedules alone.
+        settings: The settings of the timing; None: the defaults.
+        progress: Called with a word on each part as it begins.
 
     Raises:
-        InputError: Configuration or data are bad, or the training diverges.
+        InputError: if configuration or data are bad, or the training diverges.
     """
     settings = settings or Benchmarking()
     say = progress or (lambda text: None)
@@ -64,7 +69,9 @@ def run_benchmark(
     with tempfile.TemporaryDirectory(prefix="tfvae-benchmark-") as folder:
         parts = fit_parts(config, data, RunFolder(Path(folder)))
         say("warming up")
-        warm_up = _warm_up(vae, parts, settings)
+        seconds = settings.block_seconds / 2
+        warm_up = WarmUp(parts.steps_per_epoch, vae.steps_per_execution, seconds)
+        _fit(vae, parts, parts.steps_per_epoch, _MANY_EPOCHS, warm_up)
         memory, gpu_memory = _peak_mib(), gpu_peak_mib()
         plan = plan_blocks(
             settings.block_seconds,
@@ -76,7 +83,6 @@ def run_benchmark(
         training, loss = _training(vae, config, parts, plan, settings, len(data.train))
     say(f"evaluation, K = {settings.evaluation_samples}")
     evaluation, first_batch = _evaluation(vae, config, data.test, settings)
-    now = datetime.datetime.now(datetime.timezone.utc)
     return Benchmark(
         config=config,
         settings=settings,
@@ -91,16 +97,9 @@ def run_benchmark(
         peak_memory_mib=_peak_mib(),
         gpu_peak_memory_mib=gpu_memory,
         device=device_name(),
-        date=now.isoformat(" ", "seconds"),
+        date=utc_now(),
         versions=versions(),
     )
-
-
-def _warm_up(vae: VAE, parts: FitParts, settings: Benchmarking) -> WarmUp:
-    seconds = settings.block_seconds / 2
-    clock = WarmUp(parts.steps_per_epoch, vae.steps_per_execution, seconds)
-    _fit(vae, parts, parts.steps_per_epoch, _MANY_EPOCHS, clock)
-    return clock
 
 
 def _fit(
@@ -145,7 +144,7 @@ def _evaluation(
     wanted, samples = settings.evaluation_images, settings.evaluation_samples
     size = min(_EVALUATION_BATCH, len(split), wanted or _EVALUATION_BATCH)
     whole = len(split) // size * size
-    batches = evaluation_batches(config, split, size, whole).repeat()
+    batches = run_evaluation_batches(config, split, size, whole).repeat()
     chunk = default_chunk_size((size, *vae.image_shape), samples)
     limit = _Limit(evaluation_work(vae, size, samples, chunk), 0.0)
     timed = _TimedBatches(batches, wanted and -(-wanted // size), limit.time)
@@ -156,7 +155,7 @@ def _evaluation(
 
 
 class _Limit:
-    """Times the products of one batch, as often as takes about `seconds`."""
+    """Times the products of one batch, repeated for about `seconds`."""
 
     def __init__(self, work: Sequence[Work], seconds: float) -> None:
         self.work, self.runner = work, Runner(work)
@@ -173,7 +172,7 @@ class _Limit:
         self.seconds.append(synchronised_time() - begun)
 
     def speed(self, rate: Rate, batch: int, images: int) -> Speed:
-        """Returns a rate beside this one's, for batches of so many images."""
+        """Returns a rate beside the limit's, for batches of `batch` images."""
         return Speed(
             rate,
             Rate.of([batch * self.steps] * len(self.seconds), self.seconds),
@@ -187,17 +186,14 @@ class _TimedBatches:
     """Batches whose scoring is timed, with something else between them.
 
     Args:
-        batches: Without end.
-        count: How many are timed after the first, which traces; None: as many as take
-            some seconds, two at least.
-        between: Is called before each timed one, outside of the time.
+        batches: The batches, without end.
+        count: The number that is timed after the first, which traces; None: as many as
+            take some seconds, two at least.
+        between: Called before each timed batch, outside of the time.
     """
 
     def __init__(
-        self,
-        batches: tf.data.Dataset,
-        count: int | None,
-        between: Callable[[], None],
+        self, batches: tf.data.Dataset, count: int | None, between: Callable[[], None]
     ) -> None:
         self.batches, self.count, self.between = batches, count, between
         self.first = 0.0
@@ -227,6 +223,6 @@ class _TimedBatches:
 
 
 def _peak_mib() -> float:
-    """The process's largest resident set so far."""
+    """Returns the process's largest resident set so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,9 +1,8 @@
-"""How fast an exported model answers, beside the Keras model that it was made of."""
+"""The speed of an exported model, beside the Keras model that it was made of."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import statistics
 import tempfile
 import time
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfvae.benchmark.result import heading
 from tfvae.config import Config
 from tfvae.config.settings import EXPORTED_SAMPLES, Benchmarking
 from tfvae.core.devices import device_name
@@ -21,20 +21,20 @@ from tfvae.export import export_saved_model
 from tfvae.models import VAE
 from tfvae.training import make_model
 from tfvae.training.building import check_config
-from tfvae.training.runs import load_data, versions
+from tfvae.training.runs import load_data, utc_now, versions
 
 _BATCHES = (1, 64)
 _LEAST_CALLS = 20
 
 
 class Answer(NamedTuple):
-    """How long a request takes.
+    """The times of a request, each a median.
 
     Attributes:
-        signature: What is asked.
-        batch: Rows.
-        artefact_ms: Through the loaded SavedModel, the median.
-        keras_ms: Through the Keras model called from Python, the median.
+        signature: The signature that is asked.
+        batch: The number of rows.
+        artefact_ms: The time of the loaded SavedModel.
+        keras_ms: The time of the Keras model called from Python.
         traced_ms: The same within a `tf.function`, which draws a batch from one seed,
             where the artefact has one for each row.
     """
@@ -48,14 +48,14 @@ class Answer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ServingBenchmark:
-    """What a benchmark of serving found.
+    """The result of a benchmark of serving.
 
     Attributes:
-        config: What was exported, untrained.
-        answers: In the order of the signatures and batches.
-        device: Its name.
-        date: When, in UTC.
-        versions: Of what computed.
+        config: The configuration of the model, which is not trained.
+        answers: The times, in the order of the signatures and batches.
+        device: The name of the device.
+        date: The date in UTC.
+        versions: The versions of the packages that computed it.
     """
 
     config: Config
@@ -67,11 +67,8 @@ class ServingBenchmark:
     def to_dict(self) -> dict[str, Any]:
         """Returns everything for JSON."""
         answers = [answer._asdict() for answer in self.answers]
-        return {
-            **dataclasses.asdict(self),
-            "config": self.config.to_dict(),
-            "answers": answers,
-        }
+        found = {"config": self.config.to_dict(), "answers": answers}
+        return {**dataclasses.asdict(self), **found}
 
 
 def run_serving_benchmark(
@@ -83,11 +80,11 @@ def run_serving_benchmark(
     gone at the end.
 
     Args:
-        config: What to export.
+        config: The configuration to export.
         settings: `blocks` blocks of together `block_seconds` for each request.
 
     Raises:
-        InputError: Configuration or data are bad.
+        InputError: if configuration or data are bad.
     """
     settings = settings or Benchmarking()
     check_config(config)
@@ -102,17 +99,13 @@ def run_serving_benchmark(
         for name in ("encode", "sample", "score")
         for batch in _BATCHES
     ]
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return ServingBenchmark(
-        config, answers, device_name(), now.isoformat(" ", "seconds"), versions()
-    )
+    return ServingBenchmark(config, answers, device_name(), utc_now(), versions())
 
 
 def serving_text(result: ServingBenchmark) -> str:
-    """Returns what was found as a table for people."""
+    """Returns the result as a table for people."""
     lines = [
-        ", ".join(f"{name} {version}" for name, version in result.versions.items()),
-        f"{result.device}; {result.date}",
+        *heading(result.device, result.date, result.versions),
         "",
         f"{'signature':10} {'batch':>6}{'SavedModel':>13}{'Keras':>13}{'traced':>13}",
     ]
@@ -120,14 +113,12 @@ def serving_text(result: ServingBenchmark) -> str:
         times = (answer.artefact_ms, answer.keras_ms, answer.traced_ms)
         cells = " ".join(f"{time:9.3f} ms" for time in times)
         lines.append(f"{answer.signature:10} {answer.batch:6} {cells}")
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "medians of calls in turn, in one Python process; Keras: the model's",
-            "methods; traced: the same in a tf.function, one seed for the batch",
-        ]
-    )
+    lines += [
+        "",
+        "medians of calls in turn, in one Python process; Keras: the model's",
+        "methods; traced: the same in a tf.function, one seed for the batch",
+    ]
+    return "\n".join(lines)
 
 
 def _timed(ask: Any, vae: VAE, name: str, batch: int, settings: Benchmarking) -> Answer:

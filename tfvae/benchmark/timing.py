@@ -15,17 +15,17 @@ import tensorflow as tf
 
 
 def synchronised_time() -> float:
-    """Returns seconds, when the devices have done all that they were given."""
+    """Waits for the devices, and returns the clock's seconds."""
     tf.test.experimental.sync_devices()
     return time.perf_counter()
 
 
 class Plan(NamedTuple):
-    """What a timed block consists of.
+    """The size of a timed block.
 
     Attributes:
-        steps: Of one epoch as Keras sees it.
-        epochs: Of these in a block.
+        steps: The steps of one epoch as Keras sees it.
+        epochs: The number of these epochs in a block.
     """
 
     steps: int
@@ -37,11 +37,7 @@ def plan_blocks(
 ) -> Plan:
     """Returns blocks of about `seconds`: whole epochs, or a part of one.
 
-    Args:
-        seconds: Wanted.
-        step_seconds: One step took.
-        steps_per_epoch: Of the data, a multiple of `steps_per_execution`.
-        steps_per_execution: Keras runs whole executions.
+    Keras runs whole executions, which divide an epoch of the data.
     """
     wanted = seconds / step_seconds
     if wanted >= steps_per_epoch:
@@ -53,21 +49,14 @@ def plan_blocks(
 def images_in(steps: int, batch_size: int, size: int) -> int:
     """Returns how many images the first `steps` training batches hold.
 
-    Args:
-        steps: From the beginning of an epoch.
-        batch_size: Images in a batch but the last of an epoch, which has the rest.
-        size: Images in the data.
+    The last batch of an epoch has the rest of the `size` images of the data.
     """
     epochs, rest = divmod(steps, -(-size // batch_size))
     return epochs * size + rest * batch_size
 
 
 class _Stopwatch(keras.callbacks.Callback):
-    """Seconds of training, without those of the validation at an epoch's end.
-
-    Args:
-        steps: Of an epoch.
-    """
+    """A clock of training, without the validation at an epoch's end."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()
@@ -95,14 +84,14 @@ class WarmUp(_Stopwatch):
     the first: the model is saved.
 
     Args:
-        steps: Of an epoch.
-        steps_per_execution: Of which the clock is read after each.
-        seconds: To go on.
+        steps: The steps of an epoch.
+        steps_per_execution: The steps of an execution, after which the clock is read.
+        seconds: The time to go on.
 
     Attributes:
         first_step: Seconds from here to the end of the first execution, which traces or
             compiles.
-        step_seconds: Of a later step.
+        step_seconds: Seconds of a later step.
     """
 
     def __init__(self, steps: int, steps_per_execution: int, seconds: float) -> None:
@@ -138,12 +127,12 @@ class Blocks(_Stopwatch):
     for nothing.
 
     Args:
-        plan: Of a block.
-        between: Is called after each block, outside of the time.
+        plan: The size of a block.
+        between: Called after each block, outside of the time.
 
     Attributes:
-        seconds: Of each block.
-        loss: Of the last epoch.
+        seconds: The seconds of each block.
+        loss: The loss of the last epoch.
     """
 
     def __init__(self, plan: Plan, between: Callable[[], None]) -> None:

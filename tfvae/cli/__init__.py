@@ -1,6 +1,6 @@
-"""The command `tfvae`: what it says of itself, and how it ends.
+"""The command `tfvae`: its help text, its dispatch and its exit status.
 
-`commands` has what each command does, `arguments` what it takes.
+`commands` holds the functions of the commands, `arguments` their options.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from tfvae.cli.commands import COMMANDS
 from tfvae.core.lookup import lookup
-from tfvae.core.types import LOST_WORKER, InputError, LostWorkerError
+from tfvae.core.types import LOST_WORKER, InputError, LostWorkerError, first_line
 from tfvae.core.version import __version__
 
 _HELP = """usage: tfvae COMMAND ...
@@ -58,11 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
     except (OSError, ImportError, MemoryError, RecursionError, OverflowError) as error:
-        return _refuse(_in_one_line(error))
+        return _refuse(f"{type(error).__name__}: {first_line(error, 300)}")
     except Exception as error:
         if not type(error).__module__.startswith("tensorflow."):
             raise
-        return _refuse(_in_one_line(error))
+        return _refuse(f"{type(error).__name__}: {first_line(error, 300)}")
     except KeyboardInterrupt as interrupted:
         resumes = "; the same command goes on" if name == "train" else ""
         message = str(interrupted) or f"interrupted{resumes}"
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _refuse(message: str) -> int:
-    # What a file says may hold control characters, or what ends a line.
+    # A message may quote a file that has control characters, or ends of lines.
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
     print(f"tfvae: {shown}", file=sys.stderr)
     return 2
@@ -84,9 +84,3 @@ def _leave(message: str) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(LOST_WORKER)
-
-
-def _in_one_line(error: BaseException) -> str:
-    """What the system or TensorFlow says, without its later lines."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first:.300}"

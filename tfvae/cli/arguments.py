@@ -1,4 +1,4 @@
-"""What each command takes: typed dataclasses that tyro reads."""
+"""The arguments of each command: typed dataclasses that tyro reads."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class PlotArguments:
     )
     """One picture; None: all that are defined for the run."""
     seed: int = 0
-    """Of all draws."""
+    """The seed of all draws."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ class ReportArguments:
     run: tyro.conf.Positional[Path]
     """The run's folder."""
     seed: int = 0
-    """Of all draws."""
+    """The seed of all draws."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ from tfvae.cli.arguments import (
     VerifyArguments,
 )
 from tfvae.config.cluster import this_worker
-from tfvae.config.plots import KINDS
+from tfvae.config.plots import PLOT_KINDS
 from tfvae.config.recipes import RECIPES
 from tfvae.config.settings import Benchmarking, Checkpointing, Distribution, Monitoring
 from tfvae.core.lookup import lookup
@@ -48,14 +48,11 @@ def train_command(arguments: Sequence[str]) -> None:
         return
     name, *rest = arguments
     recipe = lookup(RECIPES, name, "recipe")
+    parts = (Distribution(), Monitoring(), Checkpointing(), recipe.config)
+    default = TrainArguments(tyro.MISSING, *parts)
+    about = f"{recipe.summary[0].upper()}{recipe.summary[1:]}."
     given = _parse(
-        TrainArguments,
-        f"train {name}",
-        rest,
-        default=TrainArguments(
-            tyro.MISSING, Distribution(), Monitoring(), Checkpointing(), recipe.config
-        ),
-        description=f"{recipe.summary[0].upper()}{recipe.summary[1:]}.",
+        TrainArguments, f"train {name}", rest, default=default, description=about
     )
     if given.distribution.strategy == "multi_worker":
         this_worker(os.environ)
@@ -105,11 +102,11 @@ def compare_command(arguments: Sequence[str]) -> None:
 
 def plot_command(arguments: Sequence[str]) -> None:
     """`tfvae plot DIR [KIND]`."""
-    kinds = "\n".join(f"  {name:20} {text}" for name, text in KINDS.items())
+    kinds = "\n".join(f"  {name:20} {text}" for name, text in PLOT_KINDS.items())
     description = f"{PlotArguments.__doc__}\n\nKIND is one of:\n\n{kinds}"
     given = _parse(PlotArguments, "plot", arguments, description=description)
     if given.kind is not None:
-        lookup(KINDS, given.kind, "picture (KIND)")
+        lookup(PLOT_KINDS, given.kind, "picture (KIND)")
     import_tensorflow()
     from tfvae.reports import plot_run
 
@@ -214,7 +211,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
 def _parse(
     kind: type, command: str, arguments: Sequence[str], flags: bool = False, **kwargs
 ) -> Any:
-    """Reads arguments; `flags`: those without a value too."""
+    """Reads arguments, and with `flags` those without a value too."""
     config = _TYRO_CONFIG[1:] if flags else _TYRO_CONFIG
     prog = f"tfvae {command}"
     return tyro.cli(kind, prog=prog, args=arguments, config=config, **kwargs)

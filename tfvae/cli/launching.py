@@ -47,9 +47,9 @@ class Launched:
     """Workers that were started.
 
     Attributes:
-        workers: In their order.
+        workers: The processes, in their order.
         logs: The folder of the logs of all but the chief.
-        until: When those that are left are ended; None: not yet known.
+        until: The time at which those that are left are ended; None: not yet known.
     """
 
     workers: list[subprocess.Popen]
@@ -63,14 +63,14 @@ class Launched:
 
     @property
     def waiting(self) -> bool:
-        """Whether there are workers left to wait for."""
+        """True if there are workers left to wait for."""
         late = self.until is not None and time.monotonic() > self.until
         return not late and any(worker.poll() is None for worker in self.workers)
 
     def failed(self) -> tuple[int, int]:
-        """Returns the status and the number of a worker that failed; (0, 0): none.
+        """Returns the status and the number of the worker that failed; (0, 0): none.
 
-        One that ended since it lost another is not the first.
+        A worker that ended since it lost another did not fail first.
         """
         found = []
         for number, worker in enumerate(self.workers):

@@ -1,10 +1,10 @@
-"""What pictures of a run there are, in words; imports nothing heavy."""
+"""The names of a run's plots, each with a line of words; imports nothing heavy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-KINDS: Mapping[str, str] = {
+PLOT_KINDS: Mapping[str, str] = {
     "reconstructions": "test images, and what the model makes of their codes",
     "samples": "images from the model: means of p(x|z), and draws from it",
     "prior_traversal": "single variables moved, the others at the prior's median",
@@ -15,4 +15,4 @@ KINDS: Mapping[str, str] = {
     "training_curves": "what fit reported, epoch by epoch",
     "importance_weights": "how the weights of an image's samples are spread",
 }
-"""One line on each picture, in the order in which they are drawn."""
+"""One line on each plot, in the order in which they are drawn."""

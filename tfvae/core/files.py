@@ -42,7 +42,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Gives a path to write to, which takes the place of `path` when all went well.
 
     The new content is written beside the old, synced and renamed: whoever reads, also
@@ -56,14 +56,14 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.stem}.{token}{PARTIAL}{path.suffix}")
     try:
         yield partial
-        synced(partial)
+        fsync(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def folder_aside(parent: Path) -> Iterator[Path]:
+def staged_directory(parent: Path) -> Iterator[Path]:
     """Gives a path in `parent` for a folder that is renamed when it is whole.
 
     What is left of it at the end is removed.
@@ -75,7 +75,7 @@ def folder_aside(parent: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def synced(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Returns when a file or folder is on the disk, so that a power cut spares it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -84,10 +84,10 @@ def synced(path: Path) -> None:
         os.close(descriptor)
 
 
-def synced_tree(folder: Path) -> None:
+def fsync_tree(folder: Path) -> None:
     """Returns when a folder is on the disk with all that is in it."""
     for path in (*folder.rglob("*"), folder):
-        synced(path)
+        fsync(path)
 
 
 def read_bounded(path: Path, most: int) -> str:
@@ -108,7 +108,7 @@ def read_bounded(path: Path, most: int) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
 
 

@@ -28,6 +28,15 @@ class InputError(ValueError):
     """
 
 
+def first_line(error: BaseException, most: int = 100) -> str:
+    """Returns the first line of another library's error, of `most` letters at most.
+
+    An error that says nothing gives the name of its type.
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:most]
+
+
 LOST_WORKER = 75  # sysexits' EX_TEMPFAIL: the status of a process that lost another
 
 

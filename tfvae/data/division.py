@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
 from tfvae.core.types import InputError
+from tfvae.core.validation import require_int
 from tfvae.data.splits import ArraySplit, ImageData, image_data
 
 TEST_FRACTION = 0.2
@@ -60,13 +61,7 @@ def check_validation_size(validation_size: object) -> int | None:
     """
     if validation_size is None:
         return None
-    is_int = isinstance(validation_size, (int, np.integer))
-    if isinstance(validation_size, bool) or not is_int or validation_size < 0:
-        raise InputError(
-            f"validation_size {validation_size!r} is not usable; give a number of "
-            "images, 0 for no validation split (--validation-size)"
-        )
-    return int(validation_size)
+    return require_int("validation_size (--validation-size)", validation_size, least=0)
 
 
 def decide_sizes(

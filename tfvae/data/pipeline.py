@@ -128,14 +128,14 @@ def evaluation_batches(
         batches = batches.batch(batch_size).apply(
             tf.data.experimental.assert_cardinality(steps)
         )
-        return _finish(batches)
+        return in_order(batches)
     images, transform = _array_source(split, kind, as_seed(seed), size)
 
     def batch(step: tf.Tensor) -> tf.Tensor:
         start = step * batch_size
         return transform(images[start : tf.minimum(start + batch_size, size)])
 
-    return _finish(tf.data.Dataset.range(steps).map(batch, tf.data.AUTOTUNE))
+    return in_order(tf.data.Dataset.range(steps).map(batch, tf.data.AUTOTUNE))
 
 
 def _array_training(
@@ -156,19 +156,31 @@ def _array_training(
         images, transform = _array_source(split, kind, fixed_seed, size)
 
     def batch(step: tf.Tensor) -> tf.Tensor:
-        epoch, position = step // steps, step % steps
-        start = position * batch_size
-        places = tf.range(start, tf.minimum(start + batch_size, size))  # [B]
-        indices = tf.random.experimental.index_shuffle(
-            places, _fold(order_seed, epoch), size - 1
-        )  # [B]
+        order = _fold(order_seed, step // steps)
+        indices = shuffled_rows(step % steps, batch_size, size, order)  # [B]
         chosen = tf.gather(images, indices)  # [B, H, W, C]
         if kind.draws == "step":
             return _draw(kind, chosen, draw_seed, step)
         return transform(chosen)
 
     counter = tf.data.Dataset.counter(start_step)
-    return _finish(counter.map(batch, tf.data.AUTOTUNE))
+    return in_order(counter.map(batch, tf.data.AUTOTUNE))
+
+
+def shuffled_rows(
+    position: tf.Tensor, batch_size: int, size: int, seed: tf.Tensor
+) -> tf.Tensor:
+    """Returns the rows [B] of a batch of an epoch, in O(B).
+
+    Args:
+        position: The number of the batch in its epoch.
+        batch_size: B; the last batch of an epoch may be smaller.
+        size: The number of rows there are.
+        seed: The seed of the epoch's order.
+    """
+    start = position * batch_size
+    places = tf.range(start, tf.minimum(start + batch_size, size))  # [B]
+    return tf.random.experimental.index_shuffle(places, seed, size - 1)
 
 
 def _array_source(
@@ -231,7 +243,7 @@ def _stream_training(
     batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch_batches).skip(skipped)
     if kind.draws == "step":
         batches = batches.enumerate(start_step).map(redraw, tf.data.AUTOTUNE)
-    return _finish(batches)
+    return in_order(batches)
 
 
 def _stream_transform(
@@ -290,7 +302,8 @@ def _fold(seed: tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:
     return tf.random.fold_in(seed, tf.cast(step, tf.int32))
 
 
-def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
+def in_order(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns batches that are made ahead in parallel, and come in their order."""
     options = tf.data.Options()
     options.deterministic = True
     return batches.with_options(options).prefetch(_PREFETCH)

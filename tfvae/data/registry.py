@@ -9,7 +9,7 @@ from typing import NamedTuple
 import tensorflow_datasets as tfds
 
 from tfvae.core.types import InputError
-from tfvae.core.validation import require_int, require_path
+from tfvae.core.validation import SEEDS, require_int, require_path
 from tfvae.data.division import check_validation_size
 from tfvae.data.images import check_image_size
 from tfvae.data.request import Request
@@ -87,8 +87,7 @@ def load(
     """
     if not isinstance(name, str) or not name:
         raise _unknown(name)
-    if isinstance(split_seed, bool) or not isinstance(split_seed, int):
-        raise InputError(f"split_seed {split_seed!r} is not usable; give an int")
+    split_seed = require_int("split_seed", split_seed, 0, SEEDS)
     memory_limit = require_int("memory_limit", memory_limit, 0, 1 << 62)
     request = Request(
         name=name,

@@ -90,11 +90,3 @@ def check_memory(request: Request, what: str, size: int) -> None:
             f"{request.memory_limit:,}; give fewer or smaller images, or a larger "
             "memory_limit"
         )
-
-
-def one_line(error: BaseException) -> str:
-    """Returns an exception's name and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return (
-        f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-    )

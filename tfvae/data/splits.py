@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.types import InputError
+from tfvae.core.validation import require_int
 from tfvae.data.images import to_grey
 
 MEAN_IMAGES = 10_000
@@ -220,15 +221,9 @@ def check_count(name: str, value: object) -> int:
     """Returns `value` if it is an int of at least 1.
 
     Raises:
-        InputError: It is not.
+        InputError: if it is not; the message names the command line's option too.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        option = name.replace("_", "-")
-        raise InputError(
-            f"{name} {value!r} is not usable; give an integer of at least 1 "
-            f"(--{option})"
-        )
-    return int(value)
+    return require_int(f"{name} (--{name.replace('_', '-')})", value)
 
 
 def check_split(split: object) -> None:

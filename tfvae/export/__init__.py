@@ -1,4 +1,4 @@
-"""SavedModels that any TensorFlow runtime serves, and the proof that they do."""
+"""Writing SavedModels that any TensorFlow runtime serves, and verifying them."""
 
 from tfvae.export.verify import verify_saved_model
 from tfvae.export.writing import export_saved_model

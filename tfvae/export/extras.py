@@ -1,4 +1,4 @@
-"""What lies beside a SavedModel: its card, recorded requests, and warm-up requests."""
+"""Files beside a SavedModel: its card, recorded requests, and warm-up requests."""
 
 from __future__ import annotations
 
@@ -12,15 +12,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from tfvae.core.types import InputError
-from tfvae.export.layout import (
-    ANSWERS,
-    CARD,
-    DEFAULT,
-    FORMAT,
-    REQUESTS,
-    WARMUP,
-    to_rows,
-)
+from tfvae.export import layout
 from tfvae.export.signatures import Signature
 from tfvae.models import VAE
 
@@ -32,29 +24,33 @@ def write_extras(
     examples: np.ndarray,
     card: Mapping[str, Any],
 ) -> None:
-    """Writes `assets.extra` of a version that is not yet seen by others.
-
-    Args:
-        version: The folder that holds the SavedModel.
-        signatures: What it answers.
-        vae: The model.
-        examples: [n, *image_shape] Images in [0, 1].
-        card: What `model_card.json` holds besides the signatures.
-    """
+    """Writes `assets.extra` of a version that is not yet seen by others."""
     loaded = tf.saved_model.load(str(version)).signatures
     inputs = _inputs(signatures, vae, examples)
     _check_finite(signatures, loaded, inputs)
-    answers = {
-        name: {k: v.numpy() for k, v in loaded[name](**_tensors(asked)).items()}
-        for name, asked in inputs.items()
+    described = {
+        name: {
+            "description": signature.description,
+            "inputs": _specs(signature.inputs),
+            "outputs": _specs(loaded[name].structured_outputs),
+        }
+        for name, signature in signatures.items()
     }
-    _write_json(version / CARD, _card(signatures, loaded, card))
+    content = {
+        **card,
+        "format": layout.FORMAT,
+        layout.DEFAULT: "encode",
+        "signatures": described,
+    }
+    _write_json(version / layout.CARD, content)
     for name, asked in inputs.items():
-        body = {"signature_name": name, "instances": to_rows(asked)}
-        _write_json(version / REQUESTS / f"{name}.json", body)
-        answer = {"predictions": to_rows(answers[name], single_plain=True)}
-        _write_json(version / ANSWERS / f"{name}.json", answer)
-    _write_warmup(version / WARMUP, inputs)
+        body = {"signature_name": name, "instances": layout.to_rows(asked)}
+        _write_json(version / layout.REQUESTS / f"{name}.json", body)
+        tensors = {key: tf.constant(value) for key, value in asked.items()}
+        answers = {key: v.numpy() for key, v in loaded[name](**tensors).items()}
+        answer = {"predictions": layout.to_rows(answers, single_plain=True)}
+        _write_json(version / layout.ANSWERS / f"{name}.json", answer)
+    _write_warmup(version / layout.WARMUP, inputs)
 
 
 def _check_finite(
@@ -64,13 +60,13 @@ def _check_finite(
 ) -> None:
     """Refuses a model that answers the requests, or the ends of all ranges, with NaN.
 
-    What goes in is moved into these ranges, so that it is the model's doing.
+    Inputs are moved into these ranges, so that a NaN is the model's doing.
     """
     for name, signature in signatures.items():
-        ends = {
-            key: np.stack([np.full(spec.shape[1:], end) for end in _ends(spec)])
-            for key, spec in signature.inputs.items()
-        }
+        ends = {}
+        for key, spec in signature.inputs.items():
+            least, largest = (-3e38, 3e38) if spec.dtype.is_floating else (0, 255)
+            ends[key] = np.stack([np.full(spec.shape[1:], e) for e in (least, largest)])
         for asked in (inputs[name], ends):
             typed = {
                 key: tf.constant(value, signature.inputs[key].dtype)
@@ -84,15 +80,10 @@ def _check_finite(
                     )
 
 
-def _ends(spec: tf.TensorSpec) -> tuple[float, float]:
-    """The least and the largest value of an input."""
-    return (-3e38, 3e38) if spec.dtype.is_floating else (0, 255)
-
-
 def _inputs(
     signatures: Mapping[str, Signature], vae: VAE, examples: np.ndarray
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Returns what is asked of each signature, rows of all lengths alike."""
+    """Returns the recorded inputs of each signature, all with as many rows."""
     size = len(examples)
     prior = vae.prior().sample(size, seed=(0, 1)).numpy()
     known = {
@@ -111,26 +102,6 @@ def _inputs(
         name: {key: value(key, spec) for key, spec in signature.inputs.items()}
         for name, signature in signatures.items()
     }
-
-
-def _tensors(asked: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
-    return {name: tf.constant(value) for name, value in asked.items()}
-
-
-def _card(
-    signatures: Mapping[str, Signature],
-    loaded: Mapping[str, Any],
-    card: Mapping[str, Any],
-) -> dict[str, Any]:
-    described = {
-        name: {
-            "description": signature.description,
-            "inputs": _specs(signature.inputs),
-            "outputs": _specs(loaded[name].structured_outputs),
-        }
-        for name, signature in signatures.items()
-    }
-    return {**card, "format": FORMAT, DEFAULT: "encode", "signatures": described}
 
 
 def _specs(specs: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where the parts of an exported model lie, and the row format of its requests.
+"""Paths of an exported model's files, and the row format of its requests.
 
 Imports nothing but the standard library: `replay.py` uses it beside TensorFlow alone.
 """
@@ -21,8 +21,8 @@ def to_rows(tensors: Mapping[str, Any], single_plain: bool = False) -> list[Any]
 
     Args:
         tensors: A name -> an array [B, ...]; B is the same for all.
-        single_plain: Of a single array give the rows without its name, as servers do
-            in their answers.
+        single_plain: Whether the rows of a single array go without its name, as in a
+            server's answers.
     """
     columns = {name: array.tolist() for name, array in tensors.items()}
     if single_plain and len(columns) == 1:
@@ -38,10 +38,10 @@ def to_columns(rows: list[Any], names: list[str]) -> dict[str, list[Any]]:
 
     Args:
         rows: Dictionaries, or plain values if there is one name.
-        names: What there must be.
+        names: The names that every row has.
 
     Raises:
-        ValueError: A row has not these names.
+        ValueError: if a row has not these names.
     """
     if len(names) == 1 and not all(isinstance(row, Mapping) for row in rows):
         return {names[0]: rows}

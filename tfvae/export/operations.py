@@ -1,4 +1,4 @@
-"""What a SavedModel may compute: nothing that reads or writes files, or runs Python.
+"""The check of a SavedModel's operations: none reads or writes files, or runs Python.
 
 A SavedModel is a program, which loading it may already run. Imports TensorFlow's
 protocol messages alone: `replay.py` uses it beside TensorFlow.
@@ -21,13 +21,10 @@ _CHECKPOINTS = ("SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename")
 
 
 def refused_operation(path: Path) -> str | None:
-    """Returns the name of an operation that no exported model has, if there is one.
-
-    Args:
-        path: The folder of one version.
+    """Returns an operation in a version's folder that no exported model has, or None.
 
     Raises:
-        Exception: `saved_model.pb` cannot be read.
+        Exception: if `saved_model.pb` cannot be read.
     """
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -52,7 +49,8 @@ def refused_operation(path: Path) -> str | None:
 def _reachable(graph: Any, functions: Mapping[str, Any]) -> set[str]:
     """Returns the functions that a signature calls, the one that initialises too."""
     nodes = {node.name: node for node in graph.graph_def.node}
-    waiting, seen, called = list(_asked(graph)), set(), set()
+    asked = [t for s in graph.signature_def.values() for t in s.outputs.values()]
+    waiting, seen, called = [_node_of(tensor.name) for tensor in asked], set(), set()
     while waiting:
         name = waiting.pop()
         if name in seen or name not in nodes:
@@ -66,12 +64,6 @@ def _reachable(graph: Any, functions: Mapping[str, Any]) -> set[str]:
         new = {name for body in bodies for name in _functions_of(body)} - called
         called |= new
     return called
-
-
-def _asked(graph: Any) -> Iterator[str]:
-    for signature in graph.signature_def.values():
-        for tensor in signature.outputs.values():
-            yield _node_of(tensor.name)
 
 
 def _functions_of(nodes: Iterable[Any]) -> Iterator[str]:

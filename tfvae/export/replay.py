@@ -17,22 +17,18 @@ from typing import Any
 
 _BLOCKED = ("tfvae", "keras", "tf_keras", "tensorflow_probability")
 # Other processors and other versions of TensorFlow sum in another order: some 1,000
-# terms of a float32 each. Much less than what a damaged weight would do.
+# terms of a float32 each. A damaged weight would make a much larger difference.
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-5
 
 Ask = Callable[[str, Mapping[str, Any]], dict[str, Any]]
 
 
 class Problem(Exception):
-    """What is wrong with the artefact, in a few words."""
+    """The artefact is damaged; the message is the reason in a few words."""
 
 
 def main(path: Path) -> dict[str, Any]:
-    """Returns what is to be printed.
-
-    Args:
-        path: The folder of one version.
-    """
+    """Returns the object to print for the folder of one version."""
     sys.path.insert(0, str(Path(__file__).parent))
     import layout
     import operations
@@ -44,26 +40,26 @@ def main(path: Path) -> dict[str, Any]:
     import tensorflow as tf
 
     found = {name: {"rows": len(pair[0])} for name, pair in requests.items()}
-    with _loading("session"):
+    with _problems("the session loader cannot read it"):
         refused = operations.refused_operation(path)
     if refused is not None:
         raise Problem(f"it has the operation {refused!r}, as no exported model")
     _check_signatures(path, described, default, layout)
     for loader, open_model in {"TF2": _tf2, "session": _session}.items():
-        with _loading(loader), open_model(path) as ask:
+        with _problems(f"the {loader} loader cannot read it"), open_model(path) as ask:
             for name, (rows, answer) in requests.items():
                 signature = described[name]
                 asked = _arrays(rows, signature["inputs"], layout)
                 wanted = _arrays(answer, signature["outputs"], layout)
-                names = [name, layout.DEFAULT] if name == default else [name]
-                found[name][loader] = max(
-                    _difference(
-                        f"{called} ({loader})",
-                        _asked(ask, called, asked, loader),
-                        wanted,
-                    )
-                    for called in names
-                )
+                differences = []
+                for called in [name, layout.DEFAULT] if name == default else [name]:
+                    with _problems(
+                        f"signature {called!r} fails with the {loader} loader"
+                    ):
+                        given = ask(called, asked)
+                    what = f"{called} ({loader})"
+                    differences.append(_difference(what, given, wanted))
+                found[name][loader] = max(differences)
     _check_warmup(path / layout.WARMUP, described)
     return {"tensorflow": tf.__version__, "signatures": found}
 
@@ -71,11 +67,12 @@ def main(path: Path) -> dict[str, Any]:
 def _check_signatures(
     path: Path, described: Mapping[str, Any], default: str, layout: Any
 ) -> None:
-    """Holds what the artefact takes and gives against what its card says."""
+    """Compares the artefact's inputs and outputs with those of its card."""
     import tensorflow.compat.v1 as tf1
 
-    with _loading("session"), tf1.Session(graph=tf1.Graph()) as session:
-        model = tf1.saved_model.load(session, ["serve"], str(path))
+    with _problems("the session loader cannot read it"):
+        with tf1.Session(graph=tf1.Graph()) as session:
+            model = tf1.saved_model.load(session, ["serve"], str(path))
     there = dict(model.signature_def)
     there.pop("__saved_model_init_op", None)
     if set(there) != {*described, layout.DEFAULT} or default not in described:
@@ -101,24 +98,24 @@ def _check_warmup(path: Path, described: Mapping[str, Any]) -> None:
     """Reads the records; a server refuses a version whose file is damaged."""
     import tensorflow as tf
 
-    try:
+    with _problems(f"{path.name} cannot be read"):
         records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
-    except tf.errors.OpError as error:
-        raise Problem(f"{path.name} cannot be read ({error.message:.100})") from error
     for name in described:
         if not any(name.encode() in record for record in records):
             raise Problem(f"{path.name} has no request for {name!r}")
 
 
 @contextmanager
-def _loading(loader: str) -> Iterator[None]:
+def _problems(said: str) -> Iterator[None]:
+    """Turns any error into a `Problem` with its first line."""
     try:
         yield
     except Problem:
         raise
     except Exception as error:  # a file can be wrong in any way
+        # As `tfvae.core.types.first_line`, which cannot be imported here.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Problem(f"the {loader} loader cannot read it ({reason:.150})") from error
+        raise Problem(f"{said} ({reason:.150})") from error
 
 
 @contextmanager
@@ -136,7 +133,7 @@ def _tf2(path: Path) -> Iterator[Ask]:
 
 @contextmanager
 def _session(path: Path) -> Iterator[Ask]:
-    """The loader that model servers have."""
+    """Opens a model with the loader that model servers have."""
     import tensorflow.compat.v1 as tf1
 
     with tf1.Session(graph=tf1.Graph()) as session:
@@ -152,21 +149,11 @@ def _session(path: Path) -> Iterator[Ask]:
         yield ask
 
 
-def _asked(ask: Ask, name: str, inputs: Mapping[str, Any], loader: str) -> Any:
-    try:
-        return ask(name, inputs)
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Problem(
-            f"signature {name!r} fails with the {loader} loader ({reason:.150})"
-        ) from error
-
-
 def _difference(what: str, given: Mapping, wanted: Mapping) -> float:
     """Returns the largest absolute difference.
 
     Raises:
-        Problem: It is more than rounding, or the tensors are others.
+        Problem: if it is more than rounding, or the tensors are others.
     """
     import numpy as np
 
@@ -190,25 +177,17 @@ def _difference(what: str, given: Mapping, wanted: Mapping) -> float:
 def _arrays(rows: list, specs: Mapping[str, Any], layout: Any) -> dict[str, Any]:
     import numpy as np
 
-    try:
+    with _problems("a recorded row is not usable"):
         columns = layout.to_columns(rows, list(specs))
-        return {
-            name: np.asarray(column, specs[name]["dtype"])
-            for name, column in columns.items()
-        }
-    except (ValueError, TypeError, OverflowError, KeyError) as error:
-        raise Problem(f"a recorded row is not usable ({error})") from error
+        return {n: np.asarray(c, specs[n]["dtype"]) for n, c in columns.items()}
 
 
 def _read_pair(path: Path, name: str, layout: Any) -> tuple[list, list]:
     request = _read(path / layout.REQUESTS / f"{name}.json")
     answer = _read(path / layout.ANSWERS / f"{name}.json")
     try:
-        asked, rows, answers = (
-            request["signature_name"],
-            request["instances"],
-            answer["predictions"],
-        )
+        asked, rows = request["signature_name"], request["instances"]
+        answers = answer["predictions"]
     except (KeyError, TypeError) as error:
         raise Problem(f"the record of {name!r} lacks {error}") from error
     if asked != name or not (isinstance(rows, list) and isinstance(answers, list)):
@@ -219,10 +198,8 @@ def _read_pair(path: Path, name: str, layout: Any) -> tuple[list, list]:
 def _read(path: Path) -> Any:
     if not path.is_file():
         raise Problem(f"{path.name} cannot be read (it is no file)")
-    try:
+    with _problems(f"{path.name} cannot be read"):
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise Problem(f"{path.name} cannot be read ({error})") from error
 
 
 if __name__ == "__main__":

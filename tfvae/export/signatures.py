@@ -1,4 +1,4 @@
-"""What an exported model answers: one function of tensors for each signature.
+"""Signatures of an exported model: one function of tensors for each.
 
 A model server joins the rows of several requests into one batch and takes the answer
 apart again. So the first axis of every input and output is the batch, a row's answer is
@@ -22,12 +22,12 @@ Tensors = dict[str, tf.Tensor]
 
 
 class Signature(NamedTuple):
-    """One thing that an exported model answers.
+    """A function that an exported model serves.
 
     Attributes:
-        function: Takes tensors by name, returns tensors by name.
+        function: The function of tensors by name, which returns tensors by name.
         inputs: A name -> the tensor's shape and dtype.
-        description: For people, in one line.
+        description: One line for people.
     """
 
     function: Callable[..., Tensors]
@@ -36,13 +36,13 @@ class Signature(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """How images that come in are made what the model was trained on.
+    """The preprocessing of served images, as the model was trained on them.
 
     Attributes:
-        binarization: As in training; a drawn one is drawn where there is a seed, and
-            has its most probable value where there is none.
-        num_levels: Of a likelihood of grey levels, to the nearest of which values are
-            moved; None: it has another.
+        binarization: The binarisation of training; one that draws is drawn where there
+            is a seed, and has its most probable value where there is none.
+        num_levels: The grey levels of the likelihood, to the nearest of which values
+            are moved; None: it has none.
         low: The least value.
         high: The largest value.
     """
@@ -54,17 +54,17 @@ class Pixels(NamedTuple):
 
     @property
     def drawn(self) -> bool:
-        """Whether chance makes the pixels binary."""
+        """True if chance makes the pixels binary."""
         return BINARIZATIONS[self.binarization].draws != "never"
 
     @property
     def unit(self) -> bool:
-        """Whether values go from 0 to 1, so that uint8 can stand for them."""
+        """True if values go from 0 to 1, so that uint8 can stand for them."""
         return (self.low, self.high) == (0.0, 1.0)
 
     @property
     def description(self) -> str:
-        """What is done, for people."""
+        """The preprocessing in words, for people."""
         bounds = f"[{self.low:g}, {self.high:g}]"
         text = f"NaN becomes 0; values are clipped to {bounds}"
         if self.unit:
@@ -100,13 +100,7 @@ class Pixels(NamedTuple):
 
 
 def signatures_of(vae: VAE, pixels: Pixels, num_samples: int) -> dict[str, Signature]:
-    """Returns the signatures of a model, `encode` first.
-
-    Args:
-        vae: The model.
-        pixels: How images are made what it takes.
-        num_samples: K of `score`.
-    """
+    """Returns the signatures of a model, `encode` first."""
     image = {"x": tf.TensorSpec([None, *vae.image_shape], tf.float32, "x")}
     z = {"z": tf.TensorSpec([None, *vae.latent.event_shape], tf.float32, "z")}
     seed = {"seed": tf.TensorSpec([None, 2], tf.int32, "seed")}
@@ -203,7 +197,7 @@ def _score(vae: VAE, pixels: Pixels, num_samples: int) -> Callable[..., Tensors]
 
 
 def _shaped(vae: VAE, mean: tf.Tensor) -> tf.Tensor:
-    """Returns a mean with its shape known, as not every distribution gives it."""
+    """Returns a mean with a static shape, which not every distribution gives it."""
     return tf.ensure_shape(mean, [None, *vae.image_shape])
 
 

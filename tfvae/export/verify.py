@@ -1,4 +1,4 @@
-"""Proving that an exported model works where this package is not."""
+"""Verifying an exported model in a process that has TensorFlow alone."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfvae.core.files import read_bounded
-from tfvae.core.types import InputError
+from tfvae.core.types import InputError, first_line
 from tfvae.core.validation import require_path
 from tfvae.export.layout import CARD, FORMAT
 from tfvae.export.versions import versions_in
 
 _REPLAY = Path(__file__).with_name("replay.py")
+_DTYPES = ("float32", "int32", "uint8")
 _SECONDS = 600
 _MOST_CARD = 32 << 20  # bytes; as for the evaluation that it has
 
 
 class Verification(NamedTuple):
-    """What replaying the recorded requests of an exported model found.
+    """The result of replaying the recorded requests of an exported model.
 
     Attributes:
         path: The version's folder.
@@ -47,8 +48,8 @@ def verify_saved_model(path: str | os.PathLike) -> Verification:
             saved_models/NAME/VERSION.
 
     Raises:
-        InputError: There is no such model, it is not one that `tfvae export` wrote, it
-            is damaged, or it answers otherwise than it did.
+        InputError: if there is no such model, `tfvae export` did not write it, it is
+            damaged, or its answers are not the recorded ones.
     """
     version = _version(require_path("path", path))
     _check_card(version)
@@ -71,14 +72,12 @@ def verify_saved_model(path: str | os.PathLike) -> Verification:
         last = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
         found = {"problem": f"TensorFlow stopped ({last:.150})"}
     if "problem" in found:
-        raise InputError(
-            f"{str(version)!r} is damaged: {found['problem']}; export it again"
-        )
+        raise _damaged(version, found["problem"])
     return Verification(version, found["tensorflow"], found["signatures"])
 
 
 def verification_text(found: Verification) -> str:
-    """Returns what was found as a table."""
+    """Returns the result as a table."""
     lines = [
         f"{found.path}: TensorFlow {found.tensorflow} alone gives the recorded answers",
         "",
@@ -106,6 +105,10 @@ def _version(path: Path) -> Path:
     return path / str(versions[-1])
 
 
+def _damaged(version: Path, reason: str) -> InputError:
+    return InputError(f"{str(version)!r} is damaged: {reason}; export it again")
+
+
 def _check_card(version: Path) -> None:
     if not (version / CARD).is_file():
         raise InputError(
@@ -115,21 +118,14 @@ def _check_card(version: Path) -> None:
     try:
         card: Any = json.loads(read_bounded(version / CARD, _MOST_CARD))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{str(version)!r} is damaged: {CARD} cannot be read ({error}); export it "
-            "again"
-        ) from error
+        reason = f"{CARD} cannot be read ({first_line(error)})"
+        raise _damaged(version, reason) from error
     signatures = card.get("signatures") if isinstance(card, dict) else None
     if not isinstance(signatures, dict) or not signatures:
-        raise InputError(
-            f"{str(version)!r} is damaged: {CARD} names no signatures; export it again"
-        )
+        raise _damaged(version, f"{CARD} names no signatures")
     for name, signature in signatures.items():
         if not (name.isidentifier() and _is_signature(signature)):
-            raise InputError(
-                f"{str(version)!r} is damaged: {CARD} describes no signature {name!r}; "
-                "export it again"
-            )
+            raise _damaged(version, f"{CARD} describes no signature {name!r}")
     if type(card.get("format")) is not int or card["format"] != FORMAT:
         raise InputError(
             f"{str(version)!r} has format {card.get('format')!r}, and this tfvae "
@@ -138,14 +134,14 @@ def _check_card(version: Path) -> None:
 
 
 def _is_signature(described: Any) -> bool:
-    """Whether a signature's inputs and outputs have each a shape and a type."""
+    """Returns whether a signature's inputs and outputs have each a shape and a type."""
     if not isinstance(described, dict):
         return False
-    groups = [described.get(name) for name in ("inputs", "outputs")]
-    if not all(isinstance(group, dict) and group for group in groups):
-        return False
     return all(
-        isinstance(spec, dict) and spec.get("dtype") in ("float32", "int32", "uint8")
-        for group in groups
-        for spec in group.values()
+        isinstance(group := described.get(name), dict)
+        and group
+        and all(
+            isinstance(s, dict) and s.get("dtype") in _DTYPES for s in group.values()
+        )
+        for name in ("inputs", "outputs")
     )

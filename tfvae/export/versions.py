@@ -8,13 +8,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfvae.core.files import folder_aside, synced_tree
+from tfvae.core.files import fsync_tree, staged_directory
 from tfvae.core.types import InputError
 
 
 @contextlib.contextmanager
 def next_version(path: str | os.PathLike) -> Iterator[list[Path]]:
-    """Gives a folder to write to, which becomes the next version when all went well.
+    """Yields a folder to write to, which becomes the next version when all went well.
 
     It is renamed when it is whole and on disk: whoever polls `path` never sees half of
     it, and no existing version is touched.
@@ -26,18 +26,18 @@ def next_version(path: str | os.PathLike) -> Iterator[list[Path]]:
         A list with the folder to write; it is the version's when the context ends.
 
     Raises:
-        InputError: `path` is a file, holds something else than versions, or cannot be
-            written to.
+        InputError: if `path` is a file, holds something else than versions, or cannot
+            be written to.
     """
     folder = Path(path)
-    versions_in(folder)  # refuses what it cannot be
+    versions_in(folder)  # refuses other folders
     written, is_new = [], not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with folder_aside(folder) as partial:
+        with staged_directory(folder) as partial:
             written.append(partial)
             yield written
-            synced_tree(partial)
+            fsync_tree(partial)
             written[0] = _publish(partial, folder)
             is_new = False
     except OSError as error:
@@ -55,7 +55,7 @@ def versions_in(folder: Path) -> list[int]:
     """Returns the versions in a folder, in order; none if there is no folder.
 
     Raises:
-        InputError: It is a file, or holds something else.
+        InputError: if it is a file, or holds something else.
     """
     if os.path.lexists(folder) and not folder.is_dir():
         raise InputError(
@@ -74,7 +74,7 @@ def versions_in(folder: Path) -> list[int]:
 
 
 def _is_version(name: str) -> bool:
-    """Whether a server reads it as a number, which is what the folder is called."""
+    """Returns whether a server reads the name as a number that is written like it."""
     if not (name.isascii() and name.isdecimal() and len(name) <= 19):
         return False
     return str(int(name)) == name and int(name) < 2**63 - 1

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfvae.config.settings import EXPORTED_SAMPLES
 from tfvae.core.lookup import lookup
-from tfvae.core.types import InputError
+from tfvae.core.types import InputError, first_line
 from tfvae.core.validation import require_int, require_path
 from tfvae.data import BINARIZATIONS
 from tfvae.export.extras import write_extras
@@ -48,8 +48,8 @@ def export_saved_model(
         score        x, seed -> elbo, iwae, rate, distortion, in nats
 
     x is float32 in [0, 1]; `encode_uint8`, `reconstruct_uint8` and `score_uint8` take
-    uint8. seed is int32 [B, 2]. `serving_default` is `encode`. Images are made what the
-    model was trained on within the graph, see `Pixels`.
+    uint8. seed is int32 [B, 2]. `serving_default` is `encode`. The graph preprocesses
+    images as in training, see `Pixels`.
 
     `assets.extra` holds `model_card.json`, `requests/SIGNATURE.json` and
     `answers/SIGNATURE.json` in the row format of the servers' REST interface, which
@@ -58,24 +58,23 @@ def export_saved_model(
     Args:
         vae: The model.
         path: The folder of this model's versions, for example saved_models/digits.
-        binarization: How images were made binary in training, a name in
+        binarization: The binarisation of training, a name in
             `tfvae.data.BINARIZATIONS`; None: "dynamic" if the likelihood is of 0 and 1
             alone, else "none".
         num_samples: K of `score`.
-        value_range: Of x; what lies outside is moved to the nearer end. Signatures for
-            uint8 are there for values from 0 to 1 alone.
+        value_range: The range of x; values outside are moved to the nearer end. There
+            are signatures for uint8 if it goes from 0 to 1.
         examples: [n, *image_shape] Floats in that range that the recorded requests
             show, n from 1 to 8; None: noise.
-        card: What `model_card.json` holds besides the signatures; `json.dumps` takes
-            it.
+        card: The content of `model_card.json` besides the signatures, for `json.dumps`.
 
     Returns:
         `path` / version, where version is one more than the largest there is.
 
     Raises:
-        InputError: `path` is a file, holds something else than versions, or cannot be
-            written to; an argument is not usable; or the model is one of counts, or
-            answers with something that is not finite.
+        InputError: if `path` is a file, holds something else than versions, or cannot
+            be written to; an argument is not usable; or the model is one of counts, or
+            its answers are not finite.
     """
     path = require_path("path", path)
     if not isinstance(vae, VAE):
@@ -86,7 +85,12 @@ def export_saved_model(
     )
     signatures = signatures_of(vae, pixels, num_samples)
     examples = _examples(vae, examples, pixels)
-    card = _json_card(card)
+    try:
+        card = json.loads(json.dumps(dict(card or {}), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"card is not usable ({error}); give a dictionary of what JSON knows"
+        ) from error
     with next_version(path) as written:
         archive = keras.export.ExportArchive()
         # It finds the weights in the functions; track(vae) would write them twice.
@@ -97,7 +101,7 @@ def export_saved_model(
         try:
             archive.write_out(written[0], verbose=False)
         except tf.errors.OpError as error:
-            raise OSError(0, error.message[:80]) from error
+            raise OSError(0, first_line(error, 80)) from error
         content = {**card, "preprocessing": pixels.description}
         write_extras(written[0], signatures, vae, examples, content)
     return written[0]
@@ -168,12 +172,3 @@ def _examples(vae: VAE, examples: np.ndarray | None, pixels: Pixels) -> np.ndarr
             f"{high:g}]; give floats in that range"
         )
     return np.round(examples.astype(np.float64), 4).astype(np.float32)
-
-
-def _json_card(card: Mapping[str, Any] | None) -> dict[str, Any]:
-    try:
-        return json.loads(json.dumps(dict(card or {}), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"card is not usable ({error}); give a dictionary of what JSON knows"
-        ) from error

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.sharding import BatchShard, shard_held
-from tfvae.core.types import InputError
+from tfvae.core.types import InputError, first_line
 from tfvae.heads import DistributionHead
 
 ROLES = ("x", "condition", "observed", "label", "sample_weight")
@@ -182,8 +182,7 @@ def _tensor(x: Any) -> tf.Tensor:
     try:
         return tf.convert_to_tensor(x)
     except (TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
         raise InputError(
-            f"images of type {type(x).__name__} are no array ({reason:.100}); give "
-            "floats [B, *data_shape]"
+            f"images of type {type(x).__name__} are no array ({first_line(error)}); "
+            "give floats [B, *data_shape]"
         ) from error

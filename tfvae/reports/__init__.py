@@ -1,4 +1,4 @@
-"""What is done with trained runs: score, compare, draw and export them."""
+"""Scoring, comparing, plotting and exporting trained runs."""
 
 from __future__ import annotations
 

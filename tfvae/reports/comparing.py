@@ -15,27 +15,23 @@ from tfvae.core.types import InputError
 from tfvae.data import BINARIZATIONS
 from tfvae.evaluation import ImageScores
 from tfvae.evaluation.scores import count_low_ess
-from tfvae.evaluation.statistics import mean_with_error, paired_difference
+from tfvae.evaluation.statistics import mean_with_error
 from tfvae.heads import HEADS
 from tfvae.reports.images import (
+    COMPARED_SCORES,
     Images,
     images_of,
     meaning_of,
     models_of,
-    progress_of,
+    score_differences,
     scored,
 )
 from tfvae.reports.text import binarization_text, low_ess_text, with_error
 from tfvae.training.runs import BINARIZATION_SEED, Run, load_run
 
-_COMPARED = ("log_likelihood", "elbo")
-# What can make two runs' images differ, for the message.
+# Settings that can make two runs' images differ, for the message.
 _ABOUT_IMAGES = (
-    "dataset",
-    "image_size",
-    "validation_size",
-    "data_dir",
-    "manual_dir",
+    *("dataset", "image_size", "validation_size", "data_dir", "manual_dir"),
     "binarization",
 )
 
@@ -53,17 +49,17 @@ def compare_runs(
 
     Args:
         first: A run's folder.
-        second: Another's.
+        second: Another run's folder.
         progress_bar: Show bars.
         **scoring: The fields of `tfvae.evaluation.Scoring`, all optional.
 
     Returns:
-        What was scored, each model's means, and for each pair of models first - second
+        The conditions, each model's means, and for each pair of models first - second
         with its standard error, paired over the images.
 
     Raises:
-        InputError: There is no such run or split, a value is out of range, or the runs
-            have other images or likelihoods that cannot be compared.
+        InputError: if there is no such run or split, a value is out of range, or the
+            runs have other images or likelihoods that cannot be compared.
     """
     how = Scoring(**scoring)
     runs = {"first": load_run(first), "second": load_run(second)}
@@ -74,8 +70,7 @@ def compare_runs(
         scores[side] = {}
         for name, vae in models_of(run).items():
             title = f"{run.folder.path}, {name}"
-            bar = progress_of(images[side].size, title, progress_bar)
-            scores[side][name] = scored(vae, images[side], how, bar)
+            scores[side][name] = scored(vae, images[side], how, title, progress_bar)
         found[side] = _found(run, images[side], scores[side])
     return {
         "split": how.split,
@@ -92,7 +87,7 @@ def compare_runs(
 
 
 def comparison_text(comparison: Mapping[str, Any]) -> str:
-    """Returns what `compare_runs` found as a table for people."""
+    """Returns the result of `compare_runs` as a table for people."""
     count = comparison["num_samples"]
     sides = [comparison["first"], comparison["second"]]
     lines = [
@@ -118,7 +113,7 @@ def comparison_text(comparison: Mapping[str, Any]) -> str:
 
 
 def _row(label: str, found: Mapping[str, Any]) -> str:
-    columns = [f"{with_error(found[name], 3):>20}" for name in _COMPARED]
+    columns = [f"{with_error(found[name], 3):>20}" for name in COMPARED_SCORES]
     return " ".join([f"{label:32}", *columns])
 
 
@@ -131,7 +126,7 @@ def _found(
             "images_with_ess_below_2": count_low_ess(values),
             **{
                 score: mean_with_error(getattr(values, score))._asdict()
-                for score in _COMPARED
+                for score in COMPARED_SCORES
             },
         }
         for name, values in scores.items()
@@ -151,33 +146,24 @@ def _differences(
 
     The models of a relaxed run come in the same order as those of another.
     """
-    alike = len(first) == len(second)
-    pairs = zip(first, second, strict=True) if alike else None
+    paired = zip if len(first) == len(second) else itertools.product
     return [
-        {
-            "first": one,
-            "second": other,
-            **{
-                score: paired_difference(
-                    getattr(first[one], score), getattr(second[other], score)
-                )._asdict()
-                for score in _COMPARED
-            },
-        }
-        for one, other in pairs or itertools.product(first, second)
+        {"first": one, "second": other, **score_differences(first[one], second[other])}
+        for one, other in paired(first, second)
     ]
 
 
 def _check_comparable(first: Run, second: Run, images: Images, others: Images) -> None:
-    """Refuses runs whose numbers are of different things, and says which.
+    """Refuses runs whose numbers mean different things.
 
     Raises:
-        InputError: They are.
+        InputError: if they do; the message says which.
     """
     names = f"{str(first.folder.path)!r} and {str(second.folder.path)!r}"
     drawn = [i.config.binarization for i in (images, others)]
-    # In evaluation dynamic and fixed are the same draw.
-    if len({_draw(name) for name in drawn}) > 1:
+    # In evaluation, all binarisations that draw make the same draw.
+    draws = {"drawn" if BINARIZATIONS[b].draws != "never" else b for b in drawn}
+    if len(draws) > 1:
         raise InputError(
             f"{names} cannot be compared: binarization is {drawn[0]!r} and "
             f"{drawn[1]!r}; score both on the same images, with --binarization"
@@ -189,7 +175,11 @@ def _check_comparable(first: Run, second: Run, images: Images, others: Images) -
             f"{images.config.likelihood!r} gives {kinds[0]} and "
             f"{others.config.likelihood!r} {kinds[1]}; compare runs of one kind"
         )
-    if not _same_images(images, others):
+    same = images.size == others.size and all(
+        np.array_equal(one, other)
+        for one, other in zip(images.batches, others.batches, strict=True)
+    )
+    if not same:
         changed = first.record.config.differences(second.record.config)
         about = [
             f"{name} is {changed[name][0]!r} and {changed[name][1]!r}"
@@ -203,23 +193,8 @@ def _check_comparable(first: Run, second: Run, images: Images, others: Images) -
         )
 
 
-def _draw(binarization: str) -> str:
-    """Returns what a binarisation does in evaluation, alike for like images."""
-    draws = BINARIZATIONS[binarization].draws != "never"
-    return "drawn" if draws else binarization
-
-
 def _kind(config: Config) -> str:
-    """Returns what a likelihood gives, in words."""
+    """Returns the kind of number that a likelihood gives, in words."""
     if config.grey_targets:
         return "an expected log-likelihood (grey targets)"
-    if HEADS[config.likelihood].is_density:
-        return "a density"
-    return "a probability"
-
-
-def _same_images(images: Images, others: Images) -> bool:
-    if images.size != others.size:
-        return False
-    pairs = zip(images.batches, others.batches, strict=True)
-    return all(np.array_equal(one, other) for one, other in pairs)
+    return "a density" if HEADS[config.likelihood].is_density else "a probability"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +11,14 @@ import numpy as np
 from tfvae.config.settings import Annealing, Scoring
 from tfvae.core.devices import device_name
 from tfvae.core.files import write_json
-from tfvae.core.types import InputError
-from tfvae.evaluation import ImageScores, PosteriorSummary, posterior_summary, summarise
-from tfvae.evaluation.ais import Bdmc, ais_log_likelihood, bdmc
+from tfvae.evaluation import (
+    ImageScores,
+    PosteriorSummary,
+    default_chunk_size,
+    posterior_summary,
+    summarise,
+)
+from tfvae.evaluation.ais import ais_log_likelihood, bdmc
 from tfvae.evaluation.layers import ACTIVE_VARIANCE
 from tfvae.evaluation.scores import count_low_ess, summarise_bound
 from tfvae.evaluation.statistics import mean_with_error, paired_difference
@@ -23,14 +26,15 @@ from tfvae.models import VAE
 from tfvae.reports.images import (
     TWIN,
     Images,
-    chunk_size_of,
+    check_writable,
     images_of,
     meaning_of,
     models_of,
     progress_of,
+    score_differences,
     scored,
 )
-from tfvae.training.runs import BINARIZATION_SEED, Run, load_run, versions
+from tfvae.training.runs import BINARIZATION_SEED, Run, load_run, utc_now, versions
 
 # Draws an image times the root of the number of images. Where a mean is one of draws,
 # the variance of means over images then has an error of 1.4 / _DRAWS times the variance
@@ -53,30 +57,32 @@ def evaluate_run(
 
     Args:
         workdir: The run's folder.
-        annealing: Whether annealed importance sampling is done too, and how.
+        annealing: The settings of annealed importance sampling; None: it is not done.
         progress_bar: Show bars.
         **scoring: The fields of `tfvae.evaluation.Scoring`, all optional.
 
     Raises:
-        InputError: There is no such run or split, a value is out of range, or what is
-            asked for is not defined.
+        InputError: if there is no such run or split, a value is out of range, or an
+            estimate is not defined for the model.
     """
     how, annealing = Scoring(**scoring), annealing or Annealing()
     run = load_run(workdir)
-    target = _target(run, how.split)
+    target = run.folder.evaluation
+    if how.split != "test":
+        target = target.with_stem(f"evaluation_{how.split}")
+    check_writable(run, target)
     images = images_of(run, how)
     annealed = None
     if annealing.ais:  # first, for it may refuse the model
         annealed = _annealed(run, images, how, annealing, progress_bar)
     scores, sections = {}, {}
     for name, vae in models_of(run).items():
-        bar = progress_of(images.size, name, progress_bar)
-        scores[name] = scored(vae, images, how, bar)
+        scores[name] = scored(vae, images, how, name, progress_bar)
         sections[name] = _section(name, vae, images, how, scores[name])
     evaluation = {**_conditions(run, images, how), **next(iter(sections.values()))}
     if TWIN in sections:
         evaluation["discrete_twin"] = sections[TWIN]
-        evaluation["gap"] = _gap(*scores.values())
+        evaluation["gap"] = score_differences(*scores.values())
     if annealed is not None:
         found, values = annealed
         above = paired_difference(values, next(iter(scores.values())).log_likelihood)
@@ -86,22 +92,10 @@ def evaluate_run(
     return evaluation
 
 
-def _target(run: Run, split: str) -> Path:
-    """Returns the file to write, which can be written."""
-    target = run.folder.evaluation
-    if split != "test":
-        target = target.with_stem(f"evaluation_{split}")
-    if not os.access(run.folder.path, os.W_OK) or target.is_dir():
-        raise InputError(
-            f"{str(target)!r} cannot be written; change its permissions, or copy the "
-            "run"
-        )
-    return target
-
-
 def _conditions(run: Run, images: Images, scoring: Scoring) -> dict[str, Any]:
-    """Returns what is needed to repeat an evaluation."""
-    now = datetime.datetime.now(datetime.timezone.utc)
+    """Returns the conditions that are needed to repeat an evaluation."""
+    shape, num_samples = (images.batch_size, *run.vae.image_shape), scoring.num_samples
+    chunk_size = scoring.chunk_size or default_chunk_size(shape, num_samples)
     return {
         "dataset": images.config.dataset,
         "split": scoring.split,
@@ -109,12 +103,12 @@ def _conditions(run: Run, images: Images, scoring: Scoring) -> dict[str, Any]:
         "num_images": images.size,
         "binarization": images.config.binarization,
         "binarization_seed": BINARIZATION_SEED,
-        "num_samples": scoring.num_samples,
+        "num_samples": num_samples,
         "seed": scoring.seed,
         "batch_size": images.batch_size,
-        "chunk_size": chunk_size_of(run, images, scoring),
+        "chunk_size": min(chunk_size, num_samples),
         "step": int(run.vae.steps),
-        "date": now.isoformat(" ", "seconds"),
+        "date": utc_now(),
         "device": device_name(),
     }
 
@@ -122,7 +116,7 @@ def _conditions(run: Run, images: Images, scoring: Scoring) -> dict[str, Any]:
 def _section(
     name: str, vae: VAE, images: Images, scoring: Scoring, scores: ImageScores
 ) -> dict[str, Any]:
-    """Returns what was found of one model."""
+    """Returns the results of one model."""
     num_samples = max(100, round(_DRAWS / math.sqrt(images.size)))
     posterior = posterior_summary(vae, images.batches, num_samples, seed=scoring.seed)
     return {
@@ -176,18 +170,10 @@ def _how_rates(rates: np.ndarray | None, sampled: bool) -> str:
     return "sampled" if sampled else "closed form"
 
 
-def _gap(relaxed: ImageScores, twin: ImageScores) -> dict[str, Any]:
-    """Returns relaxed - twin, paired over the images."""
-    return {
-        name: paired_difference(getattr(relaxed, name), getattr(twin, name))._asdict()
-        for name in ("log_likelihood", "elbo")
-    }
-
-
 def _annealed(
     run: Run, images: Images, scoring: Scoring, annealing: Annealing, bar: bool
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Returns what annealed importance sampling found, and its bounds [N]."""
+    """Returns the results of annealed importance sampling, and its bounds [N]."""
     name = next(iter(models_of(run)))
     how_counted = (run.vae.image_shape, run.vae.decoder.head.is_probability)
     how = {
@@ -211,17 +197,12 @@ def _annealed(
         progress = progress_of(size, f"BDMC, images made by the {name}", bar)
         batch_size = min(scoring.batch_size, size)
         both = bdmc(run.vae, size, **how, batch_size=batch_size, progress=progress)
-        found["bdmc"] = {"num_images": size, **_both_sides(both, *how_counted)}
+        found["bdmc"] = {
+            "num_images": size,
+            "lower": summarise_bound(both.lower, *how_counted),
+            "upper": summarise_bound(both.upper, *how_counted),
+            "gap": paired_difference(both.upper, both.lower)._asdict(),
+            "lower_acceptance": mean_with_error(both.lower_acceptance)._asdict(),
+            "upper_acceptance": mean_with_error(both.upper_acceptance)._asdict(),
+        }
     return found, scores.log_likelihood
-
-
-def _both_sides(
-    both: Bdmc, image_shape: tuple[int, ...], is_probability: bool
-) -> dict[str, Any]:
-    return {
-        "lower": summarise_bound(both.lower, image_shape, is_probability),
-        "upper": summarise_bound(both.upper, image_shape, is_probability),
-        "gap": paired_difference(both.upper, both.lower)._asdict(),
-        "lower_acceptance": mean_with_error(both.lower_acceptance)._asdict(),
-        "upper_acceptance": mean_with_error(both.upper_acceptance)._asdict(),
-    }

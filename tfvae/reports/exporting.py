@@ -1,8 +1,7 @@
-"""Exporting a run's model with a card that says what it is."""
+"""Exporting a run's model with a card that describes it."""
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 from pathlib import Path
@@ -13,8 +12,8 @@ import numpy as np
 from tfvae.config.settings import EXPORTED_SAMPLES
 from tfvae.core.types import InputError
 from tfvae.export import export_saved_model
-from tfvae.reports.images import meaning_of, models_of, split_of
-from tfvae.training.runs import Run, load_run, read_json, versions
+from tfvae.reports.images import meaning_of, models_of, read_evaluation, split_of
+from tfvae.training.runs import Run, load_run, utc_now, versions
 
 _EXAMPLES = 2  # images of the recorded requests
 
@@ -38,7 +37,7 @@ def export_run(
         The version's folder.
 
     Raises:
-        InputError: There is no such run, or `path` cannot be written to or holds
+        InputError: if there is no such run, or `path` cannot be written to or holds
             something else.
     """
     run = load_run(workdir)
@@ -63,18 +62,20 @@ def _examples(run: Run) -> np.ndarray | None:
 
 
 def _card(run: Run, name: str) -> dict[str, Any]:
-    config = run.record.config
-    now = datetime.datetime.now(datetime.timezone.utc)
+    config, step = run.record.config, int(run.vae.steps)
+    evaluation = read_evaluation(run.folder.evaluation)
+    if evaluation is not None and evaluation.get("step") != step:
+        evaluation = None  # of an earlier model of the run
     card = {
         "name": name,
         "description": f"a variational autoencoder with {config.latent} latent "
         f"variables, trained on {config.dataset}",
         "bounds": meaning_of(next(iter(models_of(run))), config),
-        "created": now.isoformat(" ", "seconds"),
+        "created": utc_now(),
         "training": {**config.to_dict(), "data_dir": None, "manual_dir": None},
-        "steps": int(run.vae.steps),
+        "steps": step,
         "data": run.record.data,
-        "evaluation": _evaluation(run),
+        "evaluation": evaluation,
         "versions": {"trained with": run.record.versions, "exported with": versions()},
     }
     kind, colon, where = config.dataset.partition(":")
@@ -83,16 +84,3 @@ def _card(run: Run, name: str) -> dict[str, Any]:
     # Whoever is given the model learns the data's name, not where it lay.
     here, short = (json.dumps(text)[1:-1] for text in (where, Path(where).name))
     return json.loads(json.dumps(card).replace(here, short))
-
-
-def _evaluation(run: Run) -> dict[str, Any] | None:
-    """Returns what `tfvae evaluate` found of this model; None if it has not."""
-    path = run.folder.evaluation
-    if not path.exists():
-        return None
-    found = read_json(path, "evaluation", "make one with: tfvae evaluate")
-    if not isinstance(found, dict):
-        raise InputError(
-            f"{str(path)!r} is no evaluation; write it again with: tfvae evaluate"
-        )
-    return found if found.get("step") == int(run.vae.steps) else None

@@ -1,11 +1,12 @@
-"""The images that a run is scored on, and the models that it holds."""
+"""The images that a run is scored on, the models that it holds, and their scores."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
+import os
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -14,20 +15,27 @@ import tfvae.data
 from tfvae.config import Config
 from tfvae.config.settings import Scoring
 from tfvae.core.types import InputError
-from tfvae.evaluation import ImageScores, default_chunk_size, score_images
+from tfvae.evaluation import ImageScores, paired_difference, score_images
 from tfvae.models import VAE
-from tfvae.training.runs import Run, evaluation_batches, load_data, meaning
+from tfvae.training.runs import (
+    Run,
+    load_data,
+    meaning,
+    read_json,
+    run_evaluation_batches,
+)
 
 TWIN = "discrete twin"
+COMPARED_SCORES = ("log_likelihood", "elbo")
 
 
 class Images(NamedTuple):
     """Images to score a run on.
 
     Attributes:
-        config: The run's, with the binarisation that the images have.
-        batches: Of images [B, H, W, C], in order.
-        size: How many images there are.
+        config: The run's configuration, with the binarisation that the images have.
+        batches: Batches of images [B, H, W, C], in order.
+        size: The number of images.
         batch_size: B.
     """
 
@@ -41,19 +49,19 @@ def images_of(run: Run, scoring: Scoring) -> Images:
     """Returns the images that are asked for.
 
     Raises:
-        InputError: There are none, they have changed since the run was trained, or its
-            model is not of images of that binarisation.
+        InputError: if there are none, they have changed since the run was trained, or
+            its model is not of images of that binarisation.
     """
     config = _rebinarized(run, scoring.binarization)
     split = split_of(run, scoring.split)
     size = min(len(split), scoring.limit or len(split))
     batch_size = min(scoring.batch_size, size)
-    batches = evaluation_batches(config, split, batch_size, scoring.limit)
+    batches = run_evaluation_batches(config, split, batch_size, scoring.limit)
     return Images(config, batches, size, batch_size)
 
 
 def models_of(run: Run) -> dict[str, VAE]:
-    """Returns the models that a run holds: of a relaxed one, its discrete twin too."""
+    """Returns the run's model by its name, and the discrete twin of a relaxed one."""
     vae = run.vae
     models = {"relaxed model" if vae.latent.relaxed else "model": vae}
     if vae.latent.discrete() is not None:
@@ -62,21 +70,12 @@ def models_of(run: Run) -> dict[str, VAE]:
 
 
 def meaning_of(name: str, config: Config) -> str:
-    """Returns what the bounds of a model of `models_of` are bounds on, in words."""
+    """Returns the quantity that bounds of a model of `models_of` are on, in words."""
     return meaning(config, twin=name == TWIN)
 
 
-def chunk_size_of(run: Run, images: Images, scoring: Scoring) -> int:
-    """Returns how many samples are drawn at a time."""
-    shape = (images.batch_size, *run.vae.image_shape)
-    return min(
-        scoring.chunk_size or default_chunk_size(shape, scoring.num_samples),
-        scoring.num_samples,
-    )
-
-
 def scored(
-    vae: VAE, images: Images, scoring: Scoring, progress: Callable[[int], None] | None
+    vae: VAE, images: Images, scoring: Scoring, title: str, progress_bar: bool
 ) -> ImageScores:
     """Returns the scores of every image."""
     return score_images(
@@ -85,23 +84,57 @@ def scored(
         scoring.num_samples,
         scoring.chunk_size,
         scoring.seed,
-        progress,
+        progress_of(images.size, title, progress_bar),
     )
 
 
-def progress_of(size: int, what: str, shown: bool) -> Callable[[int], None] | None:
-    """Returns what shows a bar under a title, given the number done so far; or None."""
+def score_differences(first: ImageScores, second: ImageScores) -> dict[str, Any]:
+    """Returns first - second of each compared score, paired over the images."""
+    pairs = {n: (getattr(first, n), getattr(second, n)) for n in COMPARED_SCORES}
+    return {name: paired_difference(*pair)._asdict() for name, pair in pairs.items()}
+
+
+def progress_of(size: int, title: str, shown: bool) -> Callable[[int], None] | None:
+    """Returns the function that moves a bar to a number of images; None: no bar."""
     if not shown:
         return None
-    print(what, file=sys.stdout, flush=True)
+    print(title, flush=True)
     return keras.utils.Progbar(size, unit_name="image").update
+
+
+def check_writable(run: Run, target: Path) -> None:
+    """Refuses a file in a run's folder that cannot be written.
+
+    Raises:
+        InputError: if the folder does not allow it, or the path is a folder.
+    """
+    if not os.access(run.folder.path, os.W_OK) or target.is_dir():
+        raise InputError(
+            f"{str(target)!r} cannot be written; change its permissions, or copy the "
+            "run"
+        )
+
+
+def read_evaluation(path: Path) -> dict[str, Any] | None:
+    """Returns what `evaluate_run` wrote; None if there is no file.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    if not path.exists():
+        return None
+    advice = "write it again with: tfvae evaluate"
+    found = read_json(path, "evaluation", advice)
+    if not isinstance(found, dict):
+        raise InputError(f"{str(path)!r} is no evaluation; {advice}")
+    return found
 
 
 def split_of(run: Run, name: str) -> tfvae.data.Split:
     """Returns a split of the run's data.
 
     Raises:
-        InputError: There is none, or the data has changed since the run was trained.
+        InputError: if there is none, or the data has changed since the run was trained.
     """
     data = load_data(run.record.config)
     if data.provenance != run.record.data:
@@ -123,8 +156,8 @@ def _rebinarized(run: Run, binarization: str | None) -> Config:
     """Returns the run's configuration with another binarisation, if it has a meaning.
 
     Raises:
-        InputError: Images would be grey and the model is of binary ones, or the other
-            way round.
+        InputError: if images would be grey and the model is of binary ones, or the
+            other way round.
     """
     config = run.record.config
     if binarization in (None, config.binarization):

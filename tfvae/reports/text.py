@@ -1,4 +1,4 @@
-"""What was found of a run, as tables for people."""
+"""The results of a run, as tables for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN = 12  # rates of single variables; of more, a few say how they are spread
 
 
 def evaluation_text(evaluation: Mapping[str, Any]) -> str:
-    """Returns what `evaluate_run` found as a table for people."""
+    """Returns the results of `evaluate_run` as a table for people."""
     count = evaluation["num_samples"]
     lines = [
         f"{evaluation['dataset']}, {evaluation['num_images']} {evaluation['split']} "
@@ -41,9 +41,11 @@ def binarization_text(found: Mapping[str, Any]) -> str:
     return f"binarization {name}{draw}"
 
 
-def with_error(found: Mapping[str, Any], digits: int = 2) -> str:
-    """Returns "mean +- standard error"."""
-    return _with_error(found["mean"], found["standard_error"], digits)
+def with_error(found: Mapping[str, Any], digits: int = 2, name: str = "mean") -> str:
+    """Returns "mean +- standard error" of an estimate, or of another number of it."""
+    error = found["standard_error" if name == "mean" else f"{name}_standard_error"]
+    spread = "?" if error is None else f"{error:.{digits}f}"
+    return f"{found[name]:.{digits}f} +- {spread}"
 
 
 def _section(section: Mapping[str, Any], count: int) -> list[str]:
@@ -64,12 +66,7 @@ def _section(section: Mapping[str, Any], count: int) -> list[str]:
 
 
 def low_ess_text(model: Mapping[str, Any], count: int) -> list[str]:
-    """Returns a line on bounds that hang on single samples, if there are any.
-
-    Args:
-        model: What was found of it.
-        count: K.
-    """
+    """Returns a line on bounds of K samples that hang on single ones, if there are."""
     few = model["images_with_ess_below_2"]
     if not few:
         return []
@@ -81,10 +78,8 @@ def low_ess_text(model: Mapping[str, Any], count: int) -> list[str]:
 
 
 def _row(label: str, result: Mapping[str, Any]) -> str:
-    bits = ""
-    if "bits_per_dim" in result:
-        error = result["bits_per_dim_standard_error"]
-        bits = _with_error(result["bits_per_dim"], error, 4)
+    has_bits = "bits_per_dim" in result
+    bits = with_error(result, 4, "bits_per_dim") if has_bits else ""
     return f"{label:20} {with_error(result):>20} {bits:>24}".rstrip()
 
 
@@ -145,8 +140,3 @@ def _annealed(ais: Mapping[str, Any], count: int) -> list[str]:
             _row("upper - lower", both["gap"]),
         ]
     return lines
-
-
-def _with_error(mean: float, error: float | None, digits: int) -> str:
-    spread = "?" if error is None else f"{error:.{digits}f}"
-    return f"{mean:.{digits}f} +- {spread}"

@@ -1,6 +1,6 @@
 """A variational autoencoder over tables of numbers, as a scikit-learn estimator.
 
-What the TF1 tutorial's class offers, and what it is called here:
+The methods and attributes of the TF1 tutorial's class, and their names here:
 
     there            here
     partial_fit(X)   partial_fit(X)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -20,7 +22,6 @@ from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
 from tfvae.models import VAE
 from tfvae.sklearn.rows import by_rows, check_finite, row_scorer, training_batches
-from tfvae.sklearn.saving import from_bytes, to_bytes
 from tfvae.sklearn.settings import RandomState, as_config, as_seed
 from tfvae.training.building import build_vae, compile_vae
 
@@ -43,27 +44,27 @@ class VAETransformer(
 
     Args:
         likelihood: p(x|z), a name of the README's table. X must be in its support.
-        likelihood_scale: Of likelihood normal_fixed_scale, the start of
+        likelihood_scale: The scale of likelihood normal_fixed_scale, and the start of
             normal_shared_scale's; None: 1.
         latent: The family of z.
         latent_size: The number of latent variables, D.
         prior: p(z).
-        num_components: Of prior mixture or vamp; None: 10 or 100.
+        num_components: The components of prior mixture or vamp; None: 10 or 100.
         hidden_sizes: Units of the encoder; the decoder has them in reverse.
-        activation: Of the hidden layers.
+        activation: The activation of the hidden layers.
         objective: The bound to maximise.
         num_samples: Samples of z per row in training, S.
-        estimator: How the gradient gets to the parameters.
-        analytic_kl: Objective elbo: take the KL divergence in closed form.
+        estimator: The gradient estimator.
+        analytic_kl: Whether objective elbo has the KL divergence in closed form.
         kl_weight: The factor of the rate in the loss; only 1 makes a bound.
         kl_warmup_steps: Training steps in which the factor grows from 0 to kl_weight.
         epochs: Passes over X in `fit`.
         batch_size: Rows in a training step; of fewer rows all are one batch.
-        optimizer: With Keras' defaults but for the learning rate.
-        learning_rate: Of every step.
+        optimizer: The optimizer, with Keras' defaults but for the learning rate.
+        learning_rate: The learning rate of every step.
         score_num_samples: Samples of z per row in `score_samples`, K.
-        random_state: Of initial weights, order and samples; an int makes every `fit`
-            the same.
+        random_state: The source of initial weights, order and samples; an int makes
+            every `fit` the same.
 
     Attributes:
         vae_: The model, a `tfvae.VAE` over rows of shape (n_features_in_,).
@@ -127,8 +128,8 @@ class VAETransformer(
             y: Not used.
 
         Raises:
-            InputError: A setting is not usable, X is outside the likelihood's support,
-                or training went beyond all numbers.
+            InputError: if a setting is not usable, X is outside the likelihood's
+                support, or the loss is not finite.
         """
         X = validate_data(self, X, dtype=np.float32)
         self._start(X)
@@ -146,7 +147,7 @@ class VAETransformer(
             y: Not used.
 
         Raises:
-            InputError: As in `fit`.
+            InputError: if `fit` would raise it.
         """
         started = hasattr(self, "vae_")
         X = validate_data(self, X, dtype=np.float32, reset=not started)
@@ -157,7 +158,7 @@ class VAETransformer(
         return self._train(X, epochs=1)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
-        """Returns the centres of q(z|x): means, or modes of discrete posteriors.
+        """Returns point estimates of z: means of q(z|x), or modes of discrete ones.
 
         Args:
             X: [n, n_features].
@@ -178,7 +179,7 @@ class VAETransformer(
             Float32 [n, n_features].
 
         Raises:
-            InputError: There is another number of columns.
+            InputError: if there is another number of columns.
         """
         check_is_fitted(self)
         vae, Z = self.vae_, check_array(X, dtype=np.float32)
@@ -194,7 +195,7 @@ class VAETransformer(
         """Returns L_K, the importance-weighted bound on log p(x) (Burda et al., 2016).
 
         K is `score_num_samples`. The draws for a row are a function of the row and of
-        the model's seed, so that a row has one score in whatever company.
+        the model's seed, so that a row has one score beside any other rows.
 
         Args:
             X: [n, n_features].
@@ -204,7 +205,7 @@ class VAETransformer(
             X, which changes with the scale of X.
 
         Raises:
-            InputError: X is outside the likelihood's support.
+            InputError: if X is outside the likelihood's support.
         """
         vae, X = self._checked(X)
         self._check_support(X, vae)
@@ -222,7 +223,7 @@ class VAETransformer(
 
         Args:
             n_samples: n.
-            random_state: Of the draw; None draws anew in each call.
+            random_state: The source of the draw; None draws anew in each call.
 
         Returns:
             Float32 [n, n_features].
@@ -243,13 +244,19 @@ class VAETransformer(
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         state.pop("_score_rows", None)
-        if "vae_" in state:
-            state["vae_"] = to_bytes(state["vae_"])
+        if "vae_" in state:  # the content of a .keras file, optimizer included
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "vae.keras"
+                state["vae_"].save(path)
+                state["vae_"] = path.read_bytes()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "vae_" in state:
-            vae = from_bytes(state["vae_"])
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "vae.keras"
+                path.write_bytes(state["vae_"])
+                vae = keras.models.load_model(path)
             state = {**state, "vae_": vae, "_score_rows": row_scorer(vae)}
         super().__setstate__(state)
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
 from tfvae.core.types import InputError
+from tfvae.data.pipeline import in_order, shuffled_rows
 from tfvae.models import VAE
 from tfvae.objectives import Iwae
 
@@ -24,7 +25,8 @@ def training_batches(
     """Returns shuffled batches [B, n_features] without end, each row once a pass.
 
     The order of a pass is a function of the seed and the number of the pass; Keras
-    would shuffle an array by TensorFlow's global generator.
+    would shuffle an array by TensorFlow's global generator. `tfvae.data` would take
+    rows for images, and order them by the name of their split too.
 
     Args:
         X: [n, n_features].
@@ -37,23 +39,17 @@ def training_batches(
         rows = tf.constant(X)
 
     def batch(step: tf.Tensor) -> tf.Tensor:
-        start = step % steps * batch_size
-        places = tf.range(start, tf.minimum(start + batch_size, len(X)))  # [B]
         order = derive_seed(seed, "order", first_pass + step // steps)
-        chosen = tf.random.experimental.index_shuffle(places, order, len(X) - 1)  # [B]
-        return tf.gather(rows, chosen)
+        return tf.gather(rows, shuffled_rows(step % steps, batch_size, len(X), order))
 
-    options = tf.data.Options()
-    options.deterministic = True
-    batches = tf.data.Dataset.counter().map(batch, tf.data.AUTOTUNE)
-    return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
+    return in_order(tf.data.Dataset.counter().map(batch, tf.data.AUTOTUNE))
 
 
 def check_finite(epoch: int, logs: Mapping[str, float]) -> None:
     """Ends a training whose loss is not finite.
 
     Raises:
-        InputError: It is not.
+        InputError: if it is not finite.
     """
     if not math.isfinite(logs["loss"]):
         raise InputError(
@@ -65,8 +61,8 @@ def check_finite(epoch: int, logs: Mapping[str, float]) -> None:
 def by_rows(function: Callable[[tf.Tensor], tf.Tensor], rows: np.ndarray) -> np.ndarray:
     """Applies a function of [B, ...] in bounded memory; returns float32 [n, size].
 
-    The rows that are left over from a matrix product's blocks are rounded otherwise on
-    some processors, so blocks are filled up: no row depends on where it stands.
+    Some processors round the rows that are left over from a matrix product's blocks in
+    another way, so blocks are filled up: no row depends on its place.
     """
     rest = -len(rows) % _BLOCK
     filled = np.concatenate([rows, np.zeros([rest, *rows.shape[1:]], rows.dtype)])

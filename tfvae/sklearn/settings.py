@@ -16,33 +16,29 @@ OWN = ("score_num_samples", "random_state")
 
 
 def as_seed(random_state: RandomState) -> int:
-    """Returns a 31-bit seed: of an int always the same, else the generator's next."""
+    """Returns a 31-bit seed, the same for the same int, else the generator's next."""
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
 def as_config(params: Mapping[str, object], seed: int) -> Config:
     """Returns the arguments as a configuration, which checks them.
 
-    Args:
-        params: The arguments of `VAETransformer` by name.
-        seed: Of the model.
-
     Raises:
-        InputError: A value is not usable.
+        InputError: if a value is not usable.
     """
     fields = {name: _plain(value) for name, value in params.items() if name not in OWN}
     return Config(
         **fields,
-        # X is never drawn from: of zeros and ones, a threshold changes nothing.
+        # X is never drawn from: a threshold does not change zeros and ones.
         binarization="threshold" if fields["likelihood"] == "bernoulli" else "none",
-        # What divides the steps of every pass of `partial_fit`.
+        # No other number divides the steps of every pass of `partial_fit`.
         steps_per_execution=1,
         seed=seed,
     )
 
 
 def _plain(value: object) -> object:
-    """Returns Python's numbers and tuples for NumPy's, and lists, of a search."""
+    """Returns Python's numbers and tuples for the NumPy's and lists of a search."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, (list, tuple, np.ndarray)):

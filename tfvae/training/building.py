@@ -20,7 +20,7 @@ from tfvae.models import VAE, ConditionalDistribution
 from tfvae.models.optimizers import get_optimizer
 from tfvae.models.schedules import Cyclical, Exponential, Schedule
 from tfvae.networks import NETWORKS, mlp
-from tfvae.objectives import OBJECTIVES, Objective
+from tfvae.objectives import OBJECTIVES
 from tfvae.priors import PRIORS, Prior
 
 _IWAE_STAGES = 8
@@ -30,7 +30,7 @@ _VAMP_COMPONENTS = 100
 _UPPER_HIDDEN_SIZES = (100, 100)
 
 # The parts that a field names, and the fields that are arguments of such a part: field
-# -> argument. What a class takes, its signature says.
+# -> argument. The signature of a class says which of them it takes.
 _TABLES: Mapping[str, Mapping[str, type]] = {
     "likelihood": HEADS,
     "latent": LATENTS,
@@ -66,11 +66,8 @@ def check_config(config: Config) -> None:
     It builds and compiles the smallest model that has the configuration's parts, so
     that every rule is stated by the class that it is about.
 
-    Args:
-        config: The configuration.
-
     Raises:
-        InputError: if a part refuses what it is given, or the parts each other.
+        InputError: if a part refuses its arguments, or another part.
     """
     small = dataclasses.replace(
         config,
@@ -88,7 +85,7 @@ def check_config(config: Config) -> None:
 
 
 def _check_values(head: DistributionHead, config: Config) -> None:
-    """Refuses a likelihood that has no probability for what a binarisation gives."""
+    """Refuses a likelihood that has no probability for a binarisation's values."""
     if config.binarization == "none":
         if head.exact_binary:
             raise InputError(
@@ -116,16 +113,19 @@ def build_vae(
     Args:
         config: The configuration.
         image_shape: (H, W, C).
-        mean_image: [H, W, C] Mean of the training images, from which the decoder's
+        mean_image: [H, W, C] The mean of the training images, from which the decoder's
             output starts if `output_start` is "mean"; None: from zeros.
-        images: [n, H, W, C] From which prior 'vamp' starts; other priors need none.
+        images: [n, H, W, C] The images from which prior 'vamp' starts; other priors
+            need none.
 
     Raises:
-        InputError: The parts do not go together.
+        InputError: if the parts do not go together.
     """
     latent = _latent(config)
     posterior = latent.posterior_head()
-    likelihood = _likelihood_head(config, image_shape)
+    likelihood = HEADS[config.likelihood](
+        image_shape, **_arguments(config, "likelihood")
+    )
     network = NETWORKS[config.network]
     shared = {"seed": config.seed, "dtype": config.dtype_policy}
     bias = None
@@ -157,13 +157,7 @@ def build_vae(
 
 
 def compile_vae(vae: VAE, config: Config, steps_per_epoch: int) -> None:
-    """Compiles a model as a configuration says.
-
-    Args:
-        vae: The model.
-        config: The configuration.
-        steps_per_epoch: In which the learning-rate schedules count.
-    """
+    """Compiles a model as a configuration says, for epochs of so many steps."""
     optimizer = get_optimizer(
         {
             "class_name": config.optimizer,
@@ -175,7 +169,7 @@ def compile_vae(vae: VAE, config: Config, steps_per_epoch: int) -> None:
     )
     vae.compile(
         optimizer,
-        _objective(config),
+        OBJECTIVES[config.objective](**_arguments(config, "objective")),
         config.num_samples,
         config.estimator,
         backward_samples=config.backward_samples,
@@ -192,7 +186,7 @@ def compile_vae(vae: VAE, config: Config, steps_per_epoch: int) -> None:
 
 
 def binarizes_on_device(config: Config) -> bool:
-    """Whether the training step draws the pixels, and not the pipeline."""
+    """Returns whether the training step draws the pixels, and not the pipeline."""
     if config.device_binarization == "auto":
         on_gpu = bool(tf.config.list_logical_devices("GPU"))
         return on_gpu and config.binarization == "dynamic"
@@ -200,13 +194,13 @@ def binarizes_on_device(config: Config) -> bool:
 
 
 def warmup_epochs(config: Config, steps_per_epoch: int) -> int:
-    """How many epochs begin before kl_weight and temperatures are what they end at."""
+    """Returns how many epochs begin before kl_weight and temperatures are final."""
     steps = max(config.kl_warmup_steps, config.temperature_steps)
     return -(-steps // steps_per_epoch)
 
 
 def steps_per_execution(config: Config, steps_per_epoch: int) -> int:
-    """The largest number up to the wanted one that divides an epoch.
+    """Returns the largest number up to the wanted one that divides an epoch.
 
     Keras runs whole executions, so that any other would make epochs longer.
     """
@@ -217,7 +211,7 @@ def steps_per_execution(config: Config, steps_per_epoch: int) -> int:
 
 
 def _takes(part: type, argument: str) -> bool:
-    # Not of the class: Python 3.10 would show what Keras makes instances with.
+    # The class's own signature is, in Python 3.10, that of Keras' metaclass.
     return argument in inspect.signature(part.__init__).parameters
 
 
@@ -249,10 +243,6 @@ def _check_taken(
         f"{getattr(config, owner)!r}; set {field} {getattr(Config, field)}, or {owner} "
         f"{' or '.join(map(repr, others))}"
     )
-
-
-def _likelihood_head(config: Config, image_shape: tuple[int, ...]) -> DistributionHead:
-    return HEADS[config.likelihood](image_shape, **_arguments(config, "likelihood"))
 
 
 def _latent(config: Config) -> Latent:
@@ -296,10 +286,6 @@ def _prior(config: Config, latent: Latent, images: np.ndarray | None) -> Prior |
     return prior.make(latent, num_components=count, images=images, seed=config.seed)
 
 
-def _objective(config: Config) -> Objective:
-    return OBJECTIVES[config.objective](**_arguments(config, "objective"))
-
-
 def _kl_weight(config: Config) -> float | Schedule:
     if config.kl_schedule == "cyclical":
         cycles = {} if config.kl_cycles is None else {"cycles": config.kl_cycles}
@@ -321,7 +307,7 @@ def _annealed(config: Config, name: str) -> Schedule | None:
 
 
 def _ramp(start: float, end: float, steps: int) -> float | Schedule:
-    """A value that goes linearly from start to end; the end if there are no steps."""
+    """Returns a linear schedule from start to end, or the end if there are no steps."""
     if steps == 0:
         return end
     return keras.optimizers.schedules.PolynomialDecay(start, steps, end, power=1.0)

@@ -1,4 +1,4 @@
-"""What happens between epochs: a line on the terminal, the history, the model file."""
+"""Callbacks between epochs: the terminal's line, the history, the model file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from tfvae.core.files import replacing, write_json, write_text
+from tfvae.core.files import atomic_write, write_json, write_text
 from tfvae.core.types import InputError
 
 _LOOK_SECONDS = 1.0
@@ -20,11 +20,7 @@ _SHOWN = ("loss", "elbo", "distortion", "rate", "ess")
 
 
 class EpochLine(keras.callbacks.Callback):
-    """Prints one line an epoch, for logs and pipes.
-
-    Args:
-        epochs: How many epochs the run has.
-    """
+    """Prints one line an epoch, for logs and pipes."""
 
     def __init__(self, epochs: int) -> None:
         super().__init__()
@@ -45,7 +41,7 @@ class EpochLine(keras.callbacks.Callback):
 
 
 class StopIfNotFinite(keras.callbacks.Callback):
-    """Ends a training whose loss is not finite, before anything is saved of it."""
+    """Ends a training whose loss is not finite, before any of it is saved."""
 
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
         """Starts the clock."""
@@ -62,7 +58,7 @@ class StopIfNotFinite(keras.callbacks.Callback):
         """Looks at the steps, and at every number of the epoch.
 
         Raises:
-            InputError: One is not finite.
+            InputError: if one is not finite.
         """
         self.model.check_finite()
         bad = [name for name, value in logs.items() if not math.isfinite(value)]
@@ -81,7 +77,7 @@ class HistoryFile(keras.callbacks.Callback):
         path: The file.
         latest: A JSON file with the last epoch's numbers.
         rows: The lines of the epochs before this training began.
-        earlier: Seconds that the epoch took before this training went on with it.
+        earlier: The seconds that the epoch took before this training began.
     """
 
     def __init__(
@@ -128,13 +124,13 @@ class ModelFile(keras.callbacks.Callback):
     A training goes on from its checkpoints, and not from this file.
 
     Args:
-        path: Ends in `.keras`.
-        monitored: What the model of the best epoch is best at; None: the last epoch's
+        path: The file, which ends in `.keras`.
+        monitored: The number by which the best epoch is chosen; None: the last epoch's
             model is saved.
         start: The first epoch that may be the best, counted from 0; before it, the last
             epoch's model is saved.
-        min_seconds: Do not save the last epoch's model more often than this, but for
-            the first epoch and at the end of the training.
+        min_seconds: The least time between two saves of the last epoch's model, but for
+            the first epoch and the end of the training.
     """
 
     def __init__(
@@ -151,11 +147,11 @@ class ModelFile(keras.callbacks.Callback):
         self._best: float | None = None
 
     def get_state(self) -> dict[str, Any]:
-        """Returns what a training that goes on must know."""
+        """Returns the state that a checkpoint keeps."""
         return {"best": self._best}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes what `get_state` gave."""
+        """Restores the state of `get_state`."""
         self._best = state["best"]
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
@@ -165,12 +161,14 @@ class ModelFile(keras.callbacks.Callback):
             if self._best is None or is_better(self.monitored, value, self._best):
                 self._best = value
                 self.save()
-        elif self._is_last(epoch) or self._is_time():
+            return
+        last = epoch + 1 == self.params["epochs"] or self.model.stop_training
+        if last or time.perf_counter() - self._saved >= self.min_seconds:
             self.save()
 
     def save(self) -> None:
         """Saves now."""
-        with replacing(self.path) as partial:
+        with atomic_write(self.path) as partial:
             self.model.save(partial)
         self._saved = time.perf_counter()
 
@@ -179,32 +177,36 @@ class ModelFile(keras.callbacks.Callback):
         if self._best is None:
             self.save()
 
-    def _is_last(self, epoch: int) -> bool:
-        return epoch + 1 == self.params["epochs"] or self.model.stop_training
 
-    def _is_time(self) -> bool:
-        return time.perf_counter() - self._saved >= self.min_seconds
+class _Stateful:
+    """A callback some of whose attributes go into checkpoints."""
 
-
-class EarlyStopping(keras.callbacks.EarlyStopping):
-    """Keras', which can go on where it was."""
+    state: tuple[str, ...]
 
     def get_state(self) -> dict[str, Any]:
-        """Returns what a training that goes on must know."""
-        return {"wait": self.wait, "best": self.best, "best_epoch": self.best_epoch}
+        """Returns the state that a checkpoint keeps."""
+        return {name: getattr(self, name) for name in self.state}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes what `get_state` gave."""
+        """Restores the state of `get_state`."""
         vars(self).update(state)
 
 
-class ReduceLROnPlateau(keras.callbacks.ReduceLROnPlateau):
-    """Keras', which can go on where it was, and waits for an epoch to begin with.
+class EarlyStopping(_Stateful, keras.callbacks.EarlyStopping):
+    """Keras' early stopping, with a state for checkpoints."""
+
+    state = ("wait", "best", "best_epoch")
+
+
+class ReduceLROnPlateau(_Stateful, keras.callbacks.ReduceLROnPlateau):
+    """Keras' callback, with a state for checkpoints and an epoch to begin with.
 
     Args:
         start_from_epoch: Epochs before this one, counted from 0, are not looked at.
-        **kwargs: Keras'.
+        **kwargs: The arguments of Keras' callback.
     """
+
+    state = ("wait", "best", "cooldown_counter")
 
     def __init__(self, start_from_epoch: int = 0, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -215,15 +217,6 @@ class ReduceLROnPlateau(keras.callbacks.ReduceLROnPlateau):
         if epoch >= self.start_from_epoch:
             super().on_epoch_end(epoch, dict(logs))
 
-    def get_state(self) -> dict[str, Any]:
-        """Returns what a training that goes on must know."""
-        names = ("wait", "best", "cooldown_counter")
-        return {name: getattr(self, name) for name in names}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes what `get_state` gave."""
-        vars(self).update(state)
-
 
 def direction(monitored: str) -> str:
     """Returns "max" for a bound, "min" for a loss, as Keras' callbacks call it."""
@@ -231,5 +224,5 @@ def direction(monitored: str) -> str:
 
 
 def is_better(monitored: str, value: float, best: float) -> bool:
-    """Whether a monitored number is strictly better than another."""
+    """Returns whether a monitored number is strictly better than another."""
     return value > best if direction(monitored) == "max" else value < best

@@ -1,4 +1,4 @@
-"""What a run is made of before it begins: its model, and what `fit` is given."""
+"""The parts of a training: the run's model, and the arguments of `fit`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from typing import NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import tfvae.data
@@ -38,27 +37,27 @@ from tfvae.training.resuming import Resumed
 from tfvae.training.runs import (
     BINARIZATION_SEED,
     RunFolder,
-    evaluation_batches,
     parse_history,
+    run_evaluation_batches,
     versions,
 )
 from tfvae.training.tensorboard import Monitor, Watched
 
 _LOOKED_AT = 1000  # images whose values are compared with the likelihood's support
-_WATCHED = 1000  # images on which TensorBoard shows what the model does, at most
+_WATCHED = 1000  # images that TensorBoard's statistics are made of, at most
 _WATCHED_NUMBERS = 2**24  # in all of them together
 _PROJECTED = 10_000  # test images in TensorBoard's projector
 
 
 class FitParts(NamedTuple):
-    """What `fit` is given in every run.
+    """The arguments of `fit` in every run.
 
     Attributes:
         batches: The training batches, without end.
-        steps_per_epoch: How many of them show every image once.
+        steps_per_epoch: The number of batches that show every image once.
         validation: The held-out batches; None if there are none.
-        callbacks: What happens between epochs.
-        monitor: The one of them that writes for TensorBoard.
+        callbacks: The callbacks.
+        monitor: The callback that writes for TensorBoard.
     """
 
     batches: tf.data.Dataset
@@ -71,17 +70,19 @@ class FitParts(NamedTuple):
 def make_model(config: Config, data: tfvae.data.ImageData) -> VAE:
     """Returns the model of a run as it begins, compiled.
 
-    Args:
-        config: The configuration.
-        data: Of `load_data`.
-
     Raises:
-        InputError: The parts do not go together, or not with the data.
+        InputError: if the parts do not go together, or not with the data.
     """
     steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)
     images, _ = data.train.first(_LOOKED_AT)
     vae = build_vae(config, data.image_shape, data.train.mean_image(), images)
-    _check_support(vae, config, images)
+    head = vae.decoder.head
+    if config.binarization == "none" and not head.in_support(images):
+        raise InputError(
+            f"dataset {config.dataset!r} has grey values outside the support of "
+            f"likelihood {config.likelihood!r}: {head.support}; choose another "
+            "likelihood, or likelihood_levels (17 for digits)"
+        )
     compile_vae(vae, config, steps_per_epoch)
     return vae
 
@@ -110,20 +111,20 @@ def fit_parts(
     checkpointing: Checkpointing | None = None,
     stop: StopRequest | None = None,
 ) -> FitParts:
-    """Returns what `fit` is given in every run, whatever is shown of it.
+    """Returns the arguments of `fit`, but for those that only show its progress.
 
     Args:
         config: The configuration.
-        data: Of `load_data`.
-        folder: Where the callbacks write; it exists.
-        resumed: Where the folder's run goes on; None: it begins.
-        monitoring: What is written for TensorBoard; None: the defaults.
-        checkpointing: When checkpoints are written; None: the defaults.
-        stop: Ends the training when a signal comes; None: nothing does.
+        data: The data of `load_data`.
+        folder: The run's folder, which exists.
+        resumed: The place at which the folder's run goes on; None: it begins.
+        monitoring: The settings of TensorBoard's files; None: the defaults.
+        checkpointing: The settings of checkpoints; None: the defaults.
+        stop: The request of a signal to end the training; None: no signal ends it.
     """
     position, checkpoint = resumed or Resumed(Position(0, 0), None)
     steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)
-    validation = data.validation and evaluation_batches(
+    validation = data.validation and run_evaluation_batches(
         config, data.validation, min(config.batch_size, len(data.validation))
     )
     rows = parse_history(checkpoint.history) if checkpoint else []
@@ -146,7 +147,7 @@ def fit_parts(
         model_file.save_last,
         position.seconds,
     )
-    # What a run goes on from is written when all else of the epoch is.
+    # The checkpoint comes last: a run that goes on from it has all else of the epoch.
     callbacks = [StopIfNotFinite(), history, monitor, *watching, saving]
     return FitParts(
         batches_from(config, data, position.step),
@@ -158,7 +159,7 @@ def fit_parts(
 
 
 def _watchers(config: Config, start: int) -> list[keras.callbacks.Callback]:
-    """The callbacks that act on how good an epoch was, from epoch `start` on."""
+    """Returns the callbacks that act on how good an epoch was, from `start` on."""
     shared = {"monitor": config.monitored, "mode": direction(config.monitored)}
     shared["start_from_epoch"] = start
     found = []
@@ -174,20 +175,10 @@ def _watched(config: Config, data: tfvae.data.ImageData) -> Watched:
     held_out = data.validation is not None
     split = data.validation if held_out else data.train
     count = min(_WATCHED, max(1, _WATCHED_NUMBERS // math.prod(data.image_shape)))
-    images = next(iter(evaluation_batches(config, split, count, count)))
+    images = next(iter(run_evaluation_batches(config, split, count, count)))
     return Watched(
         images,
         held_out,
-        test=lambda: evaluation_batches(config, data.test, _WATCHED, _PROJECTED),
+        test=lambda: run_evaluation_batches(config, data.test, _WATCHED, _PROJECTED),
         labels=data.test.labels,
     )
-
-
-def _check_support(vae: VAE, config: Config, images: np.ndarray) -> None:
-    head = vae.decoder.head
-    if config.binarization == "none" and not head.in_support(images):
-        raise InputError(
-            f"dataset {config.dataset!r} has grey values outside the support of "
-            f"likelihood {config.likelihood!r}: {head.support}; choose another "
-            "likelihood, or likelihood_levels (17 for digits)"
-        )

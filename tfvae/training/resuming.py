@@ -1,4 +1,4 @@
-"""A folder that holds a run already: whether it is this one, and where it stopped."""
+"""Resuming the run that a folder holds, if it is the one that is asked for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tfvae.training.checkpoints import (
 )
 from tfvae.training.runs import RunFolder, RunRecord, read_record
 
-# What may change in a run that goes on; the rest is the model, or the data's order.
+# The fields that may change in a run that goes on; others make the model, or the order
+# of the data.
 CHANGEABLE = (
     *("objective", "num_samples", "estimator", "backward_samples"),
     *("sample_chunk", "analytic_kl", "free_bits", "alpha", "beta"),
@@ -28,16 +29,16 @@ CHANGEABLE = (
     *("plateau_factor", "keep_best", "jit_compile"),
 )
 _RATE = ("learning_rate", "learning_rate_schedule")
-# What may differ without being named: the data themselves are compared.
+# These may differ without being named: the data themselves are compared.
 _FREE = ("epochs", "data_dir", "manual_dir")
 
 
 class Resumed(NamedTuple):
-    """Where a run goes on.
+    """The place at which a run goes on.
 
     Attributes:
-        position: How far it has come.
-        checkpoint: What it goes on from; None: it begins.
+        position: The position in the training.
+        checkpoint: The checkpoint of that position; None: the run begins.
     """
 
     position: Position
@@ -49,17 +50,8 @@ def restore(
 ) -> Resumed:
     """Gives a model the newest whole checkpoint of its run, if there is one.
 
-    Args:
-        vae: Of the run, compiled.
-        config: What it is to be trained with now.
-        folder: The run's.
-        store: Its checkpoints.
-
-    Returns:
-        Where it goes on.
-
     Raises:
-        InputError: There are checkpoints, and none is whole or of this run.
+        InputError: if there are checkpoints, and none is whole or of this run.
     """
     checkpoint, skipped = store.newest()
     for line in skipped:
@@ -88,7 +80,7 @@ def check_allowed(names: Sequence[str]) -> None:
     """Refuses fields that no run can change.
 
     Raises:
-        InputError: One is unknown, or is part of what the run is.
+        InputError: if one is unknown, or is part of what the run is.
     """
     known = [field.name for field in dataclasses.fields(Config)]
     for name in names:
@@ -106,16 +98,11 @@ def check_same_run(
 ) -> dict[str, list]:
     """Refuses other settings than the folder's, but for more epochs, and other places.
 
-    Args:
-        config: What is asked for.
-        folder: It holds a run.
-        allowed: Fields that may differ.
-
     Returns:
-        The fields that are changed: name -> [there, here].
+        The fields that are changed, some of the `allowed`: name -> [there, here].
 
     Raises:
-        InputError: Another field differs, or fewer epochs are asked for.
+        InputError: if another field differs, or fewer epochs are asked for.
     """
     changed = read_record(folder).config.differences(config)
     refused = {k: v for k, v in changed.items() if k not in (*allowed, *_FREE)}

@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import tensorflow as tf
 
 import tfvae.data
 from tfvae.config import Config
 from tfvae.config.settings import Checkpointing, Distribution, Monitoring
-from tfvae.core.files import locked, replacing
+from tfvae.core.files import atomic_write, locked
 from tfvae.core.startup import is_terminal
 from tfvae.models import VAE
-from tfvae.training.across_fits import AcrossFits
 from tfvae.training.building import check_config, steps_per_execution
 from tfvae.training.callbacks import EpochLine
 from tfvae.training.checkpoints import CheckpointStore, Position, StopRequest
 from tfvae.training.parts import FitParts, batches_from, fit_parts, make_model
+from tfvae.training.resumable import ResumableCallbackList
 from tfvae.training.resuming import (
     Resumed,
     check_allowed,
@@ -41,17 +40,12 @@ from tfvae.training.runs import (
     versions,
     write_record,
 )
-from tfvae.training.workers import Team, team_of
-from tfvae.training.workers.followers import agree, followed, team_notes
+from tfvae.training.workers import WorkerGroup, worker_group
+from tfvae.training.workers.followers import check_agreement, follow, group_notes
 
 
 def notes(config: Config, steps: int) -> list[str]:
-    """Returns what a reader of the run's numbers must know, a line each.
-
-    Args:
-        config: The configuration.
-        steps: Training steps of the whole run.
-    """
+    """Returns notes on the numbers of a run of so many steps, a line each."""
     lines = [f"elbo bounds {meaning(config)}"]
     if config.kl_weight != 1:
         lines.append(f"loss has kl_weight {config.kl_weight:g} and is no bound")
@@ -92,70 +86,73 @@ def train(
         config: The configuration; it may ask for more epochs than the folder's run has.
         workdir: The run's folder, new, empty, or of the same configuration.
         progress_bar: Keras' bar, or one line an epoch; None: a bar in a terminal.
-        monitoring: What is written for TensorBoard; None: the defaults.
-        checkpointing: When checkpoints are written; None: the defaults.
-        allow_changed: Fields in which the configuration may differ from the folder's,
-            of `CHANGEABLE`.
-        distribution: On which devices; None: on one. Of several workers, of which each
-            calls this with a folder that all can read, the chief alone writes.
+        monitoring: The settings of TensorBoard's files; None: the defaults.
+        checkpointing: The settings of checkpoints; None: the defaults.
+        allow_changed: Fields in `CHANGEABLE` in which the configuration may differ from
+            the folder's.
+        distribution: The devices; None: one. Of several workers, each of which calls
+            this with a folder that all can read, the chief alone writes.
 
     Returns:
         The run, with the model that its folder now has.
 
     Raises:
-        InputError: The folder holds another run, or configuration or data are bad.
-        Interrupted: A signal came; a `KeyboardInterrupt`.
-        LostWorkerError: Another worker ended.
+        InputError: if the folder holds another run, or configuration or data are bad.
+        Interrupted: if a signal came; a `KeyboardInterrupt`.
+        LostWorkerError: if another worker ended.
     """
     check_allowed(allow_changed)
     config = absolute_paths(config)
     folder = check_workdir(workdir)
     if folder.config.exists():
         check_same_run(config, folder, allow_changed)
-    with team_of(distribution) as team:
-        team.check_batch_size(config.batch_size)
-        asked = _Asked(config, folder, team, monitoring, checkpointing, progress_bar)
-        return _train(asked, allow_changed)
+    with worker_group(distribution) as group:
+        group.check_batch_size(config.batch_size)
+        check_config(config)
+        data = load_data(config)
+        record = RunRecord(config, data.provenance, versions())
+        if folder.config.exists():
+            check_same_data(record, folder)
+        with group.strategy.scope():
+            run = Run(folder, record, make_model(config, data))
+        if not group.is_chief:
+            return follow(run, data, group, _fit)
+        return _lead(
+            run, data, group, progress_bar, monitoring, checkpointing, allow_changed
+        )
 
 
-class _Asked(NamedTuple):
-    """A training, as it was asked for."""
-
-    config: Config
-    folder: RunFolder
-    team: Team
-    monitoring: Monitoring | None
-    checkpointing: Checkpointing | None
-    progress_bar: bool | None
-
-
-def _train(given: _Asked, allow_changed: Sequence[str]) -> Run:
-    config, folder, team = given[:3]
-    check_config(config)
-    data = load_data(config)
-    record = RunRecord(config, data.provenance, versions())
-    if folder.config.exists():
-        check_same_data(record, folder)
-    with team.strategy.scope():
-        vae = make_model(config, data)
-    run = Run(folder, record, vae)
-    if not team.is_chief:
-        return followed(run, data, team, _fit)
+def _lead(
+    run: Run,
+    data: tfvae.data.ImageData,
+    group: WorkerGroup,
+    progress_bar: bool | None,
+    monitoring: Monitoring | None,
+    checkpointing: Checkpointing | None,
+    allow_changed: Sequence[str],
+) -> Run:
+    """Trains, as the only worker or the chief."""
+    folder, config, vae = run.folder, run.record.config, run.vae
     folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
         store = CheckpointStore(folder.checkpoints)
         remove_partials(folder)
         store.remove_partials()
-        # It may be new since it was looked for.
-        run = run._replace(record=_goes_on(record, folder, allow_changed))
+        # Another process may have begun the run since the folder was checked.
+        run = run._replace(record=_updated_record(run.record, folder, allow_changed))
         resumed = restore(vae, config, folder, store)
-        agree(team, record, vae)
+        check_agreement(group, run.record, vae)
         if not _is_finished(resumed.position, config, folder):
             write_record(folder, run.record)
-            _say(given, data, resumed.position)
-            _lead(given, vae, data, resumed)
+            _announce(config, data, group, resumed.position, monitoring)
+            with StopRequest() as stop:
+                parts = fit_parts(
+                    config, data, folder, resumed, monitoring, checkpointing, stop
+                )
+                _fit(vae, config, data, parts, resumed, progress_bar)
+                group.barrier()
         elif not folder.model.exists() and not config.keep_best:
-            with replacing(folder.model) as partial:
+            with atomic_write(folder.model) as partial:
                 vae.save(partial)
         if config.keep_best:
             with reading_model(folder):
@@ -163,21 +160,10 @@ def _train(given: _Asked, allow_changed: Sequence[str]) -> Run:
     return run
 
 
-def _lead(
-    given: _Asked, vae: VAE, data: tfvae.data.ImageData, resumed: Resumed
-) -> None:
-    """Trains, as the only worker or the chief."""
-    how = (given.monitoring, given.checkpointing)
-    with StopRequest() as stop:
-        parts = fit_parts(given.config, data, given.folder, resumed, *how, stop)
-        _fit(vae, given.config, data, parts, resumed, given.progress_bar)
-        given.team.meet()
-
-
-def _goes_on(
+def _updated_record(
     record: RunRecord, folder: RunFolder, allow_changed: Sequence[str]
 ) -> RunRecord:
-    """Returns the record of a run that begins, or the folder's with what is changed."""
+    """Returns the record of a new run, or the folder's with the changes to it."""
     if not folder.config.exists():
         return record
     changed = check_same_run(record.config, folder, allow_changed)
@@ -200,31 +186,28 @@ def _is_finished(position: Position, config: Config, folder: RunFolder) -> bool:
     return True
 
 
-def _say(given: _Asked, data: tfvae.data.ImageData, position: Position) -> None:
-    """Tells where the run goes on, and what a reader of its numbers must know."""
-    config = given.config
-    steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)
+def _announce(
+    config: Config,
+    data: tfvae.data.ImageData,
+    group: WorkerGroup,
+    position: Position,
+    monitoring: Monitoring | None,
+) -> None:
+    """Prints where the run goes on, and the notes for readers of its numbers."""
+    end = config.epochs * tfvae.data.steps_per_epoch(data.train, config.batch_size)
     if position.step:
         within = f", step {position.batch} of the next" if position.batch else ""
         print(f"goes on after epoch {position.epoch}{within}")
-    lines = notes(config, config.epochs * steps_per_epoch)
-    for note in [*lines, *team_notes(given.team, config)]:
+    lines = [*notes(config, end), *group_notes(group, config)]
+    if monitoring is not None and monitoring.profile is not None:
+        first, last = monitoring.profile
+        if first > end or last <= position.step:
+            lines.append(
+                f"profile {first} {last} is not made: the steps to come are "
+                f"{position.step + 1} to {end}"
+            )
+    for note in lines:
         print(f"note: {note}")
-    _note_profile(given.monitoring, position.step, config, steps_per_epoch)
-
-
-def _note_profile(
-    monitoring: Monitoring | None, done: int, config: Config, steps_per_epoch: int
-) -> None:
-    """Says so if no step of this training is one to profile."""
-    if monitoring is None or monitoring.profile is None:
-        return
-    (first, last), end = monitoring.profile, config.epochs * steps_per_epoch
-    if first > end or last <= done:
-        print(
-            f"note: profile {first} {last} is not made: the steps to come are "
-            f"{done + 1} to {end}"
-        )
 
 
 def _fit(
@@ -240,7 +223,7 @@ def _fit(
     line = [] if bar or quiet else [EpochLine(config.epochs)]
     position, steps = resumed.position, parts.steps_per_epoch
     epoch, verbose = position.epoch, 1 if bar else 0
-    callbacks = AcrossFits(
+    callbacks = ResumableCallbackList(
         [*line, *parts.callbacks],
         resumed,
         add_history=True,

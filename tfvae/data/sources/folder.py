@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tfvae.core.types import InputError
+from tfvae.core.types import InputError, first_line
 from tfvae.data.division import Part, divide
 from tfvae.data.images import resize_array
 from tfvae.data.request import (
@@ -19,7 +19,6 @@ from tfvae.data.request import (
     check_folder,
     check_memory,
     check_resized,
-    one_line,
     refuse_folders,
 )
 from tfvae.data.splits import ImageData
@@ -147,8 +146,8 @@ def _read(path: str, notes: set[str]) -> np.ndarray:
         raise
     except Exception as error:  # decoders fail in many ways
         raise InputError(
-            f"{path} cannot be read as an image ({one_line(error)}); repair or remove "
-            "it"
+            f"{path} cannot be read as an image ({first_line(error)}); repair or "
+            "remove it"
         ) from error
 
 

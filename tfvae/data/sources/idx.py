@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tfvae.core.types import InputError
+from tfvae.core.types import InputError, first_line
 from tfvae.data.division import Part, divide
 from tfvae.data.images import resize_array
 from tfvae.data.request import (
@@ -18,7 +18,6 @@ from tfvae.data.request import (
     check_folder,
     check_memory,
     check_resized,
-    one_line,
     refuse_folders,
 )
 from tfvae.data.splits import ImageData
@@ -111,7 +110,7 @@ def read_idx(path: str, rank: int, request: Request) -> np.ndarray:
             return _read_array(raw, path, rank, request)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
-            f"{path} cannot be read ({one_line(error)}); give a whole file"
+            f"{path} cannot be read ({first_line(error)}); give a whole file"
         ) from error
 
 

@@ -12,14 +12,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tfvae.core.types import InputError
+from tfvae.core.types import InputError, first_line
 from tfvae.data.division import Part, divide
 from tfvae.data.images import resize_array
 from tfvae.data.request import (
     Request,
     check_memory,
     check_resized,
-    one_line,
     refuse_folders,
 )
 from tfvae.data.splits import ImageData
@@ -111,7 +110,7 @@ def _open(path: str, request: Request) -> Mapping[str, np.ndarray]:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{path!r} cannot be read ({one_line(error)}); give a whole .npz file of "
+            f"{path!r} cannot be read ({first_line(error)}); give a whole .npz file of "
             "plain arrays"
         ) from error
 
@@ -156,7 +155,7 @@ def _part(
         labels = None if labels_name is None else arrays[labels_name]
     except _DAMAGE as error:
         raise InputError(
-            f"{images_name} of {request.name!r} cannot be read ({one_line(error)}); "
+            f"{images_name} of {request.name!r} cannot be read ({first_line(error)}); "
             "give a whole .npz file"
         ) from error
     images = _check_shape(images_name, images)

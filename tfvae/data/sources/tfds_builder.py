@@ -14,8 +14,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
 
-from tfvae.core.types import InputError
-from tfvae.data.request import Request, check_folder, one_line
+from tfvae.core.types import InputError, first_line
+from tfvae.data.request import Request, check_folder
 
 # Without a namespace: "huggingface:x" and the like would ask a server.
 _NAME = re.compile(r"^\w+(/[\w.\-]+)?(:\d+\.\d+\.\d+)?$")
@@ -43,7 +43,7 @@ def make_builder(request: Request) -> Any:
         raise
     except Exception as error:  # a builder may raise anything
         raise InputError(
-            f"data set {request.name!r} cannot be used: {one_line(error)}"
+            f"data set {request.name!r} cannot be used: {first_line(error)}"
         ) from error
 
 
@@ -74,7 +74,7 @@ def prepare(builder: Any, request: Request) -> None:
             builder.download_and_prepare(download_config=config)
     except Exception as error:  # downloads fail in many ways
         raise InputError(
-            f"data set {request.name!r} could not be prepared ({one_line(error)}); "
+            f"data set {request.name!r} could not be prepared ({first_line(error)}); "
             "without a network give the folder of its original files as manual_dir "
             "(--manual-dir), or of data that TFDS has prepared as data_dir (--data-dir)"
         ) from error

@@ -1,4 +1,4 @@
-"""One page that shows a run: settings, numbers and pictures, all in one HTML file."""
+"""One HTML page of a run's settings, numbers and plots, without other files."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ figcaption { margin-bottom: 0.5rem; }
 
 
 def escaped(value: object) -> str:
-    """Returns a value as text that HTML reads as nothing else."""
+    """Returns a value as text in which HTML finds no markup."""
     return html.escape(str(value), quote=True)
 
 
@@ -61,9 +61,9 @@ def table(
     """Yields a table whose first column names the rows.
 
     Args:
-        columns: Their names.
-        rows: Of one text a column.
-        numbers: Which columns hold numbers.
+        columns: The names of the columns.
+        rows: The rows, with one text a column.
+        numbers: The places of the columns that hold numbers.
     """
     yield '<div class="scroll"><table>'
     head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in columns)
@@ -98,7 +98,7 @@ def brief(value: object) -> str:
 
 
 def with_error(mean: object, error: object) -> str:
-    """Returns "mean ± error", rounded to what the error leaves of the mean."""
+    """Returns "mean ± error", rounded to the digits that the error leaves."""
     if not _is_number(mean) or not _is_number(error) or not 0 < error < math.inf:
         known = brief(error) if _is_number(error) else "?"
         return f"{brief(mean)} ± {known}"
@@ -107,7 +107,7 @@ def with_error(mean: object, error: object) -> str:
 
 
 def decimal(value: float, digits: int) -> str:
-    """Returns a number with so many digits after the point, and a real minus sign."""
+    """Returns a number with `digits` after the point, and a real minus sign."""
     return f"{value:.{digits}f}".replace("-", _MINUS)
 
 

@@ -1,4 +1,4 @@
-"""One page that shows a run: settings, numbers and pictures, all in one HTML file."""
+"""The page of a run: its settings, numbers and plots in one HTML file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfvae.config.plots import KINDS
+from tfvae.config.plots import PLOT_KINDS
 from tfvae.core.files import write_text
-from tfvae.core.types import InputError
 from tfvae.latents import LATENTS
 from tfvae.reports.html.markup import (
     POLICY,
@@ -21,41 +20,39 @@ from tfvae.reports.html.markup import (
     words,
 )
 from tfvae.reports.html.results import evaluation_html, training_html, tree_html
+from tfvae.reports.images import check_writable, read_evaluation
 from tfvae.reports.plots import Undefined, png_bytes
-from tfvae.reports.plotting import figures_of, subject_of
-from tfvae.training.runs import Run, load_run, meaning, read_history, read_json
+from tfvae.reports.plotting import figures_of, plot_inputs
+from tfvae.training.runs import Run, load_run, meaning, read_history
 
 if TYPE_CHECKING:
     from tfvae.reports.plots.drawing import Figure
 
 _NAME = "report.html"
-_EVALUATIONS = ("", "_validation", "_train")
+_EVALUATIONS = ("", "_validation", "_train")  # of the test images first
 
 
 def report_run(workdir: str | os.PathLike, seed: int = 0) -> Path:
     """Writes a run's report, `report.html` in its folder, and returns its path.
 
-    It shows what `tfvae evaluate` has written, if it has, and draws every picture that
-    is defined for the run. The same run gives the same file.
+    It shows the results of `tfvae evaluate`, if there are any, and draws every plot
+    that is defined for the run. The same run gives the same file.
 
     Args:
         workdir: The run's folder.
-        seed: Of all draws.
+        seed: The seed of all draws.
 
     Raises:
-        InputError: There is no such run, no model yet, or a file of it is damaged.
+        InputError: if there is no such run, no model yet, or a file of it is damaged.
     """
     run = load_run(workdir)
     target = run.folder.path / _NAME
-    if not os.access(run.folder.path, os.W_OK) or target.is_dir():
-        raise InputError(
-            f"{str(target)!r} cannot be written; change its permissions, or copy the "
-            "run"
-        )
-    history = read_history(run.folder.history)
-    evaluations = _evaluations(run)
-    pictures = figures_of(subject_of(run, seed))
-    write_text(target, report_html(run, history, evaluations, pictures))
+    check_writable(run, target)
+    history, path = read_history(run.folder.history), run.folder.evaluation
+    paths = [path.with_stem(path.stem + suffix) for suffix in _EVALUATIONS]
+    evaluations = [found for found in map(read_evaluation, paths) if found is not None]
+    plots = figures_of(plot_inputs(run, seed))
+    write_text(target, report_html(run, history, evaluations, plots))
     return target
 
 
@@ -63,16 +60,16 @@ def report_html(
     run: Run,
     history: Sequence[Mapping[str, float]],
     evaluations: Sequence[Mapping[str, Any]],
-    pictures: Iterable[tuple[str, Figure | Undefined]],
+    plots: Iterable[tuple[str, Figure | Undefined]],
 ) -> str:
     """Returns a report as HTML that refers to nothing outside itself.
 
     Args:
         run: The run.
         history: One mapping an epoch.
-        evaluations: What `evaluate_run` returned, in any layout: estimates are mappings
+        evaluations: Results of `evaluate_run`, in any layout: estimates are mappings
             with `mean` and `standard_error`, at any depth.
-        pictures: By name, or the reason why one is not defined.
+        plots: Plots by name, or the reason why one is not defined.
     """
     title = f"{run.folder.path.resolve().name}, a run on {run.record.config.dataset}"
     parts = [
@@ -91,28 +88,13 @@ def report_html(
         "<main>",
         *section("Evaluation", evaluation_html(evaluations)),
         *section("Training", training_html(history)),
-        *section("Pictures", _pictures(pictures)),
+        *section("Pictures", _plots(plots)),
         *section("Settings", _settings(run)),
         "</main>",
         "</body>",
         "</html>",
     ]
     return "\n".join(parts) + "\n"
-
-
-def _evaluations(run: Run) -> list[dict[str, Any]]:
-    """Returns what `tfvae evaluate` wrote, the test images' first."""
-    path = run.folder.evaluation
-    paths = [path.with_stem(path.stem + suffix) for suffix in _EVALUATIONS]
-    found = []
-    for path in paths:
-        if path.exists():
-            advice = "write it again with: tfvae evaluate"
-            content = read_json(path, "evaluation", advice)
-            if not isinstance(content, dict):
-                raise InputError(f"{str(path)!r} is no evaluation; {advice}")
-            found.append(content)
-    return found
 
 
 def _summary(run: Run) -> str:
@@ -130,15 +112,15 @@ def _summary(run: Run) -> str:
     )
 
 
-def _pictures(pictures: Iterable[tuple[str, Figure | Undefined]]) -> Iterator[str]:
+def _plots(plots: Iterable[tuple[str, Figure | Undefined]]) -> Iterator[str]:
     skipped = []
     yield '<div class="pictures">'
-    for name, figure in pictures:
+    for name, figure in plots:
         if isinstance(figure, Undefined):
             skipped.append((name, figure))
             continue
         encoded = base64.b64encode(png_bytes(figure)).decode("ascii")
-        title, content = escaped(words(name)), escaped(KINDS[name])
+        title, content = escaped(words(name)), escaped(PLOT_KINDS[name])
         yield (
             f"<figure><figcaption><strong>{title}</strong>: {content}</figcaption>"
             f'<img alt="{title}: {content}" src="data:image/png;base64,{encoded}">'

@@ -1,4 +1,4 @@
-"""What was found of a run, and how it was trained, as HTML."""
+"""The results of a run, and of its training, as HTML."""
 
 from __future__ import annotations
 
@@ -17,15 +17,13 @@ from tfvae.reports.html.markup import (
 _UNITS = {"ess": "samples", "acceptance": "share of proposals"}
 _HISTORY = ("loss", "elbo", "distortion", "rate", "ess")
 _ESTIMATE = {"mean", "standard_error"}
-_INLINE = "results"  # what `evaluate_run` calls the estimates of a model
+_INLINE = "results"  # the name that `evaluate_run` gives to the estimates of a model
 
 
 def evaluation_html(evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields what was found of a run.
+    """Yields results of `evaluate_run`, in any layout.
 
-    Args:
-        evaluations: What `evaluate_run` returned, in any layout: estimates are mappings
-            with `mean` and `standard_error`, at any depth.
+    Mappings with `mean` and `standard_error`, at any depth, are estimates.
     """
     if not evaluations:
         yield (
@@ -63,13 +61,7 @@ def training_html(history: Sequence[Mapping[str, float]]) -> Iterator[str]:
 
 
 def tree_html(title: str, node: Mapping[str, Any], level: int = 3) -> Iterator[str]:
-    """Yields a tree of names and values: its estimates, its facts, its parts.
-
-    Args:
-        title: The heading.
-        node: Mappings, lists, texts and numbers.
-        level: Of the heading.
-    """
+    """Yields a tree of names and values under a heading: estimates, facts, parts."""
     estimates, facts, parts = {}, {}, {}
     for name, value in node.items():
         if _is_estimate(value):

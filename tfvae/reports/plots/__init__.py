@@ -1,4 +1,4 @@
-"""Pictures of a model and of its training, as Matplotlib figures.
+"""Plots of a model and of its training, as Matplotlib figures.
 
 The functions return figures and show or write nothing.
 """
@@ -18,13 +18,12 @@ from tfvae.reports.plots.images import (
     traversal,
 )
 from tfvae.reports.plots.scatter import latent_scatter, principal_components
-from tfvae.reports.plots.table import PICTURES, Picture, Subject
+from tfvae.reports.plots.table import PLOTS, PlotInputs
 
 __all__ = [
-    "PICTURES",
+    "PLOTS",
     "LayerRates",
-    "Picture",
-    "Subject",
+    "PlotInputs",
     "Undefined",
     "importance_weights",
     "interpolations",

@@ -1,4 +1,4 @@
-"""Pictures of numbers: rates, importance weights, training curves."""
+"""Plots of numbers: rates, importance weights, training curves."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _COLOURS = (BLUE, VERMILLION, GREEN)
 
 
 class LayerRates(NamedTuple):
-    """What one layer of D latent variables carries.
+    """Rates of one layer of D latent variables.
 
     Attributes:
-        rates: [D] A mean over images, in nats; None where it is not defined.
-        errors: [D] Their standard errors, or None.
-        active: [D] Whether each variable depends on x, or None.
+        rates: [D] Means over images, in nats; None where they are not defined.
+        errors: [D] The standard errors of the rates, or None.
+        active: [D] True for each variable that depends on x, or None.
     """
 
     rates: np.ndarray | None
@@ -48,10 +48,10 @@ def rates(layers: Sequence[LayerRates]) -> Figure:
     """Draws the rate of each latent variable, largest first, and which are active.
 
     Args:
-        layers: Nearest x first.
+        layers: The layers, nearest x first.
 
     Raises:
-        Undefined: No layer's variables have rates of their own.
+        Undefined: if no layer's variables have rates of their own.
     """
     shown = {k: layer for k, layer in enumerate(layers, 1) if layer.rates is not None}
     if not shown:
@@ -105,7 +105,7 @@ def importance_weights(log_weights: np.ndarray) -> Figure:
         log_weights: [S, N], in nats.
 
     Raises:
-        Undefined: There is one sample, whose weight is always 1.
+        Undefined: if there is one sample, whose weight is always 1.
     """
     count, images = log_weights.shape
     if count < 2:
@@ -166,7 +166,7 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         history: One mapping an epoch, with `epoch` and what `fit` reports.
 
     Raises:
-        Undefined: There is no epoch.
+        Undefined: if there is no epoch.
     """
     if not history:
         raise Undefined(

@@ -1,4 +1,4 @@
-"""What the pictures share: sizes, colours, and grids of images."""
+"""Sizes, colours, and grids of images, shared by all plots."""
 
 from __future__ import annotations
 
@@ -22,21 +22,13 @@ BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 GREY = "#9A9A9A"
 # Tol's "muted" scheme and black: ten classes, likewise.
 CLASSES = (
-    "#332288",
-    "#DDCC77",
-    "#117733",
-    "#CC6677",
-    "#88CCEE",
-    "#882255",
-    "#44AA99",
-    "#999933",
-    "#AA4499",
-    "#000000",
+    *("#332288", "#DDCC77", "#117733", "#CC6677", "#88CCEE"),
+    *("#882255", "#44AA99", "#999933", "#AA4499", "#000000"),
 )
 
 
 class Undefined(InputError):
-    """A picture has no meaning for a model; the message says why, in one line."""
+    """A plot is not defined for a model; the message says why, in one line."""
 
 
 def new_figure(height: float) -> Figure:
@@ -55,9 +47,9 @@ def image_rows(rows: Sequence[np.ndarray], labels: Sequence[str], title: str) ->
     """Draws rows of images, each with a label.
 
     Args:
-        rows: Of [columns, H, W, C] each.
-        labels: One a row.
-        title: Of the figure.
+        rows: The images of each row, [columns, H, W, C].
+        labels: One label a row.
+        title: The figure's title.
     """
     columns = len(rows[0])
     height, width = rows[0].shape[1:3]

@@ -1,15 +1,16 @@
-"""Pictures made of images: what the model makes of codes."""
+"""Plots made of images: reconstructions, samples, traversals, interpolations."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+import tensorflow as tf
 from matplotlib.figure import Figure
 
-from tfvae.core.seeds import derive_seed
 from tfvae.core.types import Seed
-from tfvae.distributions import FULLY_REPARAMETERIZED, Distribution
+from tfvae.distributions import FULLY_REPARAMETERIZED
+from tfvae.evaluation.traversals import prior_quantiles, traversal_levels, traverse
 from tfvae.models import VAE
 from tfvae.reports.plots.drawing import (
     Undefined,
@@ -20,16 +21,9 @@ from tfvae.reports.plots.drawing import (
     show,
 )
 
-_MARGIN = 0.01  # of probability, left out at either end of a traversal
-_OF_CODE = "one variable of one image's code moved"
-_OF_MEDIANS = "one variable moved, the others at their median"
-_NO_ORDER = "the classes of a variable have no order"
-_NO_QUANTILES = "the quantiles of its variables under p(z) are not known"
-_DRAWS = 4096  # of a learned prior, whose quantiles have no formula
-
 
 def reconstructions(vae: VAE, originals: np.ndarray, inputs: np.ndarray) -> Figure:
-    """Draws images, what the encoder was given, and the reconstruction means.
+    """Draws images, the encoder's inputs, and the reconstruction means.
 
     Args:
         vae: The model.
@@ -49,8 +43,8 @@ def samples(vae: VAE, num_images: int, seed: Seed) -> Figure:
 
     Args:
         vae: The model.
-        num_images: In each of the two panels.
-        seed: Of z and x.
+        num_images: The number of images in each of the two panels.
+        seed: The seed of z and x.
     """
     drawn = vae.sample(num_images, seed)
     columns = math.ceil(math.sqrt(num_images))
@@ -74,7 +68,7 @@ def traversal(
     num_steps: int = 11,
     seed: Seed = 0,
 ) -> Figure:
-    """Draws what single latent variables do to an image.
+    """Draws the effect of single latent variables on an image.
 
     Every row takes the image's posterior mean and moves one variable through the
     prior's quantiles from 1 % to 99 %. The variables are those that change the image
@@ -83,40 +77,33 @@ def traversal(
     Args:
         vae: The model.
         inputs: [1, H, W, C] The image as the encoder sees it.
-        num_dims: Rows, at most D.
-        num_steps: Columns.
-        seed: Of the draws that give a learned prior's quantiles.
+        num_dims: The number of rows, at most D.
+        num_steps: The number of columns.
+        seed: The seed of the draws that give a learned prior's quantiles.
 
     Raises:
-        Undefined: Single variables have no order, or their quantiles are not known.
+        Undefined: if single variables have no order, or no known quantiles.
     """
-    values = prior_quantiles(vae, _levels(num_steps), seed)
-    centre = vae.latent.point_estimate(vae.encode(inputs)).numpy()[0]  # [D]
-    return _traversal(vae, centre, values, num_dims, _OF_CODE)
+    values = _quantiles(vae, traversal_levels(num_steps), seed)
+    code = vae.latent.point_estimate(vae.encode(inputs))[0]  # [D]
+    title = "one variable of one image's code moved"
+    return _traversal(vae, code, values, num_dims, title)
 
 
 def prior_traversal(
     vae: VAE, num_dims: int = 10, num_steps: int = 11, seed: Seed = 0
 ) -> Figure:
-    """Draws what single latent variables do, the others being at the prior's median.
+    """Draws the effect of single latent variables, the others at the prior's median.
 
-    As `traversal`, without an image.
-
-    Args:
-        vae: The model.
-        num_dims: Rows, at most D.
-        num_steps: Columns.
-        seed: Of the draws that give a learned prior's quantiles.
-
-    Raises:
-        Undefined: Single variables have no order, or their quantiles are not known.
+    It is `traversal` without an image, and has its arguments and errors.
     """
-    values = prior_quantiles(vae, np.append(_levels(num_steps), 0.5), seed)
-    return _traversal(vae, values[-1], values[:-1], num_dims, _OF_MEDIANS)
+    values = _quantiles(vae, np.append(traversal_levels(num_steps), 0.5), seed)
+    title = "one variable moved, the others at their median"
+    return _traversal(vae, values[-1], values[:-1], num_dims, title)
 
 
 def interpolations(vae: VAE, inputs: np.ndarray, num_steps: int = 7) -> Figure:
-    """Draws what lies between the codes of two images, one pair of them a row.
+    """Draws the steps between the codes of two images, one pair of images a row.
 
     The codes are posterior means, and the steps between them equal.
 
@@ -124,10 +111,10 @@ def interpolations(vae: VAE, inputs: np.ndarray, num_steps: int = 7) -> Figure:
         vae: The model.
         inputs: [2 n, H, W, C] Images as the encoder sees them: each row's first, then
             each row's last.
-        num_steps: Images between the two, their reconstructions among them.
+        num_steps: The number of images between the two, both reconstructions included.
 
     Raises:
-        Undefined: Nothing lies between two codes, or there are no pairs.
+        Undefined: if nothing lies between two codes, or there are no pairs.
     """
     pairs = len(inputs) // 2
     if pairs < 1 or len(inputs) % 2:
@@ -136,7 +123,17 @@ def interpolations(vae: VAE, inputs: np.ndarray, num_steps: int = 7) -> Figure:
             "pairs; give an even number, 2 or more"
         )
     posterior = vae.encode(inputs)
-    _check_between(vae, posterior)
+    kind = type(vae.latent).__name__
+    if len(vae.latent.event_shape) > 1:
+        raise Undefined(
+            f"interpolations are not defined for {kind}: a mix of two one-hots is "
+            "none; use a model of single numbers, for example latent 'normal'"
+        )
+    if posterior.reparameterization_type != FULLY_REPARAMETERIZED:
+        raise Undefined(
+            f"interpolations are not defined for {kind}: nothing lies between 0 and 1; "
+            "use a model of continuous variables, for example latent 'normal'"
+        )
     centres = vae.latent.point_estimate(posterior).numpy()  # [2 n, D]
     share = np.linspace(0, 1, num_steps, dtype=centres.dtype)[:, np.newaxis]
     rows = []
@@ -152,73 +149,36 @@ def interpolations(vae: VAE, inputs: np.ndarray, num_steps: int = 7) -> Figure:
     return figure
 
 
-def _check_between(vae: VAE, posterior: Distribution) -> None:
-    """Refuses codes that cannot be mixed.
-
-    Raises:
-        Undefined: They cannot.
-    """
-    kind = type(vae.latent).__name__
-    if len(vae.latent.event_shape) > 1:
-        raise Undefined(
-            f"interpolations are not defined for {kind}: a mix of two one-hots is "
-            "none; use a model of single numbers, for example latent 'normal'"
-        )
-    if posterior.reparameterization_type != FULLY_REPARAMETERIZED:
-        raise Undefined(
-            f"interpolations are not defined for {kind}: nothing lies between 0 and 1; "
-            "use a model of continuous variables, for example latent 'normal'"
-        )
-
-
-def _levels(num_steps: int) -> np.ndarray:
-    return np.linspace(_MARGIN, 1 - _MARGIN, num_steps)
-
-
-def prior_quantiles(vae: VAE, levels: np.ndarray, seed: Seed) -> np.ndarray:
-    """Returns the quantiles of single variables under p(z), [levels, D].
-
-    Those of a learned prior have no formula, and are taken from 4096 draws.
-
-    Args:
-        vae: The model.
-        levels: Between 0 and 1.
-        seed: Of the draws.
-
-    Raises:
-        Undefined: Single variables have no order, or their quantiles are not known.
-    """
-    values = vae.latent.traversal(levels)
+def _quantiles(vae: VAE, levels: np.ndarray, seed: Seed) -> tf.Tensor:
+    values = prior_quantiles(vae, levels, seed)
     if values is None:
         one_hot = len(vae.latent.event_shape) > 1
-        raise Undefined(
-            f"traversals are not defined for {type(vae.latent).__name__}: "
-            f"{_NO_ORDER if one_hot else _NO_QUANTILES}; use a model of one layer of "
-            "single numbers, for example latent 'normal'"
+        reason = (
+            "the classes of a variable have no order"
+            if one_hot
+            else "the quantiles of its variables under p(z) are not known"
         )
-    if vae.prior_layer is None:
-        return values.numpy()
-    draws = vae.prior().sample(_DRAWS, seed=derive_seed(seed, "quantiles")).numpy()
-    # Of Bernoulli variables it gives 0 or 1, and nothing between.
-    return np.quantile(draws, levels, axis=0, method="inverted_cdf")
+        raise Undefined(
+            f"traversals are not defined for {type(vae.latent).__name__}: {reason}; "
+            "use a model of one layer of single numbers, for example latent 'normal'"
+        )
+    return values
 
 
 def _traversal(
-    vae: VAE, centre: np.ndarray, values: np.ndarray, num_dims: int, title: str
+    vae: VAE, code: tf.Tensor, values: tf.Tensor, num_dims: int, title: str
 ) -> Figure:
     """Draws the variables that change an image most.
 
     Args:
         vae: The model.
-        centre: [D] Where the other variables stay.
-        values: [columns, D] Of each variable.
-        num_dims: Rows, at most D.
-        title: Of the figure.
+        code: [D] Where the other variables stay.
+        values: [columns, D] Where each variable goes.
+        num_dims: The number of rows, at most D.
+        title: The figure's title.
     """
-    z = np.tile(centre, (len(centre), len(values), 1))  # [D, columns, D]
-    for dim in range(len(centre)):
-        z[dim, :, dim] = values[:, dim]
-    images = vae.decode(z).mean().numpy()  # [D, columns, H, W, C]
+    codes = traverse(code, values, tf.range(code.shape[0]))  # [D, columns, D]
+    images = vae.decode(codes).mean().numpy()  # [D, columns, H, W, C]
     change = np.square(images[:, -1] - images[:, 0]).sum(axis=(1, 2, 3))  # [D]
     dims = np.argsort(-change)[:num_dims]
     figure = image_rows(list(images[dims]), [f"z[{dim}]" for dim in dims], title)

@@ -1,4 +1,4 @@
-"""Where images lie in the space of the latent variables."""
+"""Scatter plots of images in the space of the latent variables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def principal_components(
 
     Args:
         points: [N, D].
-        count: Coordinates to keep, at most D.
+        count: The number of coordinates to keep, at most D.
 
     Returns:
         The coordinates, [N, count], centred, and each one's share of the variance,
@@ -48,11 +48,11 @@ def latent_scatter(means: np.ndarray, labels: np.ndarray | None = None) -> Figur
     """Draws posterior means: two of their variables, and two principal components.
 
     Args:
-        means: [N, D], or [N, D, K] of one-hots, of images.
+        means: Posterior means of images, [N, D], or [N, D, K] of one-hots.
         labels: [N] Integers, which give the colours; None: one colour.
 
     Raises:
-        Undefined: There is one variable, or fewer than three images.
+        Undefined: if there is one variable, or fewer than three images.
     """
     points = means.reshape(len(means), -1).astype("float64")
     count, size = points.shape
@@ -62,7 +62,8 @@ def latent_scatter(means: np.ndarray, labels: np.ndarray | None = None) -> Figur
             "use a model of 2 or more variables, and 3 or more images"
         )
     figure = new_figure(2 * WIDTH * 0.8)
-    names = [f"E[z[{', '.join(map(str, at))}]|x]" for at in _first_two(means)]
+    places = [np.unravel_index(i, means.shape[1:]) for i in range(2)]
+    names = [f"E[z[{', '.join(map(str, at))}]|x]" for at in places]
     components, shares = principal_components(points)
     titles = [
         f"component {number}, {share:.0%} of the variance"
@@ -86,40 +87,22 @@ def latent_scatter(means: np.ndarray, labels: np.ndarray | None = None) -> Figur
     return figure
 
 
-def _first_two(means: np.ndarray) -> list[tuple[int, ...]]:
-    return [tuple(np.unravel_index(i, means.shape[1:])) for i in range(2)]
-
-
 def _scatter(axis: Axes, points: np.ndarray, labels: np.ndarray | None) -> None:
-    if labels is None:
-        axis.scatter(*points.T, s=9, color=GREY, linewidths=0)
-    else:
-        for index, label in enumerate(np.unique(labels)):
-            chosen = points[labels == label]
-            marker = _MARKERS[index // len(CLASSES) % len(_MARKERS)]
-            colour = CLASSES[index % len(CLASSES)]
-            axis.scatter(
-                *chosen.T,
-                s=9,
-                color=colour,
-                marker=marker,
-                linewidths=0,
-                label=str(label),
-            )
     open_frame(axis)
-    if labels is not None and len(np.unique(labels)) <= _NAMED:
-        _write_labels(axis, points, labels)
-
-
-def _write_labels(axis: Axes, points: np.ndarray, labels: np.ndarray) -> None:
-    """Writes each label at its points' median, so that colour is not needed."""
-    for label in np.unique(labels):
-        axis.annotate(
-            str(label),
-            np.median(points[labels == label], axis=0),
-            ha="center",
-            va="center",
-            weight="bold",
-            size=12,
-            path_effects=[withStroke(linewidth=3, foreground="white")],
-        )
+    small = {"s": 9, "linewidths": 0}
+    if labels is None:
+        axis.scatter(*points.T, color=GREY, **small)
+        return
+    names = np.unique(labels)
+    for index, label in enumerate(names):
+        marker = _MARKERS[index // len(CLASSES) % len(_MARKERS)]
+        look = {"color": CLASSES[index % len(CLASSES)], "marker": marker, **small}
+        axis.scatter(*points[labels == label].T, label=str(label), **look)
+    if len(names) > _NAMED:
+        return
+    # Each label stands at its points' median, so that colour is not needed.
+    look = {"ha": "center", "va": "center", "weight": "bold", "size": 12}
+    look["path_effects"] = [withStroke(linewidth=3, foreground="white")]
+    for label in names:
+        middle = np.median(points[labels == label], axis=0)
+        axis.annotate(str(label), middle, **look)

@@ -1,16 +1,14 @@
-"""Which pictures there are of a model, and what each is made from."""
+"""The table of plots, and what each is drawn from."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfvae.config.plots import KINDS
 from tfvae.core.seeds import derive_seed
 from tfvae.latents import layer_means
 from tfvae.models import VAE
@@ -25,18 +23,18 @@ _ELEMENTS = 1 << 22  # numbers in the largest tensor: 16 MiB of float32
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
-    """What pictures are made from.
+class PlotInputs:
+    """A model with the images, labels and numbers that its plots are drawn from.
 
     Attributes:
         vae: The model.
         originals: [N, H, W, C] Images of the test set, grey or colour values.
-        inputs: [N, H, W, C] The same as the encoder sees them.
+        inputs: [N, H, W, C] The same images as the encoder sees them.
         labels: [N] Integers, or None.
         history: One mapping an epoch, as `tfvae.training.runs.read_history` gives.
-        num_samples: S, of the importance weights.
-        seed: Of all draws.
-        layer_rates: Called for what each layer carries, if that is drawn.
+        num_samples: S, for the importance weights.
+        seed: The seed of all draws.
+        layer_rates: Returns the rates of each layer; called only if they are drawn.
     """
 
     vae: VAE
@@ -49,61 +47,29 @@ class Subject:
     layer_rates: Callable[[], Sequence[charts.LayerRates]]
 
 
-class Picture(NamedTuple):
-    """One kind of picture.
-
-    Attributes:
-        draw: Makes it, or raises `Undefined`.
-        description: One line.
-    """
-
-    draw: Callable[[Subject], Figure]
-    description: str
+def _reconstructions(given: PlotInputs) -> Figure:
+    originals, inputs = given.originals[:_COLUMNS], given.inputs[:_COLUMNS]
+    return images.reconstructions(given.vae, originals, inputs)
 
 
-def _reconstructions(subject: Subject) -> Figure:
-    originals, inputs = subject.originals[:_COLUMNS], subject.inputs[:_COLUMNS]
-    return images.reconstructions(subject.vae, originals, inputs)
+def _interpolations(given: PlotInputs) -> Figure:
+    pairs = min(_PAIRS, len(given.inputs) // 2)
+    return images.interpolations(given.vae, given.inputs[: 2 * pairs])
 
 
-def _samples(subject: Subject) -> Figure:
-    return images.samples(subject.vae, _SAMPLED, subject.seed)
-
-
-def _prior_traversal(subject: Subject) -> Figure:
-    return images.prior_traversal(subject.vae, seed=subject.seed)
-
-
-def _posterior_traversal(subject: Subject) -> Figure:
-    return images.traversal(subject.vae, subject.inputs[:1], seed=subject.seed)
-
-
-def _interpolations(subject: Subject) -> Figure:
-    pairs = min(_PAIRS, len(subject.inputs) // 2)
-    return images.interpolations(subject.vae, subject.inputs[: 2 * pairs])
-
-
-def _latent_scatter(subject: Subject) -> Figure:
-    vae, means = subject.vae, []
-    for index, x in enumerate(_parts(subject.inputs, vae, _MEAN_DRAWS)):
-        seed = derive_seed(subject.seed, "scatter", index)
+def _latent_scatter(given: PlotInputs) -> Figure:
+    vae, means = given.vae, []
+    for index, x in enumerate(_parts(given.inputs, vae, _MEAN_DRAWS)):
+        seed = derive_seed(given.seed, "scatter", index)
         means.append(layer_means(vae, x, _MEAN_DRAWS, seed)[0].numpy())
-    return scatter.latent_scatter(np.concatenate(means), subject.labels)
+    return scatter.latent_scatter(np.concatenate(means), given.labels)
 
 
-def _rates(subject: Subject) -> Figure:
-    return charts.rates(subject.layer_rates())
-
-
-def _training_curves(subject: Subject) -> Figure:
-    return charts.training_curves(subject.history)
-
-
-def _importance_weights(subject: Subject) -> Figure:
-    vae, count = subject.vae, subject.num_samples
+def _importance_weights(given: PlotInputs) -> Figure:
+    vae, count = given.vae, given.num_samples
     log_weights = []
-    for index, x in enumerate(_parts(subject.inputs[:_WEIGHED], vae, count)):
-        seed = derive_seed(subject.seed, "weights", index)
+    for index, x in enumerate(_parts(given.inputs[:_WEIGHED], vae, count)):
+        seed = derive_seed(given.seed, "weights", index)
         log_weights.append(vae.log_weight_terms(x, count, seed).log_weights().numpy())
     return charts.importance_weights(np.concatenate(log_weights, axis=1))
 
@@ -115,19 +81,17 @@ def _parts(inputs: np.ndarray, vae: VAE, count: int) -> list[np.ndarray]:
     return [inputs[start : start + step] for start in range(0, len(inputs), step)]
 
 
-_DRAW: Mapping[str, Callable[[Subject], Figure]] = {
+PLOTS: Mapping[str, Callable[[PlotInputs], Figure]] = {
     "reconstructions": _reconstructions,
-    "samples": _samples,
-    "prior_traversal": _prior_traversal,
-    "posterior_traversal": _posterior_traversal,
+    "samples": lambda given: images.samples(given.vae, _SAMPLED, given.seed),
+    "prior_traversal": lambda given: images.prior_traversal(given.vae, seed=given.seed),
+    "posterior_traversal": lambda given: images.traversal(
+        given.vae, given.inputs[:1], seed=given.seed
+    ),
     "interpolations": _interpolations,
     "latent_scatter": _latent_scatter,
-    "rates": _rates,
-    "training_curves": _training_curves,
+    "rates": lambda given: charts.rates(given.layer_rates()),
+    "training_curves": lambda given: charts.training_curves(given.history),
     "importance_weights": _importance_weights,
 }
-
-PICTURES: Mapping[str, Picture] = {
-    name: Picture(_DRAW[name], description) for name, description in KINDS.items()
-}
-"""The pictures by name, in the order in which they are drawn."""
+"""Functions that draw a plot, or raise `Undefined`, by its name in `PLOT_KINDS`."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: what it takes to go on as if nothing had happened."""
+"""Checkpoints of a run, from which it goes on as if nothing had happened."""
 
 from tfvae.training.checkpoints.saving import SaveCheckpoints
 from tfvae.training.checkpoints.state import (

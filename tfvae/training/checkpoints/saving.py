@@ -26,12 +26,12 @@ class SaveCheckpoints(keras.callbacks.Callback):
     is always written.
 
     Args:
-        store: Where they go.
-        callbacks: Whose state goes with them.
-        history: Returns the text of `history.csv`.
+        store: The store that they go to.
+        callbacks: The callbacks whose state goes with them.
+        history: A function that returns the text of `history.csv`.
         config: The run's settings.
-        versions: Of what computes it.
-        settings: How often; None: at ends of epochs.
+        versions: The versions of the packages that compute it.
+        settings: The settings that say how often; None: at ends of epochs.
         stop: Looked at before each step; None: nothing stops the training.
         on_stop: Called once the checkpoint of a stopped training is written.
         earlier: Seconds that the epoch took before this training went on with it.
@@ -80,26 +80,28 @@ class SaveCheckpoints(keras.callbacks.Callback):
             if self._saved_step is None:
                 self._saved_step = step
         step = self._first_step + batch
-        stopping = self.stop is not None and self.stop.signum is not None
         due = self.every is not None and step - self._saved_step >= self.every
-        if stopping or due:
+        if self._stopping or due:
             seconds = time.perf_counter() - self._begun
             self._write(Position(step, self._epoch, batch, seconds))
-        if stopping:
+        if self._stopping:
             self._end(step)
 
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
         """Writes, unless the last one is new; at the end always."""
         last = epoch + 1 == self.params["epochs"] or self.model.stop_training
-        stopping = self.stop is not None and self.stop.signum is not None
         wait = max(self.min_seconds, self._cost / _SHARE)
         waited = time.perf_counter() - self._saved_at >= wait
         step = int(self.model.steps)
-        if last or stopping or waited or self.every is not None:
+        if last or self._stopping or waited or self.every is not None:
             early = bool(self.model.stop_training)
             self._write(Position(step, epoch + 1, stopped_early=early))
-        if stopping and not last:
+        if self._stopping and not last:
             self._end(step)
+
+    @property
+    def _stopping(self) -> bool:
+        return self.stop is not None and self.stop.signum is not None
 
     def _write(self, position: Position) -> None:
         if position.step == self._saved_step:
@@ -123,6 +125,5 @@ class SaveCheckpoints(keras.callbacks.Callback):
         if self.on_stop is not None:
             self.on_stop()
         raise Interrupted(
-            self.stop.signum,
-            f"stopped after step {step}; the same command goes on",
+            self.stop.signum, f"stopped after step {step}; the same command goes on"
         )

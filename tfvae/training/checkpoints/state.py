@@ -1,4 +1,4 @@
-"""What a training's state is: the model's numbers, and what its callbacks remember."""
+"""The state of a training: the model's numbers, and its callbacks' memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tfvae.models import VAE
 
 
 class Position(NamedTuple):
-    """How far a run has come.
+    """A place in a run.
 
     Attributes:
-        step: Training steps done.
-        epoch: Epochs done.
-        batch: Steps done of the running epoch; 0: it is between epochs.
-        seconds: That the running epoch took so far.
-        stopped_early: Whether early stopping has ended it.
+        step: The training steps done.
+        epoch: The epochs done.
+        batch: The steps done of the running epoch; 0: it is between epochs.
+        seconds: The seconds that the running epoch took so far.
+        stopped_early: True if early stopping has ended the run.
     """
 
     step: int
@@ -42,12 +42,12 @@ def apply_arrays(vae: VAE, arrays: Mapping[str, np.ndarray], rate: bool = True) 
     """Gives a compiled model the weights and the optimizer of `arrays_of`.
 
     Args:
-        vae: Built and compiled as the one that was saved.
-        arrays: Of `arrays_of`.
+        vae: The model, built and compiled as the one that was saved.
+        arrays: The arrays of `arrays_of`.
         rate: Whether a learning rate that is a number is taken over too.
 
     Raises:
-        InputError: They are those of another model.
+        InputError: if they are those of another model.
     """
     variables = {k: v for k, v in _variables(vae).items() if not _is_metric(k)}
     variables.pop(_RATE, None)
@@ -66,7 +66,7 @@ def apply_arrays(vae: VAE, arrays: Mapping[str, np.ndarray], rate: bool = True) 
 
 
 def apply_metrics(vae: VAE, arrays: Mapping[str, np.ndarray]) -> None:
-    """Gives a model the metrics of the running epoch, those that it has."""
+    """Gives a model the metrics of the running epoch, as far as it has them."""
     for name, variable in _variables(vae).items():
         if _is_metric(name) and name in arrays:
             variable.assign(arrays[name])
@@ -75,7 +75,7 @@ def apply_metrics(vae: VAE, arrays: Mapping[str, np.ndarray]) -> None:
 def callback_state(
     callbacks: Iterable[keras.callbacks.Callback],
 ) -> dict[str, dict[str, Any]]:
-    """Returns what the callbacks that have a `get_state` remember, by class name."""
+    """Returns the state of the callbacks that have a `get_state`, by class name."""
     return {
         type(callback).__name__: callback.get_state()
         for callback in callbacks
@@ -87,7 +87,7 @@ def set_callback_state(
     callbacks: Iterable[keras.callbacks.Callback],
     state: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Gives the callbacks what `callback_state` found, those that it found."""
+    """Gives the callbacks the state that `callback_state` returned of them."""
     for callback in callbacks:
         name = type(callback).__name__
         if hasattr(callback, "set_state") and name in state:
@@ -121,6 +121,6 @@ def _variables(vae: VAE) -> dict[str, keras.Variable]:
 
 
 def _rate(vae: VAE) -> Any:
-    """The learning rate's variable, or its schedule."""
+    """Returns the learning rate's variable, or its schedule."""
     optimizer = getattr(vae.optimizer, "inner_optimizer", vae.optimizer)
     return optimizer._learning_rate

@@ -1,22 +1,17 @@
-"""Stopping on a signal: after the step, saved; a second signal stops at once."""
+"""Stopping on a signal after the running step; a second signal stops at once."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A training that a signal has ended, after all of it was saved.
-
-    Args:
-        signum: The signal.
-        message: What was saved, and how to go on.
-    """
+    """A training that a signal has ended, after all of it was saved."""
 
     def __init__(self, signum: int, message: str) -> None:
         super().__init__(message)
@@ -29,13 +24,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Takes note of Ctrl-C and SIGTERM while it is entered, in the main thread.
+    """A context that notes Ctrl-C and SIGTERM, in the main thread.
 
     Elsewhere Python hears no signals, and nothing is changed. A signal that is ignored,
     as a shell's background jobs ignore Ctrl-C, stays so.
 
     Attributes:
-        signum: The signal that came; None: none did.
+        signum: The signal that came; None before one does.
     """
 
     signum: int | None = None
@@ -49,12 +44,7 @@ class StopRequest:
                 self._before[each] = signal.signal(each, self._take_note)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._restore()
 
     def _take_note(self, signum: int, frame: FrameType | None) -> None:

@@ -22,7 +22,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfvae.core.files import folder_aside, is_partial, read_bounded, synced, synced_tree
+from tfvae.core.files import (
+    fsync,
+    fsync_tree,
+    is_partial,
+    read_bounded,
+    staged_directory,
+)
+from tfvae.core.types import first_line
 from tfvae.training.checkpoints.state import Position
 
 _STATE, _HISTORY, _MANIFEST = "state.npz", "history.csv", "manifest.json"
@@ -37,12 +44,12 @@ class Checkpoint(NamedTuple):
     """A run's state between two training steps.
 
     Attributes:
-        position: Where it is.
-        arrays: Of `arrays_of`.
-        callbacks: Of each callback's `get_state`, by class name.
+        position: The position in the training.
+        arrays: The arrays of `arrays_of`.
+        callbacks: The state of each callback's `get_state`, by class name.
         history: The text of `history.csv`.
-        config: The settings that it was trained with.
-        versions: Of what computed it.
+        config: The settings that the run was trained with.
+        versions: The versions of the packages that computed it.
     """
 
     position: Position
@@ -54,11 +61,11 @@ class Checkpoint(NamedTuple):
 
 
 class Damaged(Exception):
-    """A checkpoint that is not whole, with the reason in a few words."""
+    """A checkpoint is not whole; the message is the reason in a few words."""
 
 
 class CheckpointStore:
-    """Writes checkpoints and finds the newest that is whole.
+    """The checkpoints of a run, of which the newest that is whole counts.
 
     Args:
         path: The folder; it need not exist.
@@ -87,18 +94,18 @@ class CheckpointStore:
         The one before is kept as well, older and damaged ones are removed.
 
         Raises:
-            OSError: The disk is full or cannot be written to; what was there stays.
+            OSError: if the disk is full or cannot be written to; the others stay.
         """
         self.path.mkdir(exist_ok=True)
         path = self.path / f"{checkpoint.position.step:012d}"
-        with folder_aside(self.path) as partial:
+        with staged_directory(self.path) as partial:
             partial.mkdir()
             _write(partial, checkpoint)
-            synced_tree(partial)
+            fsync_tree(partial)
             if path.exists():  # a damaged one, else its step would not come again
                 shutil.rmtree(path)
             os.rename(partial, path)
-        synced(self.path)
+        fsync(self.path)
         self._good = [*(p for p in self._good if p != path), path][-_KEPT:]
         for old in self._all():
             if old not in self._good:
@@ -106,7 +113,7 @@ class CheckpointStore:
         return path
 
     def remove_partials(self) -> None:
-        """Removes what a killed process left half-written."""
+        """Removes the half-written checkpoints of a killed process."""
         if self.path.is_dir():
             for path in self.path.iterdir():
                 if is_partial(path):
@@ -152,13 +159,12 @@ def _read(folder: Path) -> Checkpoint:
             manifest["versions"],
         )
     except _DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Damaged(f"it cannot be read ({reason:.100})") from None
+        raise Damaged(f"it cannot be read ({first_line(error)})") from None
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
-        # What NumPy writes is not packed; else a small file might unpack to anything.
+        # NumPy does not pack its files, and a small packed one might hold anything.
         if any(e.compress_type != zipfile.ZIP_STORED for e in archive.infolist()):
             raise ValueError("it is packed")
     with np.load(path, allow_pickle=False) as stored:

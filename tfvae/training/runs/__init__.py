@@ -1,4 +1,4 @@
-"""The folder of one run: what lies where, whose it is, and how it is read back."""
+"""Run folders: their files, their records, and how runs are read back."""
 
 from tfvae.training.runs.folder import (
     RunFolder,
@@ -9,6 +9,7 @@ from tfvae.training.runs.folder import (
     read_json,
     read_record,
     remove_partials,
+    utc_now,
     versions,
     write_record,
 )
@@ -16,11 +17,11 @@ from tfvae.training.runs.loading import (
     BINARIZATION_SEED,
     Run,
     absolute_paths,
-    evaluation_batches,
     load_data,
     load_run,
     meaning,
     reading_model,
+    run_evaluation_batches,
 )
 
 __all__ = [
@@ -30,7 +31,8 @@ __all__ = [
     "RunRecord",
     "absolute_paths",
     "check_workdir",
-    "evaluation_batches",
+    "run_evaluation_batches",
+    "utc_now",
     "load_data",
     "load_run",
     "meaning",

@@ -1,8 +1,9 @@
-"""The folder of one run: what lies where, and whose it is."""
+"""Files of a run folder: their paths, and the record of settings and data."""
 
 from __future__ import annotations
 
 import csv
+import datetime
 import importlib.metadata
 import io
 import json
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tfvae.config import Config
 from tfvae.core.files import is_partial, read_bounded, write_json
-from tfvae.core.types import InputError
+from tfvae.core.types import InputError, first_line
 from tfvae.core.version import __version__
 
 # Bytes of files that are read; as Python's objects, JSON takes up to 25 times as many.
@@ -25,59 +26,39 @@ _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
 
 
 class RunFolder(NamedTuple):
-    """Paths of a run's files; making one touches nothing."""
+    """Paths of a run's files; making one touches nothing.
+
+    Attributes:
+        path: The folder.
+        config: The configuration, the versions and the data's provenance, as JSON.
+        model: The model with its optimizer, for `keras.models.load_model`.
+        checkpoints: The checkpoints, from which a stopped training goes on.
+        history: The numbers of the epochs, one line each.
+        metrics: The last epoch's numbers, as JSON.
+        evaluation: The numbers of `tfvae evaluate` on the test images, as JSON.
+        logs: TensorBoard's event files.
+        plots: The plots of `tfvae plot`.
+    """
 
     path: Path
-
-    @property
-    def config(self) -> Path:
-        """The configuration, the versions and how the data was split, as JSON."""
-        return self.path / "config.json"
-
-    @property
-    def model(self) -> Path:
-        """The model with its optimizer: `keras.models.load_model` reads it."""
-        return self.path / "model.keras"
-
-    @property
-    def checkpoints(self) -> Path:
-        """What a training that was stopped goes on from."""
-        return self.path / "checkpoints"
-
-    @property
-    def history(self) -> Path:
-        """One line an epoch."""
-        return self.path / "history.csv"
-
-    @property
-    def metrics(self) -> Path:
-        """The last epoch's numbers, as JSON."""
-        return self.path / "metrics.json"
-
-    @property
-    def evaluation(self) -> Path:
-        """What `tfvae evaluate` found on the test images, as JSON."""
-        return self.path / "evaluation.json"
-
-    @property
-    def logs(self) -> Path:
-        """TensorBoard's event files."""
-        return self.path / "logs"
-
-    @property
-    def pictures(self) -> Path:
-        """What `tfvae plot` drew."""
-        return self.path / "pictures"
+    config = property(lambda self: self.path / "config.json")
+    model = property(lambda self: self.path / "model.keras")
+    checkpoints = property(lambda self: self.path / "checkpoints")
+    history = property(lambda self: self.path / "history.csv")
+    metrics = property(lambda self: self.path / "metrics.json")
+    evaluation = property(lambda self: self.path / "evaluation.json")
+    logs = property(lambda self: self.path / "logs")
+    plots = property(lambda self: self.path / "pictures")
 
 
 class RunRecord(NamedTuple):
-    """What `config.json` holds.
+    """The content of `config.json`.
 
     Attributes:
         config: Every setting.
         data: The provenance of the data, with sizes and splits.
-        versions: Of Python and the packages that began the run.
-        changes: What was changed when it went on, each time: field -> [before, after].
+        versions: The versions of Python and the packages that began the run.
+        changes: The changes each time it went on: field -> [before, after].
     """
 
     config: Config
@@ -87,16 +68,22 @@ class RunRecord(NamedTuple):
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of what computes here."""
+    """Returns the versions of Python and of the packages that compute here."""
     packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"tfvae": __version__, "python": platform.python_version(), **packages}
+
+
+def utc_now() -> str:
+    """Returns the date and time in UTC, to the second."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return now.isoformat(" ", "seconds")
 
 
 def check_workdir(workdir: str | os.PathLike) -> RunFolder:
     """Returns the folder of a run that begins or goes on there; writes nothing.
 
     Raises:
-        InputError: The path is a file, cannot be written to, or holds something else
+        InputError: if the path is a file, cannot be written to, or holds something else
             than a run.
     """
     if not os.fspath(workdir):
@@ -128,20 +115,17 @@ def check_workdir(workdir: str | os.PathLike) -> RunFolder:
             f"workdir {str(path)!r} cannot be written to; give another, or change the "
             f"permissions of {str(parent)!r}"
         )
-    if path.exists() and not folder.config.exists() and _foreign_files(path):
-        raise InputError(
-            f"workdir {str(path)!r} holds files and no run (no config.json); give a "
-            "new or empty folder"
-        )
+    if path.exists() and not folder.config.exists():
+        if any(p.name != ".lock" and not is_partial(p) for p in path.iterdir()):
+            raise InputError(
+                f"workdir {str(path)!r} holds files and no run (no config.json); give "
+                "a new or empty folder"
+            )
     return folder
 
 
-def _foreign_files(path: Path) -> bool:
-    return any(p.name != ".lock" and not is_partial(p) for p in path.iterdir())
-
-
 def remove_partials(folder: RunFolder) -> None:
-    """Removes what a killed process left half-written; the folder is locked."""
+    """Removes the half-written files of a killed process; the folder is locked."""
     for path in folder.path.iterdir():
         if is_partial(path):
             path.unlink()
@@ -162,7 +146,7 @@ def read_record(folder: RunFolder) -> RunRecord:
     """Reads `config.json`.
 
     Raises:
-        InputError: There is none, or it is damaged.
+        InputError: if there is none, or it is damaged.
     """
     content = read_json(
         folder.config, "run", "make one with: tfvae train RECIPE", _MOST_CONFIG
@@ -191,7 +175,7 @@ def read_json(path: Path, what: str, advice: str, most: int = _MOST_JSON) -> Any
     """Reads a JSON file of a run, of `most` bytes at most.
 
     Raises:
-        InputError: It is missing or damaged; `what` and `advice` say what to do.
+        InputError: if it is missing or damaged; the message has `what` and `advice`.
     """
     try:
         return json.loads(read_bounded(path, most))
@@ -200,10 +184,9 @@ def read_json(path: Path, what: str, advice: str, most: int = _MOST_JSON) -> Any
             f"{str(path.parent)!r} holds no {what} (no {path.name}); {advice}"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
         raise InputError(
-            f"{str(path)!r} cannot be read ({reason}); restore the file, or use "
-            "another workdir"
+            f"{str(path)!r} cannot be read ({first_line(error, 300)}); restore the "
+            "file, or use another workdir"
         ) from error
 
 
@@ -211,7 +194,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
     """Returns the lines of `history.csv`, one an epoch; none if there is no file.
 
     Raises:
-        InputError: The file is damaged.
+        InputError: if the file is damaged.
     """
     if not path.exists():
         return []
@@ -219,8 +202,8 @@ def read_history(path: Path) -> list[dict[str, float]]:
         return parse_history(read_bounded(path, _MOST_HISTORY))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{str(path)!r} cannot be read ({error!s:.200}); restore the file, or use "
-            "another workdir"
+            f"{str(path)!r} cannot be read ({first_line(error, 200)}); restore the "
+            "file, or use another workdir"
         ) from error
 
 
@@ -228,7 +211,7 @@ def parse_history(text: str) -> list[dict[str, float]]:
     """Returns the lines of the content of a `history.csv`.
 
     Raises:
-        ValueError: It is damaged.
+        ValueError: if it is damaged.
     """
     try:
         rows = [

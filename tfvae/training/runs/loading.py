@@ -1,4 +1,4 @@
-"""What a run is made of, read back: its data, its model, and what its bounds bound."""
+"""The data and the model of a run, read back from its folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import tfvae.data
 from tfvae.config import Config
-from tfvae.core.types import InputError
+from tfvae.core.types import InputError, first_line
 from tfvae.heads import HEADS
 from tfvae.latents import LATENTS
 from tfvae.models import VAE
@@ -28,7 +28,7 @@ BINARIZATION_SEED = 0
 
 
 class Run(NamedTuple):
-    """A run read back from its folder."""
+    """A run: its folder, the record of its settings and data, and its model."""
 
     folder: RunFolder
     record: RunRecord
@@ -39,7 +39,7 @@ def load_data(config: Config) -> tfvae.data.ImageData:
     """Loads the data set that a configuration names.
 
     Raises:
-        InputError: The data cannot be had or used.
+        InputError: if the data cannot be had or used.
     """
     return tfvae.data.load(
         config.dataset,
@@ -61,7 +61,7 @@ def absolute_paths(config: Config) -> Config:
     return dataclasses.replace(config, **changed)
 
 
-def evaluation_batches(
+def run_evaluation_batches(
     config: Config, split: tfvae.data.Split, batch_size: int, limit: int | None = None
 ) -> tf.data.Dataset:
     """Returns a split's images in order, binarised as in the run, one shared draw."""
@@ -75,11 +75,11 @@ def evaluation_batches(
 
 
 def meaning(config: Config, twin: bool = False) -> str:
-    """Returns what a run's bounds are bounds on, in words.
+    """Returns the quantity that a run's bounds are bounds on, in words.
 
     Args:
-        config: The run's.
-        twin: Whether they are those of the discrete twin of a relaxed model.
+        config: The run's configuration.
+        twin: Whether the bounds are those of a relaxed model's discrete twin.
     """
     text, head = "log p(x)", HEADS[config.likelihood]
     if config.grey_targets:
@@ -95,9 +95,14 @@ def load_run(workdir: str | os.PathLike) -> Run:
     """Reads a run's configuration and model.
 
     Raises:
-        InputError: There is no run, it has no model yet, or a file is damaged.
+        InputError: if there is no run, it has no model yet, or a file is damaged.
     """
-    folder = _existing(workdir)
+    folder = RunFolder(Path(workdir))
+    if not folder.path.is_dir():
+        raise InputError(
+            f"{str(folder.path)!r} is not a folder; make a run with: tfvae train "
+            f"RECIPE --workdir {folder.path}"
+        )
     record = read_record(folder)
     if not folder.model.exists():
         raise InputError(
@@ -113,10 +118,10 @@ def load_run(workdir: str | os.PathLike) -> Run:
 
 @contextlib.contextmanager
 def reading_model(folder: RunFolder) -> Iterator[None]:
-    """Turns what goes wrong when a model is read into one line.
+    """Turns any error of reading a run's model into one line.
 
     Raises:
-        InputError: Anything went wrong, or weights were left out.
+        InputError: if anything went wrong, or weights were left out.
     """
     try:
         with warnings.catch_warnings():
@@ -127,18 +132,7 @@ def reading_model(folder: RunFolder) -> Iterator[None]:
     except InputError:
         raise
     except (Exception, UserWarning) as error:  # a file can be wrong in any way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{str(folder.model)!r} is damaged or of another model ({reason:.100}); "
-            "restore it, or use another workdir"
+            f"{str(folder.model)!r} is damaged or of another model "
+            f"({first_line(error)}); restore it, or use another workdir"
         ) from error
-
-
-def _existing(workdir: str | os.PathLike) -> RunFolder:
-    folder = RunFolder(Path(workdir))
-    if not folder.path.is_dir():
-        raise InputError(
-            f"{str(folder.path)!r} is not a folder; make a run with: tfvae train "
-            f"RECIPE --workdir {folder.path}"
-        )
-    return folder

@@ -1,11 +1,12 @@
-"""What a run's `model.keras` may hold, looked at before Keras is given it.
+"""The check of a run's `model.keras` before Keras reads it.
 
-Keras itself refuses to run code of a file, but unpacks up to 4 GiB of what one
-promises, builds layers of whatever size, and knows layers that read other files.
+Keras itself refuses to run code of a file, but unpacks up to 4 GiB, builds layers of
+any size, and knows layers that read other files.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -17,25 +18,13 @@ from typing import Any
 import h5py
 import keras
 
+from tfvae.networks import NETWORKS
+
 _MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 # Keras does not compress. Who has packed a file again has gained less than this.
 _RATIO, _SPARE = 4, 64 << 20
 _MOST_JSON = 8 << 20  # of configurations; ours have some 10 KiB
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack without a limit
-# What Keras has that our models are made of; others read files, or run what one says.
-_KERAS = {
-    "keras": ("DTypePolicy",),
-    "keras.layers": (
-        "Conv2D",
-        "Conv2DTranspose",
-        "Cropping2D",
-        "Dense",
-        "Flatten",
-        "InputLayer",
-        "Permute",
-        "Reshape",
-    ),
-}
 _KERAS_MODULES = (
     "keras.initializers",
     "keras.optimizers",
@@ -44,16 +33,8 @@ _KERAS_MODULES = (
 _CLASSES = ("__keras_tensor__", "Functional")
 _OURS, _MODEL = "tfvae>", "tfvae>VAE"
 _SIZES = (
-    "units",
-    "filters",
-    "latent_size",
-    "num_classes",
-    "num_components",
-    "num_flows",
-    "hidden_sizes",
-    "event_shape",
-    "batch_shape",
-    "target_shape",
+    *("units", "filters", "latent_size", "num_classes", "num_components", "num_flows"),
+    *("hidden_sizes", "event_shape", "batch_shape", "target_shape"),
 )
 
 
@@ -62,13 +43,10 @@ def check_model_file(path: Path) -> None:
 
     At most 64 MiB and four times the file's size are unpacked, whatever it promises.
 
-    Args:
-        path: The `.keras` file.
-
     Raises:
-        ValueError: It is no such file, promises more than it has, or names classes
+        ValueError: if it is no such file, promises more than it has, or names classes
             that no run's model has; the message says which.
-        OSError: It cannot be read.
+        OSError: if it cannot be read.
     """
     if not path.is_file():
         raise ValueError("it is no file")
@@ -105,13 +83,13 @@ def _count_weights(file: io.BytesIO) -> int:
     """Returns how many numbers there are, none of which lies elsewhere.
 
     Raises:
-        ValueError: Arrays promise more bytes than there are.
+        ValueError: if arrays promise more bytes than there are.
     """
     arrays: list[h5py.Dataset] = []
     with h5py.File(file) as root:
 
         def look(name: str, link: object) -> str | None:
-            """Stops at a link; h5py loses what is raised here."""
+            """Stops at a link; h5py swallows exceptions of this function."""
             if not isinstance(link, h5py.HardLink):
                 return name
             if isinstance(root[name], h5py.Dataset):
@@ -151,13 +129,34 @@ def _check_class(node: dict[str, Any]) -> None:
     name, module = node["class_name"], node.get("module")
     if name in _CLASSES or module in _KERAS_MODULES:
         return
-    if name in _KERAS.get(str(module), ()):
+    if module == "keras" and name == "DTypePolicy":
+        return
+    if module == "keras.layers" and name in network_layers():
         return
     registered = node.get("registered_name")
     if isinstance(registered, str) and registered.startswith(_OURS):
         if keras.saving.get_registered_object(registered) is not None:
             return
     raise ValueError(f"it holds a {name!r:.40} of {module!r:.40}, as no run's model")
+
+
+@functools.cache
+def network_layers() -> frozenset[str]:
+    """Returns the names in `keras.layers` of the layers that networks are made of.
+
+    Some of Keras' other layers read files, or run a file's code.
+    """
+    kinds = set()
+    for network in NETWORKS.values():
+        # Two stages to an image of odd size: every kind of layer has its place.
+        image, code, sizes = (3, 3, 1), (2,), (1, 1)
+        for built in (
+            network.encoder(image, code, sizes),
+            network.decoder(code, image, sizes),
+        ):
+            kinds |= {type(layer) for layer in built.layers}
+    names = {kind.__name__: kind for kind in kinds}
+    return frozenset(n for n in names if getattr(keras.layers, n, None) is names[n])
 
 
 def _mappings(node: Any) -> Iterator[dict[str, Any]]:
@@ -173,6 +172,6 @@ def _mappings(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def _fits(value: Any, most: int) -> bool:
-    """Whether a size, or each of a shape, is one that these weights can have."""
+    """Returns whether a size, or each of a shape, is one that the weights can have."""
     sizes = value if isinstance(value, list) else [value]
     return all(size is None or (type(size) is int and size <= most) for size in sizes)

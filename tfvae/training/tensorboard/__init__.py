@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training."""
+"""Monitoring of a training with TensorBoard."""
 
 from tfvae.training.tensorboard.monitor import Monitor, Watched
 from tfvae.training.tensorboard.projector import write_projection

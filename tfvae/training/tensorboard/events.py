@@ -1,4 +1,4 @@
-"""TensorBoard's event files: one record at a time, cut off where a run goes on."""
+"""TensorBoard's event files, cut off where a run goes on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-from tfvae.core.files import replacing
-from tfvae.core.types import InputError
+from tfvae.core.files import atomic_write
+from tfvae.core.types import InputError, first_line
 
 # Sorts before what TensorFlow writes, whose names go on with the time in seconds.
 _KEPT = "events.out.tfevents.0000000000.kept"
@@ -25,34 +25,33 @@ _PATTERN = "*tfevents*"
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Says in one line what cannot be written.
+    """Turns an error of writing into one line.
 
     Raises:
-        InputError: The folder cannot be written to.
+        InputError: if the folder cannot be written to.
     """
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "message", error)
+        reason = getattr(error, "strerror", None) or first_line(error, 80)
         raise InputError(
-            f"TensorBoard's folder {str(folder)!r} cannot be written to "
-            f"({str(reason)[:80]}); free space or change its permissions, and run the "
-            "same command again"
+            f"TensorBoard's folder {str(folder)!r} cannot be written to ({reason}); "
+            "free space or change its permissions, and run the same command again"
         ) from error
 
 
 class EventWriter:
-    """One folder's events.
+    """A writer of one folder's events.
 
-    A training that goes on drops what the stopped one wrote of later steps: events up
-    to the step are copied to a file that takes the place of all there are, and new ones
+    A training that goes on drops the stopped one's events of later steps: those up to
+    the step are copied to a file that takes the place of all there are, and new ones
     follow in another. A server that has read the old ones is told to forget them.
 
     Args:
-        folder: It need not exist.
-        step: How many training steps the model has behind it.
+        folder: The folder; it need not exist.
+        step: The number of training steps that the model has behind it.
         drop: Tags of which nothing is kept, since they are written anew.
-        drop_graph: Whether the same goes for graphs.
+        drop_graph: Whether graphs are dropped too.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class EventWriter:
         self.summaries([scalar_pb(name, value) for name, value in values.items()], step)
 
     def histograms(self, values: Mapping[str, np.ndarray], step: int) -> None:
-        """Writes histograms of arrays of any shape, but for what is not finite."""
+        """Writes histograms of the finite numbers of arrays of any shape."""
         finite = {name: array[np.isfinite(array)] for name, array in values.items()}
         self.summaries([histogram_pb(name, a) for name, a in finite.items()], step)
 
@@ -120,12 +119,12 @@ class EventWriter:
 
 
 def _cut_off(folder: Path, step: int, drop: Sequence[str], drop_graph: bool) -> None:
-    """Makes one file of all there are, if there are any, up to a step."""
+    """Joins all files, if there are any, to one that ends at a step."""
     old = sorted(folder.glob(_PATTERN))
     if not old:
         return
     kept = folder / _KEPT
-    with replacing(kept) as partial, tf.io.TFRecordWriter(str(partial)) as file:
+    with atomic_write(kept) as partial, tf.io.TFRecordWriter(str(partial)) as file:
         for record in _records(old, step, drop, drop_graph):
             file.write(record)
         file.flush()

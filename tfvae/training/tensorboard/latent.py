@@ -1,4 +1,4 @@
-"""What the latent variables of a model do on some fixed images, as graphs to run."""
+"""Statistics of a model's latent variables on fixed images, as graphs to run."""
 
 from __future__ import annotations
 
@@ -18,19 +18,12 @@ _WEIGHED = 100  # images whose log-weights are shown
 
 
 def active_units(vae: VAE, x: tf.Tensor, seed: Seed) -> tf.Tensor:
-    """Returns how many latent variables depend on x: Var_x(E_q[z_d|x]) > 0.01.
+    """Returns how many latent variables depend on x [n, *image_shape], an int32.
 
-    As `tfvae.evaluation.active_units`, over all layers. Where E_q[z|x] has no closed
-    form it is a mean over draws, and what its noise adds to the variance is estimated
-    and subtracted. Of one-hots the class with the largest variance counts.
-
-    Args:
-        vae: The model.
-        x: [n, *image_shape].
-        seed: Of the draws.
-
-    Returns:
-        An int32.
+    These have Var_x(E_q[z_d|x]) > 0.01, as in `tfvae.evaluation.active_units`, over all
+    layers. Where E_q[z|x] has no closed form it is a mean over draws, and the variance
+    of its noise is estimated and subtracted. Of one-hots the class with the largest
+    variance counts.
     """
     posterior = vae.encode(x)
     if isinstance(posterior, LayerChain):
@@ -49,16 +42,12 @@ def active_units(vae: VAE, x: tf.Tensor, seed: Seed) -> tf.Tensor:
 def histograms(vae: VAE, x: tf.Tensor, seed: Seed) -> dict[str, tf.Tensor]:
     """Returns arrays by name, whose histograms are shown.
 
-    - `rate_per_dimension` [D]: of each latent variable, a mean over the images, in
-      nats, where variables are independent; closed forms, or means over draws.
-    - `posterior_mean`, `posterior_scale`, or what else describes the family, of each
+    - `rate_per_dimension` [D]: the rate of each latent variable, a mean over the
+      images, in nats, where variables are independent; closed forms, or means over
+      draws.
+    - `posterior_mean`, `posterior_scale`, or the parameters of another family, of each
       image and variable.
-    - `log_weights`: of the first 100 images, S of each, in nats.
-
-    Args:
-        vae: The model, compiled.
-        x: [n, *image_shape].
-        seed: Of the draws.
+    - `log_weights`: S for each of the first 100 images, in nats.
     """
     posterior, prior = vae.encode(x), vae.prior()
     found = {}
@@ -73,7 +62,7 @@ def histograms(vae: VAE, x: tf.Tensor, seed: Seed) -> dict[str, tf.Tensor]:
 
 
 def codes(vae: VAE, x: tf.Tensor) -> tf.Tensor:
-    """Returns E_q[z|x] [n, numbers]; where it has no closed form, what stands for q."""
+    """Returns E_q[z|x] [n, numbers], or point estimates where it has no closed form."""
     posterior = vae.encode(x)
     try:
         means = posterior.mean()
@@ -85,7 +74,7 @@ def codes(vae: VAE, x: tf.Tensor) -> tf.Tensor:
 def _rates(
     posterior: Distribution, prior: Distribution, x: tf.Tensor, seed: Seed
 ) -> tf.Tensor | None:
-    """Returns [D] in nats, those of layers one after the other; None: not defined."""
+    """Returns rates [D] in nats, layer after layer; None: they are not defined."""
     if isinstance(posterior, LayerChain):
         z = _draws(posterior, x, seed)
         pairs = zip(posterior.layers(z), prior.layers(z), strict=True)
@@ -108,7 +97,7 @@ def _sampled_rates(q: Distribution, p: Distribution, z: tf.Tensor) -> tf.Tensor 
 
 
 def _draws(posterior: Distribution, x: tf.Tensor, seed: Seed) -> tf.Tensor:
-    """Draws z [S, n, ...]; with more images fewer of each."""
+    """Draws z [S, n, ...], fewer for each image the more images there are."""
     count = min(max(_DRAWS // x.shape[0], 25), 100)
     return posterior.sample(count, seed=derive_seed(seed, "monitor"))
 
@@ -119,7 +108,7 @@ def _variance(means: tf.Tensor) -> tf.Tensor:
 
 
 def _variance_of_draws(values: tf.Tensor) -> tf.Tensor:
-    """Returns the same of means over draws [S, n, D, ...], without their noise."""
+    """Returns the variance of means over draws [S, n, D, ...], without their noise."""
     count = values.shape[0]
     noise = tf.math.reduce_variance(values, axis=0) / (count - 1)  # [n, D, ...]
     variance = tf.math.reduce_variance(tf.reduce_mean(values, axis=0), axis=0)
@@ -127,5 +116,5 @@ def _variance_of_draws(values: tf.Tensor) -> tf.Tensor:
 
 
 def _of_variables(variance: tf.Tensor) -> tf.Tensor:
-    """Returns [D] of [D, ...]: the largest of a one-hot's classes."""
+    """Returns [D] from [D, ...]: the largest of a one-hot's classes."""
     return tf.reduce_max(tf.reshape(variance, [tf.shape(variance)[0], -1]), axis=1)

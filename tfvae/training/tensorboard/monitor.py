@@ -1,10 +1,9 @@
-"""The callback that writes what TensorBoard shows of a training."""
+"""The callback that writes TensorBoard's files of a training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 import keras
@@ -14,12 +13,7 @@ import tensorflow as tf
 from tfvae.config import Config
 from tfvae.config.settings import Monitoring
 from tfvae.training.tensorboard.events import EventWriter, writing
-from tfvae.training.tensorboard.numbers import (
-    settings_now,
-    training_part,
-    validation_part,
-    with_bits,
-)
+from tfvae.training.tensorboard.numbers import reported, settings_now, with_bits
 from tfvae.training.tensorboard.projector import write_projection
 from tfvae.training.tensorboard.session import (
     TAGS,
@@ -38,10 +32,10 @@ class Watched(NamedTuple):
     """The images that a training is watched on.
 
     Attributes:
-        images: [n, H, W, C] As the encoder sees them.
-        held_out: Whether they are validation images; else training images.
+        images: [n, H, W, C] The images as the encoder sees them.
+        held_out: True for validation images, False for training images.
         test: Returns batches of test images [B, H, W, C], for the projector.
-        labels: Of the test images, or None.
+        labels: The labels of the test images, or None.
     """
 
     images: tf.Tensor
@@ -68,14 +62,14 @@ class Monitor(keras.callbacks.Callback):
 
     Args:
         logs: The folder of `train` and `validation`.
-        config: What is trained.
-        watched: On which images.
-        steps_per_epoch: Of the training.
-        settings: What is written.
+        config: The run's configuration.
+        watched: The images that the training is watched on.
+        steps_per_epoch: The steps of a training epoch.
+        settings: The settings of the files; None: the defaults.
     """
 
-    # Its hook after a batch may be called from another thread, once the batch's numbers
-    # are there; else Keras would wait for them after every batch.
+    # Keras may call the hook after a batch from another thread, once the batch's
+    # numbers are there; else it would wait for them after every batch.
     async_safe = True
 
     def __init__(
@@ -101,12 +95,7 @@ class Monitor(keras.callbacks.Callback):
     def __enter__(self) -> Monitor:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._close(succeeded=kind is None)
 
     def set_model(self, model: keras.Model) -> None:
@@ -117,7 +106,7 @@ class Monitor(keras.callbacks.Callback):
             self._views = Views(model, self.watched.images)
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
-        """Opens the files, without what was written of steps that are to come again."""
+        """Opens the files, without their records of steps that are to come again."""
         step = int(self.model.steps)
         names = ("train", "validation") if self.watched.held_out else ("train",)
         self._writers = {
@@ -154,7 +143,7 @@ class Monitor(keras.callbacks.Callback):
             self._stopwatch.end()
 
     def on_test_begin(self, logs: Mapping | None = None) -> None:
-        """Takes the epoch's numbers, before Keras sets them back for the validation."""
+        """Takes the epoch's numbers, before Keras resets them for the validation."""
         self._take()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
@@ -163,11 +152,11 @@ class Monitor(keras.callbacks.Callback):
         if not validated:
             self._take()
         self._epoch, step = epoch + 1, int(self.model.steps)
-        found = {"train": {**training_part(logs), **self._tracked}}
+        found = {"train": {**reported(logs), **self._tracked}}
         found["train"] |= settings_now(self.model)
         if validated and self.watched.held_out:
             bound = self.model.tracked()["bound"]
-            found["validation"] = {**validation_part(logs), "bound": bound}
+            found["validation"] = {**reported(logs, "val_"), "bound": bound}
         found.setdefault(self._where, {})["active_units"] = self._views.active_units()
         for name, values in found.items():
             values = with_bits(values, self.model)
@@ -176,7 +165,7 @@ class Monitor(keras.callbacks.Callback):
         self._flush()
 
     def finish(self) -> None:
-        """Writes what belongs to the trained model, and closes the files.
+        """Writes the views of the trained model, and closes the files.
 
         It is called by `at_end`, which comes after the model is saved: a full disk then
         costs no epoch.
@@ -204,7 +193,7 @@ class Monitor(keras.callbacks.Callback):
 
     @property
     def _watching(self) -> EventWriter:
-        """Where what is seen on the watched images goes, and the line of hparams."""
+        """The writer of the watched images' statistics, and of the line of hparams."""
         return self._writers[self._where]
 
     def _take(self) -> None:
@@ -221,7 +210,7 @@ class Monitor(keras.callbacks.Callback):
                 self._watching.histograms(self._views.histograms(), step)
         if wanted(self._images):
             with self._images.timed(self._epoch):
-                self._watching.images(self._views.pictures(), step)
+                self._watching.images(self._views.images(), step)
 
     def _flush(self) -> None:
         for writer in self._writers.values():

@@ -10,30 +10,24 @@ import tensorflow as tf
 from tfvae.evaluation.statistics import bits_per_dim
 from tfvae.models import VAE
 
-REPORTED = ("loss", "elbo", "rate", "distortion", "ess")
-_VALIDATION = "val_"
+_REPORTED = ("loss", "elbo", "rate", "distortion", "ess")
 
 
 def with_bits(values: dict[str, float], vae: VAE) -> dict[str, float]:
-    """Returns the numbers with bits_per_dim, from `bound`, where it has a meaning."""
+    """Returns the numbers, with bits_per_dim from `bound` where it has a meaning."""
     if not vae.decoder.head.is_probability or "bound" not in values:
         return values
     return {**values, "bits_per_dim": bits_per_dim(-values["bound"], vae.image_shape)}
 
 
-def training_part(logs: Mapping[str, float]) -> dict[str, float]:
-    """Returns what `fit` reports of an epoch's training."""
-    return {name: float(logs[name]) for name in REPORTED if name in logs}
-
-
-def validation_part(logs: Mapping[str, float]) -> dict[str, float]:
-    """Returns what `fit` reports of an epoch's validation, under the same names."""
-    names = {name: f"{_VALIDATION}{name}" for name in REPORTED}
+def reported(logs: Mapping[str, float], prefix: str = "") -> dict[str, float]:
+    """Returns the numbers of an epoch's training, or with "val_" its validation."""
+    names = {name: f"{prefix}{name}" for name in _REPORTED}
     return {name: float(logs[key]) for name, key in names.items() if key in logs}
 
 
 def settings_now(vae: VAE) -> dict[str, float]:
-    """Returns what the last training step had: weights that schedules move."""
+    """Returns the scheduled settings that the last training step had."""
     weights = {
         "kl_weight": vae.kl_weight,
         "temperature": getattr(vae.encoder.head, "temperature", None),

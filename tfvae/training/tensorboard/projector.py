@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from PIL import Image
 from tensorboard.plugins.projector import ProjectorConfig
 
-from tfvae.core.files import replacing, write_text
+from tfvae.core.files import atomic_write, write_text
 from tfvae.models import VAE
 from tfvae.training.tensorboard.latent import codes
 
@@ -28,13 +28,9 @@ def write_projection(
     batches: Iterable[tf.Tensor],
     labels: np.ndarray | None = None,
 ) -> None:
-    """Writes the posterior means of images, with labels and thumbnails.
+    """Writes the posterior means of images [B, H, W, C], with labels and thumbnails.
 
-    Args:
-        folder: A run's folder as TensorBoard knows it: one with event files.
-        vae: The model.
-        batches: Of images [B, H, W, C].
-        labels: [N] or more of them, or None.
+    The folder is one with event files, by which TensorBoard knows a run.
     """
     encode = tf.function(
         lambda x: codes(vae, x), reduce_retracing=True, autograph=False
@@ -49,7 +45,7 @@ def write_projection(
     embedding = config.embeddings.add(tensor_name=_TENSOR)
     embedding.tensor_path = "projector/means.tsv"
     if labels is not None:
-        # The first column is what points are called at first.
+        # TensorBoard names the points after the first column.
         rows = [f"{label}\t{i}\n" for i, label in enumerate(labels[: len(means)])]
         write_text(files / "labels.tsv", "".join(["label\timage\n", *rows]))
         embedding.metadata_path = "projector/labels.tsv"
@@ -64,10 +60,10 @@ def _tsv(rows: np.ndarray) -> str:
 
 
 def _tiles(images: np.ndarray) -> np.ndarray:
-    """Returns small images, uint8 [B, h, w, 1 or 3]: every so many pixels of large."""
+    """Returns small images, uint8 [B, h, w, 1 or 3], of every n-th pixel."""
     step = math.ceil(max(images.shape[1:3]) / _TILE)
     small = images[:, ::step, ::step]
-    if small.shape[-1] not in (1, 3):  # what a PNG has no colours for
+    if small.shape[-1] not in (1, 3):  # a PNG has grey values, or three colours
         small = small.mean(axis=-1, keepdims=True)
     return np.round(255 * np.clip(small, 0, 1)).astype(np.uint8)
 
@@ -81,5 +77,5 @@ def _write_sprite(path: Path, tiles: np.ndarray) -> None:
     canvas = canvas.reshape(side, side, height, width, channels)
     canvas = canvas.transpose(0, 2, 1, 3, 4)  # [rows, h, columns, w, C]
     canvas = canvas.reshape(side * height, side * width, channels)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         Image.fromarray(canvas[..., 0] if channels == 1 else canvas).save(partial)

@@ -22,13 +22,18 @@ TAGS = (SESSION_START_INFO_TAG, SESSION_END_INFO_TAG)
 def session_start(config: Config, run: Path) -> Summary:
     """Returns the message that begins a run's line in the hparams table.
 
-    Settings that are None are left out: they have no effect.
-
-    Args:
-        config: The settings.
-        run: The run's folder; runs of one name in different folders stay apart.
+    Settings that are None are left out: they have no effect. Runs of one name in
+    different folders stay apart.
     """
-    return hparams_pb(_settings(config), trial_id=_trial(run))
+    settings = {}
+    for name, value in config.to_dict().items():
+        if isinstance(value, list):
+            settings[name] = " ".join(map(str, value))
+        elif value is not None:
+            settings[name] = value
+    path = run.resolve()
+    trial = f"{path.name}-{zlib.crc32(str(path).encode()):08x}"
+    return hparams_pb(settings, trial_id=trial)
 
 
 def session_end(succeeded: bool) -> Summary:
@@ -42,21 +47,6 @@ def settings_table(config: Config) -> str:
     return "\n".join(["| setting | value |", "|---|---|", *rows])
 
 
-def _settings(config: Config) -> dict[str, bool | int | float | str]:
-    found = {}
-    for name, value in config.to_dict().items():
-        if isinstance(value, list):
-            found[name] = " ".join(map(str, value))
-        elif value is not None:
-            found[name] = value
-    return found
-
-
 def _cell(value: object) -> str:
     text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text.replace("|", "\\|")
-
-
-def _trial(run: Path) -> str:
-    path = str(run.resolve())
-    return f"{run.resolve().name}-{zlib.crc32(path.encode()):08x}"

@@ -1,4 +1,4 @@
-"""How long training takes, what it does, and when there is time for more."""
+"""Clocks of a training: its cadence of extras, its stopwatch and its profile."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _GROWTH = 1.05  # of the time from once to the next, so that long runs fill no d
 
 
 class Cadence:
-    """Says in which epochs something is done.
+    """Decides in which epochs something is done.
 
     Args:
-        every: Epochs from once to the next; 0: never; None: in the first epoch that is
-            seen, and then whenever it has taken less than a 100th of the time since
+        every: The epochs from once to the next; 0: never; None: in the first epoch that
+            is seen, and then whenever it has taken less than a 100th of the time since
             training began, ever less often.
     """
 
@@ -29,7 +29,7 @@ class Cadence:
         self._epoch: int | None = None
 
     def due(self, epoch: int) -> bool:
-        """Whether it is to be done after an epoch, counted from 1."""
+        """Returns whether it is to be done after an epoch, counted from 1."""
         if self.every is not None:
             return self.every > 0 and epoch % self.every == 0
         elapsed = time.perf_counter() - self._begun
@@ -37,12 +37,12 @@ class Cadence:
         return self._epoch is None or affordable and elapsed >= _GROWTH * self._last
 
     def missing(self, epoch: int) -> bool:
-        """Whether it is to be done at the end, after this epoch."""
+        """Returns whether it is to be done at the end, after this epoch."""
         return self.every != 0 and self._epoch != epoch
 
     @contextlib.contextmanager
     def timed(self, epoch: int) -> Iterator[None]:
-        """Does it after an epoch, and takes note of what it took."""
+        """Measures the time that it takes after an epoch."""
         begun = time.perf_counter()
         yield
         ended = time.perf_counter()
@@ -54,7 +54,7 @@ class Cadence:
 class Stopwatch:
     """Times the training steps of an epoch, and nothing between epochs.
 
-    The end may be told from another thread.
+    `end` may be called from another thread.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float | None:
-        """What they took; None: the epoch was broken off."""
+        """The time of the steps; None: the epoch was broken off."""
         if self._begun is None or self._ended is None:
             return None
         return self._ended - self._begun
@@ -81,7 +81,7 @@ class Profiler:
     """TensorFlow's profile of some training steps.
 
     Args:
-        steps: The first and the last, counted from 1; None: there is none. Executions
+        steps: The first and the last step, counted from 1; None: no profile. Executions
             of several steps are profiled whole.
     """
 
@@ -90,12 +90,12 @@ class Profiler:
         self._running = False
 
     def before(self, done: int, coming: int, folder: Path) -> None:
-        """Looks before an execution whether to start or to stop.
+        """Starts or stops before an execution, if it is time.
 
         Args:
-            done: Steps that the model has behind it.
-            coming: Steps of the execution.
-            folder: Where TensorBoard finds the profile.
+            done: The steps that the model has behind it.
+            coming: The steps of the execution.
+            folder: The folder in which TensorBoard finds the profile.
         """
         self.after(done)
         if self.steps is None or self._running:
@@ -111,7 +111,7 @@ class Profiler:
             self.stop()
 
     def stop(self) -> None:
-        """Writes what there is."""
+        """Writes the profile, if one is running."""
         if self._running:
             self._running = False
             tf.profiler.experimental.stop()

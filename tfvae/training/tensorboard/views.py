@@ -1,4 +1,4 @@
-"""What is seen of a model on its watched images, each traced once."""
+"""Views of a model on its watched images, each traced once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.models import VAE
-from tfvae.training.tensorboard.images import pictures
+from tfvae.training.tensorboard.images import model_images
 from tfvae.training.tensorboard.latent import active_units, histograms
 
-SEED = 0  # of all draws, so that what differs is the model
+SEED = 0  # of all draws, so that the model alone makes a difference
 
 
 class Views:
@@ -19,14 +19,14 @@ class Views:
 
     Args:
         vae: The model, compiled.
-        images: [n, *image_shape] On which it is watched.
+        images: [n, *image_shape] The images that it is watched on.
     """
 
     def __init__(self, vae: VAE, images: tf.Tensor) -> None:
         self.vae = vae
         self._active_units = _traced(lambda: active_units(vae, images, SEED))
         self._histograms = _traced(lambda: histograms(vae, images, SEED))
-        self._pictures = _traced(lambda: pictures(vae, images, SEED))
+        self._images = _traced(lambda: model_images(vae, images, SEED))
 
     def active_units(self) -> int:
         """Returns how many latent variables depend on x."""
@@ -36,9 +36,9 @@ class Views:
         """Returns arrays by name, see `latent.histograms`."""
         return _arrays(self._histograms())
 
-    def pictures(self) -> dict[str, np.ndarray]:
-        """Returns pictures by name, see `images.pictures`."""
-        return _arrays(self._pictures())
+    def images(self) -> dict[str, np.ndarray]:
+        """Returns images by name, see `images.model_images`."""
+        return _arrays(self._images())
 
     def graph_of_a_step(self) -> tf.Graph:
         """Returns the graph of a training step; nothing is run."""

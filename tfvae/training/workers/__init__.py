@@ -1,5 +1,5 @@
-"""One training on several devices or machines: TensorFlow's `tf.distribute`."""
+"""One training on several devices or machines, with `tf.distribute`."""
 
-from tfvae.training.workers.team import Team, team_of
+from tfvae.training.workers.group import WorkerGroup, worker_group
 
-__all__ = ["Team", "team_of"]
+__all__ = ["WorkerGroup", "worker_group"]

@@ -1,4 +1,4 @@
-"""What several workers do together, and what those do that are not the chief."""
+"""The agreement of several workers, and the training of all but the chief."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from tfvae.training.checkpoints import CheckpointStore, Interrupted, StopRequest
 from tfvae.training.parts import fit_parts
 from tfvae.training.resuming import restore
 from tfvae.training.runs import Run, RunRecord
-from tfvae.training.workers import Team
+from tfvae.training.workers import WorkerGroup
 
-# The callbacks that decide what is trained, on what all workers know.
+# These callbacks decide how the training goes on, from numbers that all workers have.
 _DECIDING = (StopIfNotFinite, EarlyStopping, ReduceLROnPlateau)
 _PATIENCE = 10.0  # seconds
 
 
-def agree(team: Team, record: RunRecord, vae: VAE) -> None:
+def check_agreement(group: WorkerGroup, record: RunRecord, vae: VAE) -> None:
     """Waits for all workers, and makes sure that they go on from the same place.
 
     Raises:
-        InputError: A worker has other settings or other data, or is at another step.
+        InputError: if a worker has other settings or other data, or is at another step.
     """
     same = json.dumps([record.config.to_dict(), record.data], default=str)
-    everyones = team.gathered([int(vae.steps), zlib.crc32(same.encode())])
-    step, settings = everyones[0]
-    for number, (its_step, its_settings) in enumerate(everyones):
+    gathered = group.all_gather([int(vae.steps), zlib.crc32(same.encode())])
+    step, settings = gathered[0]
+    for number, (its_step, its_settings) in enumerate(gathered):
         if its_settings != settings:
             raise InputError(
                 f"worker {number} has other settings or other data than the chief; "
@@ -53,9 +53,6 @@ class LeaveAfterTheChief(keras.callbacks.Callback):
 
     The chief ends after the running step, and saves: for that it needs no other, but
     the step before it needs all.
-
-    Args:
-        stop: Takes note of the signal.
     """
 
     def __init__(self, stop: StopRequest) -> None:
@@ -64,10 +61,10 @@ class LeaveAfterTheChief(keras.callbacks.Callback):
         self._since: float | None = None
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        """Looks whether it is time.
+        """Ends the worker once the chief has had its time.
 
         Raises:
-            Interrupted: It is.
+            Interrupted: if a signal came some time ago.
         """
         if self.stop.signum is None:
             return
@@ -77,23 +74,25 @@ class LeaveAfterTheChief(keras.callbacks.Callback):
             raise Interrupted(self.stop.signum, "stopped; all workers stop with this")
 
 
-def followed(run: Run, data: ImageData, team: Team, fit: Callable[..., None]) -> Run:
+def follow(
+    run: Run, data: ImageData, group: WorkerGroup, fit: Callable[..., None]
+) -> Run:
     """Trains as the chief does, without writing or printing anything.
 
     Args:
-        run: Its model is as it begins.
-        data: Of `load_data`.
-        team: This worker is not its chief.
-        fit: Called with model, configuration, data, parts, where to go on, and whether
-            to show a bar and to be quiet.
+        run: The run, with its model as it begins.
+        data: The data of `load_data`.
+        group: The group, of which this worker is not the chief.
+        fit: The function that trains, called with model, configuration, data, parts,
+            the place to go on from, no bar, and `quiet`.
 
     Raises:
-        InputError: The workers do not agree, or the loss is not finite.
-        Interrupted: A signal came.
+        InputError: if the workers do not agree, or the loss is not finite.
+        Interrupted: if a signal came.
     """
     config, folder, vae = run.record.config, run.folder, run.vae
     resumed = restore(vae, config, folder, CheckpointStore(folder.checkpoints))
-    agree(team, run.record, vae)
+    check_agreement(group, run.record, vae)
     position = resumed.position
     if position.epoch >= config.epochs or position.stopped_early:
         return run
@@ -103,7 +102,7 @@ def followed(run: Run, data: ImageData, team: Team, fit: Callable[..., None]) ->
         parts = parts._replace(callbacks=[*kept, LeaveAfterTheChief(stop)])
         try:
             fit(vae, config, data, parts, resumed, False, quiet=True)
-            team.meet()
+            group.barrier()
         except tf.errors.OpError:
             if stop.signum is None:
                 raise
@@ -111,15 +110,15 @@ def followed(run: Run, data: ImageData, team: Team, fit: Callable[..., None]) ->
     return run
 
 
-def team_notes(team: Team, config: Config) -> list[str]:
-    """Returns what a reader must know of the devices, a line each."""
+def group_notes(group: WorkerGroup, config: Config) -> list[str]:
+    """Returns notes on the devices for readers of the numbers, a line each."""
     lines = []
-    if team.replicas > 1:
+    if group.replicas > 1:
         lines.append(
-            f"{team.replicas} replicas share each batch of {config.batch_size}"
+            f"{group.replicas} replicas share each batch of {config.batch_size}"
         )
         if config.steps_per_execution not in (None, 1):
             lines.append("steps_per_execution is 1, as it must be on several replicas")
-    elif tf.distribute.get_strategy() is not team.strategy:
+    elif tf.distribute.get_strategy() is not group.strategy:
         lines.append("there is one device here, and so one replica")
     return lines

@@ -7,10 +7,10 @@ import pytest
 from reference import IMAGE_SHAPE, tiny_vae
 from scipy import special, stats
 
+from tfvae.evaluation.traversals import prior_quantiles
 from tfvae.models import VAE
 from tfvae.priors import PRIORS
-from tfvae.reports import plots as pictures
-from tfvae.reports.plots.images import prior_quantiles
+from tfvae.reports import plots
 
 IMAGES = (np.random.default_rng(0).random((5, *IMAGE_SHAPE)) < 0.3).astype(np.float32)
 
@@ -28,7 +28,7 @@ def cell(array: np.ndarray, row: int, column: int) -> np.ndarray:
 def test_reconstructions_stand_below_their_originals():
     vae = tiny_vae()
     grey = IMAGES * 0.5
-    shown = canvas(pictures.reconstructions(vae, grey, IMAGES))
+    shown = canvas(plots.reconstructions(vae, grey, IMAGES))
     means = vae.reconstruct(IMAGES).numpy()
     for column in range(len(IMAGES)):
         for row, images in enumerate((grey, IMAGES, means)):
@@ -38,7 +38,7 @@ def test_reconstructions_stand_below_their_originals():
 
 def test_samples_show_means_beside_draws():
     vae = tiny_vae()
-    figure = pictures.samples(vae, 5, seed=3)
+    figure = plots.samples(vae, 5, seed=3)
     drawn = vae.sample(5, 3)
     for axis, images in enumerate((drawn.mean, drawn.draw)):
         shown = canvas(figure, axis)
@@ -50,7 +50,7 @@ def test_samples_show_means_beside_draws():
 @pytest.mark.parametrize("latent", ["normal", "logistic", "bin_concrete"])
 def test_a_traversal_moves_one_variable_through_the_priors_quantiles(latent):
     vae = tiny_vae(latent)
-    figure = pictures.traversal(vae, IMAGES[:1], num_dims=2, num_steps=3)
+    figure = plots.traversal(vae, IMAGES[:1], num_dims=2, num_steps=3)
     mean = vae.encode(IMAGES[:1]).mean().numpy()[0]
     prior = vae.latent.prior().distribution
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
@@ -71,7 +71,7 @@ def test_training_curves_draw_the_history():
         {"epoch": e, "loss": 5.0 / e, "elbo": -6.0 / e, "val_loss": 5.5 / e}
         for e in (1, 2, 3)
     ]
-    axis = pictures.training_curves(rows).axes[0]
+    axis = plots.training_curves(rows).axes[0]
     lines = {line.get_label(): line.get_ydata() for line in axis.lines}
     np.testing.assert_allclose(lines["loss"], [5.0, 2.5, 5 / 3])
     np.testing.assert_allclose(lines["-elbo"], [6.0, 3.0, 2.0])
@@ -81,14 +81,14 @@ def test_training_curves_draw_the_history():
 def test_colour_images_are_shown_in_colour():
     vae = tiny_vae(image_shape=(4, 6, 3))
     images = np.random.default_rng(0).random((2, 4, 6, 3)).astype(np.float32)
-    shown = canvas(pictures.reconstructions(vae, images, images))
+    shown = canvas(plots.reconstructions(vae, images, images))
     assert shown.shape == (9, 13, 3)
     np.testing.assert_array_equal(shown[:4, 7:13], images[1].astype(np.float64))
 
 
 def test_a_prior_traversal_leaves_the_other_variables_at_their_median():
     vae = tiny_vae()
-    figure = pictures.prior_traversal(vae, num_dims=2, num_steps=3)
+    figure = plots.prior_traversal(vae, num_dims=2, num_steps=3)
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     dims = [int(label.removeprefix("z[").removesuffix("]")) for label in labels]
     for row, dim in enumerate(dims):
@@ -129,7 +129,7 @@ def test_a_learned_priors_bits_stay_bits():
 def test_an_interpolation_goes_from_one_reconstruction_to_the_other():
     vae = tiny_vae()
     inputs = IMAGES[:4]
-    shown = canvas(pictures.interpolations(vae, inputs, num_steps=3))
+    shown = canvas(plots.interpolations(vae, inputs, num_steps=3))
     assert shown.shape == (2 * 9 - 1, 5 * 9 - 1)
     means = vae.reconstruct(inputs).numpy()
     centres = vae.encode(inputs).mean().numpy()
@@ -151,14 +151,14 @@ def test_an_interpolation_goes_from_one_reconstruction_to_the_other():
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_interpolations_need_pairs(count):
-    with pytest.raises(pictures.Undefined, match=f"{count} images"):
-        pictures.interpolations(tiny_vae(), IMAGES[:count])
+    with pytest.raises(plots.Undefined, match=f"{count} images"):
+        plots.interpolations(tiny_vae(), IMAGES[:count])
 
 
 def test_principal_components_are_those_of_the_covariance():
     rng = np.random.default_rng(0)
     points = rng.normal(size=[200, 5]) @ rng.normal(size=[5, 5]) + 3.0
-    found, shares = pictures.principal_components(points, 5)
+    found, shares = plots.principal_components(points, 5)
     covariance = np.cov(found, rowvar=False)
     variances = np.linalg.eigvalsh(np.cov(points, rowvar=False))[::-1]
     # rounding of float64 sums of 200 numbers of size 10
@@ -171,15 +171,15 @@ def test_principal_components_are_those_of_the_covariance():
 
 def test_the_sign_of_a_principal_component_does_not_depend_on_the_solver():
     points = np.outer([-1.0, 0.0, 2.0], [0.1, -3.0])
-    found, _ = pictures.principal_components(points, 1)
+    found, _ = plots.principal_components(points, 1)
     assert found[0, 0] > found[2, 0]  # -3 is the largest: its axis has +3 there
 
 
 def test_a_point_has_the_colour_of_its_label():
     rng = np.random.default_rng(0)
     means, labels = rng.normal(size=[60, 4]), np.arange(60) % 10
-    figure = pictures.latent_scatter(means, labels)
-    components, _ = pictures.principal_components(means)
+    figure = plots.latent_scatter(means, labels)
+    components, _ = plots.principal_components(means)
     for axis, points in zip(figure.axes, (means[:, :2], components), strict=True):
         colours = set()
         for label, drawn in enumerate(axis.collections):
@@ -193,7 +193,7 @@ def test_a_point_has_the_colour_of_its_label():
 
 def test_twenty_classes_differ_in_colour_or_marker():
     means, labels = np.random.default_rng(0).normal(size=[40, 2]), np.arange(40) % 20
-    axis = pictures.latent_scatter(means, labels).axes[0]
+    axis = plots.latent_scatter(means, labels).axes[0]
     looks = {
         (c.get_facecolor().tobytes(), c.get_paths()[0].vertices.tobytes())
         for c in axis.collections
@@ -202,20 +202,20 @@ def test_twenty_classes_differ_in_colour_or_marker():
 
 
 def test_without_labels_all_points_look_alike():
-    figure = pictures.latent_scatter(np.random.default_rng(0).normal(size=[9, 2]))
+    figure = plots.latent_scatter(np.random.default_rng(0).normal(size=[9, 2]))
     assert len(figure.axes[0].collections) == 1 and not figure.legends
 
 
 def test_a_scatter_needs_two_variables():
-    with pytest.raises(pictures.Undefined, match="1 latent variables"):
-        pictures.latent_scatter(np.zeros([9, 1]))
+    with pytest.raises(plots.Undefined, match="1 latent variables"):
+        plots.latent_scatter(np.zeros([9, 1]))
 
 
 def test_rates_are_drawn_largest_first_and_the_active_apart():
-    layer = pictures.LayerRates(
+    layer = plots.LayerRates(
         np.array([0.5, 2.0, 0.0, 1.0]), None, np.array([True, True, False, True])
     )
-    (axis,) = pictures.rates([layer]).axes
+    (axis,) = plots.rates([layer]).axes
     bars = sorted(axis.patches, key=lambda bar: bar.get_x())
     assert [bar.get_height() for bar in bars] == [2.0, 1.0, 0.5, 0.0]
     assert [t.get_text() for t in axis.get_xticklabels()] == ["1", "3", "0", "2"]
@@ -227,8 +227,8 @@ def test_rates_are_drawn_largest_first_and_the_active_apart():
 
 
 def test_each_layer_with_rates_has_a_chart():
-    layers = [pictures.LayerRates(rates) for rates in (np.ones(3), None, np.ones(2))]
-    axes = pictures.rates(layers).axes
+    layers = [plots.LayerRates(rates) for rates in (np.ones(3), None, np.ones(2))]
+    axes = plots.rates(layers).axes
     assert [len(axis.patches) for axis in axes] == [3, 2]
     assert "layer 1" in axes[0].get_title() and "layer 3" in axes[1].get_title()
 
@@ -240,14 +240,14 @@ def heights(figure) -> list[int]:
 def test_every_importance_weight_is_counted_once():
     # down to exp(-300) relative to the largest, which is far below the first bar
     log_weights = np.random.default_rng(0).normal(-900, 60, size=[7, 11])
-    counts = heights(pictures.importance_weights(log_weights))
+    counts = heights(plots.importance_weights(log_weights))
     assert sum(counts) == 7 * 11
     shares = special.softmax(log_weights, axis=0)
     assert counts[0] == np.sum(shares < 1e-6)
 
 
 def test_equal_importance_weights_share_a_bar_and_the_weight():
-    figure = pictures.importance_weights(np.full([8, 5], -90.0))
+    figure = plots.importance_weights(np.full([8, 5], -90.0))
     bars = [bar for bar in figure.axes[0].patches if bar.get_height()]
     assert [bar.get_height() for bar in bars] == [40]
     assert bars[0].get_x() <= np.log10(1 / 8) < bars[0].get_x() + 0.25
@@ -257,22 +257,22 @@ def test_equal_importance_weights_share_a_bar_and_the_weight():
 
 
 def test_one_sample_has_no_importance_weights():
-    with pytest.raises(pictures.Undefined, match="num_samples 1"):
-        pictures.importance_weights(np.zeros([1, 5]))
+    with pytest.raises(plots.Undefined, match="num_samples 1"):
+        plots.importance_weights(np.zeros([1, 5]))
 
 
 def test_a_setting_that_changes_has_a_chart_of_its_own():
     rows = [{"epoch": e, "loss": 1.0, "temperature": 1.0 / e} for e in (1, 2)]
-    (line,) = pictures.training_curves(rows).axes[3].lines
+    (line,) = plots.training_curves(rows).axes[3].lines
     assert line.get_label() == "temperature"
     np.testing.assert_array_equal(line.get_ydata(), [1.0, 0.5])
 
 
-def subject(vae: VAE, num_samples: int = 3) -> pictures.Subject:
+def plot_inputs(vae: VAE, num_samples: int = 3) -> plots.PlotInputs:
     labels = np.arange(len(IMAGES)) % 2
     history = [{"epoch": 1, "loss": 1.0}]
-    closed = [pictures.LayerRates(np.ones(3))]
-    return pictures.Subject(
+    closed = [plots.LayerRates(np.ones(3))]
+    return plots.PlotInputs(
         vae, IMAGES, IMAGES, labels, history, num_samples, 0, lambda: closed
     )
 
@@ -292,13 +292,13 @@ NO_ORDER = {"prior_traversal", "posterior_traversal", "interpolations"}
         ("categorical", NO_ORDER),
     ],
 )
-def test_a_picture_is_drawn_or_refused_in_one_line(latent, undefined):
-    given, refused = subject(tiny_vae(latent)), set()
-    for name, picture in pictures.PICTURES.items():
+def test_a_plot_is_drawn_or_refused_in_one_line(latent, undefined):
+    given, refused = plot_inputs(tiny_vae(latent)), set()
+    for name, draw in plots.PLOTS.items():
         try:
-            drawn = pictures.png_bytes(picture.draw(given))
+            drawn = plots.png_bytes(draw(given))
             assert drawn.startswith(b"\x89PNG")
-        except pictures.Undefined as reason:
+        except plots.Undefined as reason:
             refused.add(name)
             assert "not defined" in str(reason) and "\n" not in str(reason)
             assert type(given.vae.latent).__name__ in str(reason)
@@ -308,9 +308,9 @@ def test_a_picture_is_drawn_or_refused_in_one_line(latent, undefined):
 @pytest.mark.parametrize(
     "name", ["samples", "latent_scatter", "importance_weights", "prior_traversal"]
 )
-def test_a_picture_is_the_same_each_time(name):
+def test_a_plot_is_the_same_each_time(name):
     vae = with_learned_prior("logistic")
     first, second = (
-        pictures.png_bytes(pictures.PICTURES[name].draw(subject(vae))) for _ in range(2)
+        plots.png_bytes(plots.PLOTS[name](plot_inputs(vae))) for _ in range(2)
     )
     assert first == second

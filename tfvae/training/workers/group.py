@@ -16,8 +16,8 @@ from tfvae.config.cluster import Worker, this_worker
 from tfvae.config.settings import Distribution
 from tfvae.core.types import InputError, LostWorkerError
 
-# What TensorFlow raises in the workers that are left when one has gone, and how it
-# names the one.
+# TensorFlow's errors in the workers that are left when one has gone, and its name for
+# the one.
 _LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -29,13 +29,13 @@ _NAMED = re.compile(
 )
 
 
-class Team(NamedTuple):
-    """Who takes part in a training.
+class WorkerGroup(NamedTuple):
+    """The workers that take part in a training.
 
     Attributes:
-        strategy: TensorFlow's.
-        number: Of this worker, counted from 0.
-        workers: How many there are.
+        strategy: TensorFlow's strategy.
+        number: The number of this worker, counted from 0.
+        workers: The number of workers.
     """
 
     strategy: tf.distribute.Strategy
@@ -44,19 +44,19 @@ class Team(NamedTuple):
 
     @property
     def is_chief(self) -> bool:
-        """Whether this worker is the one that writes and prints."""
+        """True for the worker that writes and prints."""
         return self.number == 0
 
     @property
     def replicas(self) -> int:
-        """How many devices share a batch."""
+        """The number of devices that share a batch."""
         return self.strategy.num_replicas_in_sync
 
     def check_batch_size(self, batch_size: int) -> None:
         """Refuses batches that leave a device without work.
 
         Raises:
-            InputError: There are more replicas than examples in a batch.
+            InputError: if there are more replicas than examples in a batch.
         """
         if batch_size < self.replicas:
             raise InputError(
@@ -65,11 +65,11 @@ class Team(NamedTuple):
                 "fewer devices"
             )
 
-    def gathered(self, values: Sequence[int]) -> list[tuple[int, ...]]:
-        """Returns what each worker gave, in their order, when all have come here.
+    def all_gather(self, values: Sequence[int]) -> list[tuple[int, ...]]:
+        """Returns the values of each worker, in their order, when all have come here.
 
         Args:
-            values: Integers from 0 to 2^53, as many on every worker.
+            values: Integers from 0 to 2^53, the same number on every worker.
         """
         if self.workers == 1:
             return [tuple(values)]
@@ -82,47 +82,43 @@ class Team(NamedTuple):
             return context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
 
         result = self.strategy.run(tf.function(of_a_replica))
-        everyones = self.strategy.experimental_local_results(result)[0].numpy()
+        gathered = self.strategy.experimental_local_results(result)[0].numpy()
         each = self.replicas // self.workers
-        return [tuple(map(int, row)) for row in everyones[::each]]
+        return [tuple(map(int, row)) for row in gathered[::each]]
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Waits until all workers have come here."""
-        self.gathered([0])
+        self.all_gather([0])
 
 
 @contextlib.contextmanager
-def team_of(distribution: Distribution | None) -> Iterator[Team]:
-    """Gives the team that settings ask for, and says so if one of it is lost.
+def worker_group(distribution: Distribution | None) -> Iterator[WorkerGroup]:
+    """Yields the group that settings ask for, and names a worker that is lost.
 
-    With several workers it waits for all of them. It must come before anything is
-    computed, since TensorFlow sets up its connections when it starts.
-
-    Args:
-        distribution: None: one device.
+    Without settings it is one device. With several workers it waits for all of them,
+    and must come before anything is computed: TensorFlow sets up its connections when
+    it starts.
 
     Raises:
-        InputError: TF_CONFIG cannot be used.
-        LostWorkerError: A worker ended before the others, or cannot be reached.
+        InputError: if TF_CONFIG cannot be used.
+        LostWorkerError: if a worker ended before the others, or cannot be reached.
     """
     strategy = "none" if distribution is None else distribution.strategy
     if strategy == "none":
-        yield Team(tf.distribute.get_strategy())
+        yield WorkerGroup(tf.distribute.get_strategy())
     elif strategy == "mirrored":
-        yield Team(tf.distribute.MirroredStrategy(_local_devices()))
+        yield WorkerGroup(tf.distribute.MirroredStrategy(_local_devices()))
     else:
         worker = this_worker(os.environ)
         with _lost_named(worker):
             made = _connected()
-            yield Team(made, worker.number, len(worker.addresses))
+            yield WorkerGroup(made, worker.number, len(worker.addresses))
 
 
 def _connected() -> tf.distribute.Strategy:
-    """Returns the strategy of several workers, when all are there.
-
-    TensorFlow takes SIGTERM to itself then, to tell the others of it; but nothing here
-    listens, and so the signal would end nothing.
-    """
+    """Returns the strategy of several workers, when all are there."""
+    # TensorFlow takes SIGTERM to itself then, to tell the others of it; but nothing
+    # here listens, and so the signal would end nothing.
     handler = signal.getsignal(signal.SIGTERM)
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     if threading.current_thread() is threading.main_thread():
