@@ -8,9 +8,12 @@ import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
 from tfvae.core.types import Seed
-from tfvae.distributions import Distribution, independent_variables, kl_divergence
-from tfvae.evaluation.layers import ACTIVE_VARIANCE
-from tfvae.heads.latent_hierarchy import LayerChain
+from tfvae.evaluation.layers import (
+    LayerTerms,
+    count_active,
+    layer_terms,
+    variance_of_means,
+)
 from tfvae.models import VAE
 
 _DRAWS = 25_000  # of all images together, where E_q[z|x] has no closed form
@@ -25,18 +28,10 @@ def active_units(vae: VAE, x: tf.Tensor, seed: Seed) -> tf.Tensor:
     of its noise is estimated and subtracted. Of one-hots the class with the largest
     variance counts.
     """
-    posterior = vae.encode(x)
-    if isinstance(posterior, LayerChain):
-        z = _draws(posterior, x, seed)  # [S, n, D]
-        first, *others = [layer.mean() for layer, _ in posterior.layers(z)]
-        variances = [_variance(first), *(_variance_of_draws(mean) for mean in others)]
-    else:
-        try:
-            variances = [_variance(posterior.mean())]
-        except NotImplementedError:
-            variances = [_variance_of_draws(_draws(posterior, x, seed))]
-    active = [tf.cast(v > ACTIVE_VARIANCE, tf.int32) for v in variances]
-    return tf.add_n([tf.reduce_sum(each) for each in active])
+    variances = [
+        variance_of_means(each.means, each.noise) for each in _terms(vae, x, seed)
+    ]
+    return tf.add_n([count_active(each) for each in variances])
 
 
 def histograms(vae: VAE, x: tf.Tensor, seed: Seed) -> dict[str, tf.Tensor]:
@@ -49,11 +44,12 @@ def histograms(vae: VAE, x: tf.Tensor, seed: Seed) -> dict[str, tf.Tensor]:
       image and variable.
     - `log_weights`: S for each of the first 100 images, in nats.
     """
-    posterior, prior = vae.encode(x), vae.prior()
     found = {}
-    rates = _rates(posterior, prior, x, seed)
-    if rates is not None:
-        found["rate_per_dimension"] = rates
+    rates = [each.rates for each in _terms(vae, x, seed)]  # [n, D] of each layer
+    if not any(each is None for each in rates):
+        means = [tf.reduce_mean(each, axis=0) for each in rates]
+        found["rate_per_dimension"] = tf.concat(means, axis=0)
+    posterior = vae.encode(x)
     for name, values in vae.encoder.head.named_params(posterior).items():
         found[f"posterior_{name}"] = values
     terms = vae.log_weight_terms(x[:_WEIGHED], vae.num_samples, seed)
@@ -71,50 +67,11 @@ def codes(vae: VAE, x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(means, [tf.shape(means)[0], math.prod(vae.latent.event_shape)])
 
 
-def _rates(
-    posterior: Distribution, prior: Distribution, x: tf.Tensor, seed: Seed
-) -> tf.Tensor | None:
-    """Returns rates [D] in nats, layer after layer; None: they are not defined."""
-    if isinstance(posterior, LayerChain):
-        z = _draws(posterior, x, seed)
-        pairs = zip(posterior.layers(z), prior.layers(z), strict=True)
-        rates = [_sampled_rates(q, p, value) for (q, value), (p, _) in pairs]
-        return None if None in rates else tf.concat(rates, axis=0)
-    q, p = independent_variables(posterior), independent_variables(prior)
-    if q is None or p is None:
-        return None
-    try:
-        return tf.reduce_mean(kl_divergence(q, p), axis=0)
-    except NotImplementedError:
-        return _sampled_rates(posterior, prior, _draws(posterior, x, seed))
-
-
-def _sampled_rates(q: Distribution, p: Distribution, z: tf.Tensor) -> tf.Tensor | None:
-    q, p = independent_variables(q), independent_variables(p)
-    if q is None or p is None:
-        return None
-    return tf.reduce_mean(q.log_prob(z) - p.log_prob(z), axis=(0, 1))
-
-
-def _draws(posterior: Distribution, x: tf.Tensor, seed: Seed) -> tf.Tensor:
-    """Draws z [S, n, ...], fewer for each image the more images there are."""
+def _terms(vae: VAE, x: tf.Tensor, seed: Seed) -> list[LayerTerms]:
+    """Returns the terms of each layer; with more images fewer draws of each."""
+    posterior = vae.encode(x)
     count = min(max(_DRAWS // x.shape[0], 25), 100)
-    return posterior.sample(count, seed=derive_seed(seed, "monitor"))
-
-
-def _variance(means: tf.Tensor) -> tf.Tensor:
-    """Returns the variance over images [n, D, ...] of each variable, [D]."""
-    return _of_variables(tf.math.reduce_variance(means, axis=0))
-
-
-def _variance_of_draws(values: tf.Tensor) -> tf.Tensor:
-    """Returns the variance of means over draws [S, n, D, ...], without their noise."""
-    count = values.shape[0]
-    noise = tf.math.reduce_variance(values, axis=0) / (count - 1)  # [n, D, ...]
-    variance = tf.math.reduce_variance(tf.reduce_mean(values, axis=0), axis=0)
-    return _of_variables(variance - tf.reduce_mean(noise, axis=0))
-
-
-def _of_variables(variance: tf.Tensor) -> tf.Tensor:
-    """Returns [D] from [D, ...]: the largest of a one-hot's classes."""
-    return tf.reduce_max(tf.reshape(variance, [tf.shape(variance)[0], -1]), axis=1)
+    seed = derive_seed(seed, "monitor")
+    return layer_terms(
+        posterior, vae.prior(), lambda: posterior.sample(count, seed=seed)
+    )
