@@ -10,16 +10,16 @@ import tensorflow_datasets as tfds
 
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int, require_path
-from tfvae.data.division import check_validation_size
 from tfvae.data.images import check_image_size
-from tfvae.data.request import Request
 from tfvae.data.sources.digits import load_digits
 from tfvae.data.sources.folder import load_folder
 from tfvae.data.sources.idx import load_idx
 from tfvae.data.sources.npz import load_npz
 from tfvae.data.sources.tfds import load_tfds
 from tfvae.data.sources.tfds_builder import is_tfds_name
+from tfvae.data.spec import DatasetSpec
 from tfvae.data.splits import ArraySplit, ImageData
+from tfvae.data.splitting import check_validation_size
 
 MEMORY_LIMIT = 2 << 30
 
@@ -33,7 +33,7 @@ class DatasetEntry(NamedTuple):
     """
 
     description: str
-    load: Callable[[Request], ImageData]
+    load: Callable[[DatasetSpec], ImageData]
 
 
 DATASETS: dict[str, DatasetEntry] = {
@@ -90,7 +90,7 @@ def load(
     if isinstance(split_seed, bool) or not isinstance(split_seed, int):
         raise InputError(f"split_seed {split_seed!r} is not usable; give an int")
     memory_limit = require_int("memory_limit", memory_limit, 0, 1 << 62)
-    request = Request(
+    spec = DatasetSpec(
         name=name,
         data_dir=_folder("data_dir", data_dir),
         manual_dir=_folder("manual_dir", manual_dir),
@@ -100,11 +100,11 @@ def load(
         memory_limit=memory_limit,
     )
     if (kind := _kind(name)) is not None:
-        data = DATASETS[kind].load(request)
+        data = DATASETS[kind].load(spec)
     elif name in DATASETS:
-        data = DATASETS[name].load(request)
+        data = DATASETS[name].load(spec)
     else:
-        data = _load_other(request)
+        data = _load_other(spec)
     sums = {
         split.name: split.checksum()
         for split in (data.train, data.validation, data.test)
@@ -132,13 +132,13 @@ def _folder(name: str, path: object) -> str | None:
     return None if path is None else str(require_path(name, path))
 
 
-def _load_other(request: Request) -> ImageData:
-    if not is_tfds_name(request.name):
-        raise _unknown(request.name)
+def _load_other(spec: DatasetSpec) -> ImageData:
+    if not is_tfds_name(spec.name):
+        raise _unknown(spec.name)
     try:
-        return load_tfds(request)
+        return load_tfds(spec)
     except tfds.core.DatasetNotFoundError as error:
-        raise _unknown(request.name) from error
+        raise _unknown(spec.name) from error
 
 
 def _unknown(name: object) -> InputError:

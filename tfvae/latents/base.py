@@ -36,7 +36,7 @@ class Latent(keras.layers.Layer):
         prior_temperature: The weight to anneal, where the family has one, else None.
         posterior_text: q(z|x), for people.
         prior_text: p(z), for people.
-        served_range: The least and the largest value of z that a served decoder takes;
+        serving_clip: The least and the largest value of z that a served decoder takes;
             what lies outside is moved to the nearer one.
         decoder_reads: What the decoder reads, for people.
         paper: Where it comes from.
@@ -46,7 +46,7 @@ class Latent(keras.layers.Layer):
     reparameterised: bool = True
     layered: ClassVar[bool] = False
     # Farther out than any prior goes, and within float16 after a layer.
-    served_range: ClassVar[tuple[float, float]] = (-1000.0, 1000.0)
+    serving_clip: ClassVar[tuple[float, float]] = (-1000.0, 1000.0)
     prior_temperature: keras.Variable | None = None
     posterior_text: ClassVar[str]
     prior_text: ClassVar[str]

@@ -25,7 +25,7 @@ class BernoulliLatent(Latent):
 
     reparameterised = False
     layered = True
-    served_range = (0.0, 1.0)
+    serving_clip = (0.0, 1.0)
     posterior_text = "Bernoulli(sigmoid(logits))"
     prior_text = "Bernoulli(1/2)"
     paper = "Mnih and Rezende (2016)"
@@ -67,7 +67,7 @@ class CategoricalLatent(Latent):
     """
 
     reparameterised = False
-    served_range = (0.0, 1.0)
+    serving_clip = (0.0, 1.0)
     posterior_text = "D one-hot variables of K classes, softmax(logits)"
     prior_text = "uniform over the classes"
     decoder_reads = "z, flat (D K numbers)"

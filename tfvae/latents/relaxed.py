@@ -119,7 +119,7 @@ class ConcreteLatent(_Tempered):
             posterior's temperature is a weight of the head.
     """
 
-    served_range = (-1000.0, 0.0)
+    serving_clip = (-1000.0, 0.0)
     posterior_text = "D Concrete variables of K classes, in log space"
     prior_text = "Concrete with equal probabilities, in log space"
     decoder_reads = "exp(z), flat (D K numbers)"

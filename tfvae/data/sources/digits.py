@@ -5,35 +5,35 @@ from __future__ import annotations
 import numpy as np
 from sklearn import datasets
 
-from tfvae.data.division import Part, divide
 from tfvae.data.images import resize_array
-from tfvae.data.request import Request, check_resized, refuse_folders
+from tfvae.data.spec import DatasetSpec, check_resized, refuse_folders
 from tfvae.data.splits import ImageData
+from tfvae.data.splitting import RawSplit, split_dataset
 
 _VALIDATION_FRACTION = 0.1
 
 
-def load_digits(request: Request) -> ImageData:
+def load_digits(spec: DatasetSpec) -> ImageData:
     """Loads the 1,797 digits, 8 x 8 in 17 grey levels, as float32 k / 16."""
-    refuse_folders(request, "comes with scikit-learn")
+    refuse_folders(spec, "comes with scikit-learn")
     digits = datasets.load_digits()
     # k / 16 is exact in float32, and 17 levels have no exact form in uint8.
     images = (digits.images / 16.0).astype(np.float32)[..., np.newaxis]  # [N, 8, 8, 1]
     preprocessing = ["grey level k of 0..16 becomes k / 16"]
-    if request.image_size is not None:
-        check_resized(request, images)
-        images = resize_array(images, request.image_size)
-        preprocessing.append(request.resize_note)
+    if spec.image_size is not None:
+        check_resized(spec, images)
+        images = resize_array(images, spec.image_size)
+        preprocessing.append(spec.resize_note)
     provenance = {
         "name": "digits",
         "source": "scikit-learn load_digits",
         "preprocessing": preprocessing,
     }
-    return divide(
+    return split_dataset(
         "digits",
-        {"train": Part(images, digits.target.astype(np.int64))},
+        {"train": RawSplit(images, digits.target.astype(np.int64))},
         provenance,
-        request.validation_size,
-        request.split_seed,
+        spec.validation_size,
+        spec.split_seed,
         _VALIDATION_FRACTION,
     )

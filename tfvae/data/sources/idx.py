@@ -11,10 +11,9 @@ from typing import BinaryIO
 import numpy as np
 
 from tfvae.core.types import InputError
-from tfvae.data.division import Part, divide
 from tfvae.data.images import resize_array
-from tfvae.data.request import (
-    Request,
+from tfvae.data.spec import (
+    DatasetSpec,
     check_folder,
     check_memory,
     check_resized,
@@ -22,13 +21,14 @@ from tfvae.data.request import (
     refuse_folders,
 )
 from tfvae.data.splits import ImageData
+from tfvae.data.splitting import RawSplit, split_dataset
 
 _STEMS = {"train": "train", "test": "t10k"}
 _UNSIGNED_BYTE = 0x08
 _PIECE = 1 << 20
 
 
-def load_idx(request: Request) -> ImageData:
+def load_idx(spec: DatasetSpec) -> ImageData:
     """Loads `idx:PATH`, a folder with train-images-idx3-ubyte and its companions.
 
     The labels and the t10k files may be absent.
@@ -36,16 +36,16 @@ def load_idx(request: Request) -> ImageData:
     Raises:
         InputError: A file is missing, damaged, or not what its name says.
     """
-    refuse_folders(request, "names its own folder")
-    path = request.name.split(":", 1)[1]
+    refuse_folders(spec, "names its own folder")
+    path = spec.name.split(":", 1)[1]
     folder = check_folder(path, "the folder of data set idx")
-    parts = {}
+    raw_splits = {}
     for split, stem in _STEMS.items():
         images_path = _find(folder, f"{stem}-images", 3)
         labels_path = _find(folder, f"{stem}-labels", 1)
         if images_path is not None:
-            parts[split] = _read_part(request, images_path, labels_path)
-    if "train" not in parts:
+            raw_splits[split] = _read_split(spec, images_path, labels_path)
+    if "train" not in raw_splits:
         raise InputError(
             f"the folder {path!r} has no file train-images-idx3-ubyte (or .gz); give "
             "a folder with MNIST-style IDX files"
@@ -53,10 +53,10 @@ def load_idx(request: Request) -> ImageData:
     provenance = {
         "name": "idx",
         "source": f"IDX files in {path}",
-        "preprocessing": [request.resize_note] if request.image_size else [],
+        "preprocessing": [spec.resize_note] if spec.image_size else [],
     }
-    return divide(
-        request.name, parts, provenance, request.validation_size, request.split_seed
+    return split_dataset(
+        spec.name, raw_splits, provenance, spec.validation_size, spec.split_seed
     )
 
 
@@ -69,25 +69,27 @@ def _find(folder: str, stem: str, rank: int) -> str | None:
     return None
 
 
-def _read_part(request: Request, images_path: str, labels_path: str | None) -> Part:
-    images = read_idx(images_path, 3, request)[..., np.newaxis]  # [N, H, W, 1]
+def _read_split(
+    spec: DatasetSpec, images_path: str, labels_path: str | None
+) -> RawSplit:
+    images = read_idx(images_path, 3, spec)[..., np.newaxis]  # [N, H, W, 1]
     if images.size == 0:
         raise InputError(
             f"{images_path} has no images (shape {images.shape}); give at least one"
         )
-    labels = None if labels_path is None else read_idx(labels_path, 1, request)
+    labels = None if labels_path is None else read_idx(labels_path, 1, spec)
     if labels is not None and len(labels) != len(images):
         raise InputError(
             f"{images_path} has {len(images)} images and {labels_path} has "
             f"{len(labels)} labels; give files that belong together"
         )
-    if request.image_size is not None:
-        check_resized(request, images)
-        images = resize_array(images, request.image_size)
-    return Part(images, labels)
+    if spec.image_size is not None:
+        check_resized(spec, images)
+        images = resize_array(images, spec.image_size)
+    return RawSplit(images, labels)
 
 
-def read_idx(path: str, rank: int, request: Request) -> np.ndarray:
+def read_idx(path: str, rank: int, spec: DatasetSpec) -> np.ndarray:
     """Reads an IDX file of unsigned bytes, plain or gzip.
 
     Nothing is allocated because a header says so: what is read is bounded by the
@@ -96,7 +98,7 @@ def read_idx(path: str, rank: int, request: Request) -> np.ndarray:
     Args:
         path: The file.
         rank: How many axes are wanted: 3 for images, 1 for labels.
-        request: Bounds the size.
+        spec: Bounds the size.
 
     Raises:
         InputError: The file is damaged or holds something else.
@@ -106,19 +108,19 @@ def read_idx(path: str, rank: int, request: Request) -> np.ndarray:
             if raw.read(2) == b"\x1f\x8b":
                 raw.seek(0)
                 with gzip.GzipFile(fileobj=raw) as unpacked:
-                    return _read_array(unpacked, path, rank, request)
+                    return _read_array(unpacked, path, rank, spec)
             raw.seek(0)
-            return _read_array(raw, path, rank, request)
+            return _read_array(raw, path, rank, spec)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{path} cannot be read ({one_line(error)}); give a whole file"
         ) from error
 
 
-def _read_array(file: BinaryIO, path: str, rank: int, request: Request) -> np.ndarray:
+def _read_array(file: BinaryIO, path: str, rank: int, spec: DatasetSpec) -> np.ndarray:
     shape = _read_shape(file, path, rank)
     promised = math.prod(shape)
-    check_memory(request, path, promised)
+    check_memory(spec, path, promised)
     data = bytearray()
     while len(data) <= promised:
         piece = file.read(min(_PIECE, promised + 1 - len(data)))

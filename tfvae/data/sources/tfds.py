@@ -11,19 +11,19 @@ import tensorflow_datasets as tfds
 
 from tfvae.core.seeds import derive_seed
 from tfvae.core.types import InputError
-from tfvae.data.division import Part, Sizes, decide_sizes, divide
 from tfvae.data.images import resize_tensor
-from tfvae.data.request import Request
 from tfvae.data.sources.tfds_builder import make_builder, prepare, quiet
+from tfvae.data.spec import DatasetSpec
 from tfvae.data.splits import ImageData, StreamSplit, image_data
+from tfvae.data.splitting import RawSplit, Sizes, decide_sizes, split_dataset
 
 _BATCH = 256
 _BUFFER_BYTES = 1 << 28
 _BUFFER_IMAGES = 10_000
 
 
-class Form(NamedTuple):
-    """How a data set's images are brought to their usual form."""
+class ImageFormat(NamedTuple):
+    """The usual size and channels of a data set's images, and how to get them."""
 
     image_size: tuple[int, int] | None = None
     channels: int | None = None
@@ -35,24 +35,26 @@ def _strokes(image: tf.Tensor) -> tf.Tensor:
     return 255 - image[..., :1]  # black on white in three equal channels
 
 
-_FORMS = {
-    "omniglot": Form((28, 28), 1, _strokes, "one channel, inverted: strokes are 1")
+_FORMATS = {
+    "omniglot": ImageFormat(
+        (28, 28), 1, _strokes, "one channel, inverted: strokes are 1"
+    )
 }
 
 
-def load_tfds(request: Request) -> ImageData:
+def load_tfds(spec: DatasetSpec) -> ImageData:
     """Loads a TFDS image data set: in memory if it fits the limit, else as streams.
 
     Raises:
         InputError: TFDS has no such data set, it cannot be prepared, or its images
             cannot be used.
     """
-    builder = make_builder(request)
-    prepare(builder, request)
-    form = _FORMS.get(builder.name, Form())
-    if request.image_size is not None:
-        form = form._replace(image_size=request.image_size)
-    shape = _image_shape(builder, form)
+    builder = make_builder(spec)
+    prepare(builder, spec)
+    image_format = _FORMATS.get(builder.name, ImageFormat())
+    if spec.image_size is not None:
+        image_format = image_format._replace(image_size=spec.image_size)
+    shape = _image_shape(builder, image_format)
     available = {
         split: builder.info.splits[split].num_examples
         for split in ("train", "validation", "test")
@@ -60,20 +62,22 @@ def load_tfds(request: Request) -> ImageData:
     }
     if "train" not in available:
         raise InputError(
-            f"data set {request.name} has the splits {', '.join(builder.info.splits)}; "
+            f"data set {spec.name} has the splits {', '.join(builder.info.splits)}; "
             "a split named train is wanted"
         )
-    provenance = _provenance(builder, request, form)
-    if sum(available.values()) * int(np.prod(shape)) > request.memory_limit:
-        return _streams(builder, request, form, shape, available, provenance)
-    parts = {s: _read_part(builder, s, n, form, shape) for s, n in available.items()}
-    return divide(
-        request.name, parts, provenance, request.validation_size, request.split_seed
+    provenance = _provenance(builder, spec, image_format)
+    if sum(available.values()) * int(np.prod(shape)) > spec.memory_limit:
+        return _streams(builder, spec, image_format, shape, available, provenance)
+    raw_splits = {
+        s: _read_split(builder, s, n, image_format, shape) for s, n in available.items()
+    }
+    return split_dataset(
+        spec.name, raw_splits, provenance, spec.validation_size, spec.split_seed
     )
 
 
-def _image_shape(builder: Any, form: Form) -> tuple[int, int, int]:
-    """Returns (H, W, C) after the form is applied, and checks the feature."""
+def _image_shape(builder: Any, image_format: ImageFormat) -> tuple[int, int, int]:
+    """Returns (H, W, C) in the image format, and checks the feature."""
     features = builder.info.features
     names = list(features) if isinstance(features, tfds.features.FeaturesDict) else []
     image = features["image"] if "image" in names else None
@@ -84,24 +88,24 @@ def _image_shape(builder: Any, form: Form) -> tuple[int, int, int]:
             "wanted"
         )
     height, width, channels = image.shape
-    if form.image_size is not None:
-        height, width = form.image_size
+    if image_format.image_size is not None:
+        height, width = image_format.image_size
     if height is None or width is None:
         raise InputError(
             f"the images of {builder.name!r} vary in size; give image_size, height and "
             "width to resize them to (--image-size)"
         )
-    return height, width, form.channels or channels
+    return height, width, image_format.channels or channels
 
 
 def _dataset(
     builder: Any,
     split: str,
-    form: Form,
+    image_format: ImageFormat,
     seed: tf.Tensor | None = None,
     with_id: bool = False,
 ) -> tf.data.Dataset:
-    """Returns a data set of the decoded feature dictionaries, images in their form."""
+    """Returns a data set of decoded feature dictionaries, images in their format."""
     if seed is not None:
         # Shuffles mix in the global seed, and the order is to depend on ours alone.
         tf.compat.v1.get_default_graph().seed = None
@@ -114,50 +118,56 @@ def _dataset(
         examples = builder.as_dataset(
             split=split, shuffle_files=seed is not None, read_config=config
         )
-    if form.transform is None and form.image_size is None:
+    if image_format.transform is None and image_format.image_size is None:
         return examples
 
     def to_form(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         image = example["image"]
-        if form.transform is not None:
-            image = form.transform(image)
-        if form.image_size is not None:
-            image = resize_tensor(image, form.image_size)
+        if image_format.transform is not None:
+            image = image_format.transform(image)
+        if image_format.image_size is not None:
+            image = resize_tensor(image, image_format.image_size)
         return {**example, "image": image}
 
     return examples.map(to_form, tf.data.AUTOTUNE, deterministic=True)
 
 
-def _read_part(
-    builder: Any, split: str, size: int, form: Form, shape: tuple[int, int, int]
-) -> Part:
+def _read_split(
+    builder: Any,
+    split: str,
+    size: int,
+    image_format: ImageFormat,
+    shape: tuple[int, int, int],
+) -> RawSplit:
     images = np.empty((size, *shape), np.uint8)
     features = builder.info.features
     label = features["label"] if "label" in features else None
     has_labels = isinstance(label, tfds.features.ClassLabel)
     labels = np.empty(size, np.int64) if has_labels else None
     start = 0
-    for batch in _dataset(builder, split, form).batch(_BATCH).prefetch(2):
+    for batch in _dataset(builder, split, image_format).batch(_BATCH).prefetch(2):
         end = start + len(batch["image"])
         images[start:end] = batch["image"].numpy()
         if has_labels:
             labels[start:end] = batch["label"].numpy()
         start = end
-    return Part(images, labels)
+    return RawSplit(images, labels)
 
 
 def _streams(
     builder: Any,
-    request: Request,
-    form: Form,
+    spec: DatasetSpec,
+    image_format: ImageFormat,
     shape: tuple[int, int, int],
     available: dict[str, int],
     provenance: dict[str, Any],
 ) -> ImageData:
-    sizes = decide_sizes(request.name, available, request.validation_size)
-    made = _slices(available, sizes, request.split_seed)
+    sizes = decide_sizes(spec.name, available, spec.validation_size)
+    made = _slices(available, sizes, spec.split_seed)
     splits = {
-        split: StreamSplit(split, size, shape, _reader(builder, text, form, shape))
+        split: StreamSplit(
+            split, size, shape, _reader(builder, text, image_format, shape)
+        )
         for split, (text, size) in made.items()
     }
     record = {split: text for split, (text, _) in made.items()}
@@ -200,7 +210,7 @@ def _slices(
 
 
 def _reader(
-    builder: Any, text: str, form: Form, shape: tuple[int, int, int]
+    builder: Any, text: str, image_format: ImageFormat, shape: tuple[int, int, int]
 ) -> Callable[[tf.Tensor | None], tf.data.Dataset]:
     buffer = max(100, min(_BUFFER_IMAGES, _BUFFER_BYTES // int(np.prod(shape))))
 
@@ -210,20 +220,22 @@ def _reader(
 
     def read(seed: tf.Tensor | None) -> tf.data.Dataset:
         if seed is None:
-            return _dataset(builder, text, form, with_id=True).map(keep)
+            return _dataset(builder, text, image_format, with_id=True).map(keep)
         seed = tf.bitcast(seed, tf.int64)
-        images = _dataset(builder, text, form, seed, with_id=True).map(keep)
+        images = _dataset(builder, text, image_format, seed, with_id=True).map(keep)
         return images.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
 
     return read
 
 
-def _provenance(builder: Any, request: Request, form: Form) -> dict[str, Any]:
-    notes = [form.note] if form.note else []
-    if form.image_size is not None:
-        notes.append(request._replace(image_size=form.image_size).resize_note)
+def _provenance(
+    builder: Any, spec: DatasetSpec, image_format: ImageFormat
+) -> dict[str, Any]:
+    notes = [image_format.note] if image_format.note else []
+    if image_format.image_size is not None:
+        notes.append(spec._replace(image_size=image_format.image_size).resize_note)
     return {
-        "name": request.name,
+        "name": spec.name,
         "source": f"TFDS {builder.info.full_name}",
         "preprocessing": notes,
     }

@@ -15,16 +15,16 @@ TEST_FRACTION = 0.2
 VALIDATION_DIVISOR = 12  # 5,000 of MNIST's 60,000, as the literature has it
 
 
-class Part(NamedTuple):
+class RawSplit(NamedTuple):
     """One split as a source has it: images [N, H, W, C], labels [N] or None."""
 
     images: np.ndarray
     labels: np.ndarray | None = None
 
-    def rows(self, indices: np.ndarray) -> Part:
+    def rows(self, indices: np.ndarray) -> RawSplit:
         """Returns the images and labels at `indices`."""
         labels = None if self.labels is None else self.labels[indices]
-        return Part(self.images[indices], labels)
+        return RawSplit(self.images[indices], labels)
 
 
 class Sizes(NamedTuple):
@@ -116,9 +116,9 @@ def decide_sizes(
     return Sizes(train, validation, test, tuple(own))
 
 
-def divide(
+def split_dataset(
     name: str,
-    parts: dict[str, Part],
+    raw_splits: dict[str, RawSplit],
     provenance: dict[str, Any],
     validation_size: int | None,
     split_seed: int,
@@ -128,7 +128,7 @@ def divide(
 
     Args:
         name: The data set's name.
-        parts: The source's splits: "train", and perhaps "validation" and "test".
+        raw_splits: The source's splits: "train", and perhaps "validation" and "test".
         provenance: What the source says about itself.
         validation_size: Number of validation images; None for the default, 0 for no
             validation split.
@@ -138,18 +138,20 @@ def divide(
     Raises:
         InputError: There are not enough images.
     """
-    available = {split: len(part.images) for split, part in parts.items()}
+    available = {
+        split: len(raw_split.images) for split, raw_split in raw_splits.items()
+    }
     sizes = decide_sizes(name, available, validation_size, validation_fraction)
     order = permutation(available["train"], split_seed)
     made, record, start = {}, {}, 0
     for split in ("train", "validation", "test"):
         size = getattr(sizes, split)
         if split in sizes.own or size == available["train"]:
-            made[split] = ArraySplit(split, *parts[split])
+            made[split] = ArraySplit(split, *raw_splits[split])
             record[split] = f"the source's {split}"
         elif size:
             chosen = order[start : start + size]
-            made[split] = ArraySplit(split, *parts["train"].rows(chosen))
+            made[split] = ArraySplit(split, *raw_splits["train"].rows(chosen))
             record[split] = (
                 f"train[{start or ''}:{start + size}] of a permutation with seed "
                 f"{split_seed}"

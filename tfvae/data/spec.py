@@ -10,11 +10,11 @@ import numpy as np
 from tfvae.core.types import InputError
 
 
-class Request(NamedTuple):
+class DatasetSpec(NamedTuple):
     """The checked arguments of `load`.
 
     Attributes:
-        name: The data set's name; for a prefixed name the part after the colon.
+        name: The data set's name; for a prefixed name the raw_split after the colon.
         data_dir: TFDS' folder of prepared data, or None.
         manual_dir: A folder with the original files, or None.
         image_size: (height, width) to resize to, or None.
@@ -38,17 +38,17 @@ class Request(NamedTuple):
         return f"resized to {height} x {width} (antialiased bilinear)"
 
 
-def refuse_folders(request: Request, reason: str) -> None:
+def refuse_folders(spec: DatasetSpec, reason: str) -> None:
     """Refuses `data_dir` and `manual_dir` where they would have no effect.
 
     Raises:
         InputError: One of them is given.
     """
     for option in ("data_dir", "manual_dir"):
-        value = getattr(request, option)
+        value = getattr(spec, option)
         if value is not None:
             raise InputError(
-                f"{option} {value!r} has no effect: {request.name} {reason}; leave it "
+                f"{option} {value!r} has no effect: {spec.name} {reason}; leave it "
                 f"out (--{option.replace('_', '-')})"
             )
 
@@ -67,27 +67,27 @@ def check_folder(path: str, what: str) -> str:
     return expanded
 
 
-def check_resized(request: Request, images: np.ndarray) -> None:
+def check_resized(spec: DatasetSpec, images: np.ndarray) -> None:
     """Refuses to resize images [N, H, W, C] to more than the memory limit.
 
     Raises:
         InputError: They would take more.
     """
-    height, width = request.image_size
+    height, width = spec.image_size
     size = len(images) * height * width * images.shape[-1] * images.itemsize
-    check_memory(request, f"{len(images)} images of {height} x {width}", size)
+    check_memory(spec, f"{len(images)} images of {height} x {width}", size)
 
 
-def check_memory(request: Request, what: str, size: int) -> None:
+def check_memory(spec: DatasetSpec, what: str, size: int) -> None:
     """Refuses images that would take more than the memory limit.
 
     Raises:
         InputError: `size`, in bytes, is over the limit.
     """
-    if size > request.memory_limit:
+    if size > spec.memory_limit:
         raise InputError(
             f"{what} would take {size:,} bytes in memory, more than memory_limit "
-            f"{request.memory_limit:,}; give fewer or smaller images, or a larger "
+            f"{spec.memory_limit:,}; give fewer or smaller images, or a larger "
             "memory_limit"
         )
 
