@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from check_shapes import check_shapes
 
 # Of the variance over images of a latent variable's mean (Burda et al., 2016).
 ACTIVE_VARIANCE = 0.01
@@ -53,7 +52,6 @@ def bits_per_dim(nats: float, image_shape: tuple[int, ...]) -> float:
     return nats / (math.log(2.0) * math.prod(image_shape))
 
 
-@check_shapes("posterior_means: [N, D]", "return: []")
 def active_units(
     posterior_means: tf.Tensor, threshold: float = ACTIVE_VARIANCE
 ) -> tf.Tensor:
@@ -64,11 +62,11 @@ def active_units(
     in bounded memory.
 
     Args:
-        posterior_means: E_q[z|x] of N examples.
+        posterior_means: [N, D] E_q[z|x] of N examples.
         threshold: In the squared units of z.
 
     Returns:
-        An int32.
+        An int32 scalar.
     """
     variance = tf.math.reduce_variance(posterior_means, axis=0)  # [D]
     return tf.reduce_sum(tf.cast(variance > threshold, tf.int32))
