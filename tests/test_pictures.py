@@ -8,7 +8,7 @@ from reference import IMAGE_SHAPE, tiny_vae
 from scipy import special, stats
 
 from tfvae.models import VAE
-from tfvae.priors import PRIORS
+from tfvae.priors import make_prior
 from tfvae.reports import plots as pictures
 from tfvae.reports.plots.images import prior_quantiles
 
@@ -103,7 +103,7 @@ def test_a_prior_traversal_leaves_the_other_variables_at_their_median():
 
 def with_learned_prior(latent: str) -> VAE:
     vae = tiny_vae(latent)
-    prior = PRIORS["learned"].make(vae.latent)
+    prior = make_prior("learned", vae.latent)
     return VAE(vae.encoder, vae.decoder, vae.latent, prior)
 
 
