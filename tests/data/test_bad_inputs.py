@@ -90,7 +90,7 @@ def test_no_data_set_is_too_small_to_be_told(tmp_path):
 
 SPLIT = ArraySplit("train", np.zeros((10, 2, 2, 1), np.uint8))
 BATCHES = {
-    "zero": ({"batch_size": 0}, ("batch_size 0", "--batch-size")),
+    "zero": ({"batch_size": 0}, ("batch_size (--batch-size) 0",)),
     "negative": ({"batch_size": -5}, ("-5",)),
     "float": ({"batch_size": 2.0}, ("2.0",)),
     "bool": ({"batch_size": True}, ("True",)),

@@ -19,7 +19,6 @@ from tfvae.data.sources.tfds import load_tfds
 from tfvae.data.sources.tfds_builder import is_tfds_name
 from tfvae.data.spec import DatasetSpec
 from tfvae.data.splits import ArraySplit, ImageData
-from tfvae.data.splitting import check_validation_size
 
 MEMORY_LIMIT = 2 << 30
 
@@ -29,7 +28,7 @@ class DatasetEntry(NamedTuple):
 
     Attributes:
         description: One line for the command line and the README.
-        load: Reads it.
+        load: The function that reads it.
     """
 
     description: str
@@ -63,7 +62,7 @@ def load(
     *,
     memory_limit: int = MEMORY_LIMIT,
 ) -> ImageData:
-    """Loads a data set and divides it into train, validation and test.
+    """Loads a data set as train, validation and test.
 
     Where the source has no test split, 20 % of it is held out; where it has no
     validation split, one is taken from the training images. Both are taken by a
@@ -76,14 +75,14 @@ def load(
         manual_dir: A folder with the original files, for TFDS to prepare them without
             a network.
         image_size: (height, width) to resize the images to.
-        validation_size: Number of validation images; None for one in twelve of the
+        validation_size: The number of validation images; None for one in twelve of the
             training images (digits: 10 % of all), 0 for no validation split.
-        split_seed: Seed of the permutation that makes the splits.
+        split_seed: The seed of the permutation that makes the splits.
         memory_limit: Bytes; a TFDS data set whose images take more is read from disk
             as it is used.
 
     Raises:
-        InputError: There is no such data set, or it cannot be used as asked.
+        InputError: if there is no such data set, or it cannot be used as asked.
     """
     if not isinstance(name, str) or not name:
         raise _unknown(name)
@@ -95,7 +94,9 @@ def load(
         data_dir=_folder("data_dir", data_dir),
         manual_dir=_folder("manual_dir", manual_dir),
         image_size=check_image_size(image_size),
-        validation_size=check_validation_size(validation_size),
+        validation_size=None
+        if validation_size is None
+        else require_int("validation_size (--validation-size)", validation_size, 0),
         split_seed=split_seed,
         memory_limit=memory_limit,
     )
@@ -114,7 +115,7 @@ def load(
 
 
 def absolute_name(name: str) -> str:
-    """Returns a data set's name, good from any working folder."""
+    """Returns a data set's name that is good from any working folder."""
     kind, _, path = name.partition(":")
     if _kind(name) is None or not path:
         return name

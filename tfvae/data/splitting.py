@@ -1,4 +1,4 @@
-"""Dividing what a source has into train, validation and test."""
+"""The division of a source's images into train, validation and test."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
 from tfvae.core.types import InputError
+from tfvae.data.spec import DatasetSpec
 from tfvae.data.splits import ArraySplit, ImageData, image_data
 
 TEST_FRACTION = 0.2
@@ -16,7 +17,7 @@ VALIDATION_DIVISOR = 12  # 5,000 of MNIST's 60,000, as the literature has it
 
 
 class RawSplit(NamedTuple):
-    """One split as a source has it: images [N, H, W, C], labels [N] or None."""
+    """A split of a source: images [N, H, W, C], labels [N] or None."""
 
     images: np.ndarray
     labels: np.ndarray | None = None
@@ -28,13 +29,13 @@ class RawSplit(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Where the images of each split come from.
+    """Numbers of the source's training images that go into each split.
 
     Attributes:
-        train: How many of the source's training images are trained on.
-        validation: How many of them are held out for validation.
-        test: How many of them are held out to test.
-        own: Which splits are the source's own.
+        train: The images to train on.
+        validation: The images held out for validation.
+        test: The images held out to test.
+        own: The names of the splits that are the source's own.
     """
 
     train: int
@@ -44,29 +45,12 @@ class Sizes(NamedTuple):
 
 
 def permutation(size: int, seed: int) -> np.ndarray:
-    """Returns a permutation of range(size), int64 [size], that the seed decides."""
+    """Returns the permutation of range(size), int64 [size], of a seed."""
     with tf.device("CPU:0"):
         keys = tf.random.stateless_uniform(
             [size], derive_seed(seed, "split"), None, None, tf.int64
         )
     return np.argsort(keys.numpy(), kind="stable")
-
-
-def check_validation_size(validation_size: object) -> int | None:
-    """Returns `validation_size`: None, or an int of at least 0.
-
-    Raises:
-        InputError: It is something else.
-    """
-    if validation_size is None:
-        return None
-    is_int = isinstance(validation_size, (int, np.integer))
-    if isinstance(validation_size, bool) or not is_int or validation_size < 0:
-        raise InputError(
-            f"validation_size {validation_size!r} is not usable; give a number of "
-            "images, 0 for no validation split (--validation-size)"
-        )
-    return int(validation_size)
 
 
 def decide_sizes(
@@ -80,13 +64,13 @@ def decide_sizes(
     Args:
         name: The data set's name, for the messages.
         available: Images in each split that the source has; "train" is one of them.
-        validation_size: What the user asked for; None for the default.
+        validation_size: The number that the user asked for; None for the default.
         validation_fraction: The default as a fraction of the training images; None
             for one in twelve.
 
     Raises:
-        InputError: There are not enough images, or the source has its own validation
-            split and `validation_size` asks for another.
+        InputError: if there are not enough images, or the source has its own
+            validation split and `validation_size` asks for another.
     """
     total = available["train"]
     own = [s for s in ("validation", "test") if available.get(s)]
@@ -117,32 +101,27 @@ def decide_sizes(
 
 
 def split_dataset(
-    name: str,
+    spec: DatasetSpec,
     raw_splits: dict[str, RawSplit],
     provenance: dict[str, Any],
-    validation_size: int | None,
-    split_seed: int,
     validation_fraction: float | None = None,
 ) -> ImageData:
-    """Makes the three splits, taking by a seeded permutation what the source lacks.
+    """Makes the three splits; a seeded permutation yields those that the source lacks.
 
     Args:
-        name: The data set's name.
+        spec: The request: name, number of validation images, seed.
         raw_splits: The source's splits: "train", and perhaps "validation" and "test".
-        provenance: What the source says about itself.
-        validation_size: Number of validation images; None for the default, 0 for no
-            validation split.
-        split_seed: Seed of the permutation.
+        provenance: The source's record of itself.
         validation_fraction: As in `decide_sizes`.
 
     Raises:
-        InputError: There are not enough images.
+        InputError: if there are not enough images.
     """
-    available = {
-        split: len(raw_split.images) for split, raw_split in raw_splits.items()
-    }
-    sizes = decide_sizes(name, available, validation_size, validation_fraction)
-    order = permutation(available["train"], split_seed)
+    available = {split: len(raw.images) for split, raw in raw_splits.items()}
+    sizes = decide_sizes(
+        spec.name, available, spec.validation_size, validation_fraction
+    )
+    order = permutation(available["train"], spec.split_seed)
     made, record, start = {}, {}, 0
     for split in ("train", "validation", "test"):
         size = getattr(sizes, split)
@@ -154,7 +133,7 @@ def split_dataset(
             made[split] = ArraySplit(split, *raw_splits["train"].rows(chosen))
             record[split] = (
                 f"train[{start or ''}:{start + size}] of a permutation with seed "
-                f"{split_seed}"
+                f"{spec.split_seed}"
             )
             start += size
         else:

@@ -12,15 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tfvae.core.types import InputError
-from tfvae.data.images import resize_array
-from tfvae.data.spec import (
-    DatasetSpec,
-    check_folder,
-    check_memory,
-    check_resized,
-    one_line,
-    refuse_folders,
-)
+from tfvae.data.spec import DatasetSpec, check_folder, one_line
 from tfvae.data.splits import ImageData
 from tfvae.data.splitting import RawSplit, split_dataset
 
@@ -40,11 +32,11 @@ def load_folder(spec: DatasetSpec) -> ImageData:
     colour are mixed, all become RGB.
 
     Raises:
-        InputError: There are no images, one cannot be read, or their sizes differ and
-            `image_size` is not given.
+        InputError: if there are no images, one cannot be read, or their sizes differ
+            and `image_size` is not given.
     """
-    refuse_folders(spec, "names its own folder")
-    path = spec.name.split(":", 1)[1]
+    spec.refuse_folders("names its own folder")
+    path = spec.path
     root = check_folder(path, "the folder of data set folder")
     has_splits = os.path.isdir(os.path.join(root, "train"))
     folders = {s: os.path.join(root, s) for s in _SPLITS} if has_splits else {}
@@ -72,9 +64,7 @@ def load_folder(spec: DatasetSpec) -> ImageData:
             images[place], None if labels is None else labels[place]
         )
         start = place.stop
-    return split_dataset(
-        spec.name, raw_splits, provenance, spec.validation_size, spec.split_seed
-    )
+    return split_dataset(spec, raw_splits, provenance)
 
 
 def _list_images(folder: str) -> list[str]:
@@ -107,12 +97,10 @@ def _read_all(paths: list[str], spec: DatasetSpec, notes: set[str]) -> np.ndarra
     first = None
     for path in paths:
         image = _read(path, notes)  # [H, W, 1] or [H, W, 3]
-        if spec.image_size is not None:
-            check_resized(spec, image[np.newaxis])
-            image = resize_array(image[np.newaxis], spec.image_size)[0]
+        image = spec.resized(image[np.newaxis])[0]
         if first is None:
             first = image.shape[:2]
-            check_memory(spec, "the images", len(paths) * image.size)
+            spec.check_memory("the images", len(paths) * image.size)
         elif image.shape[:2] != first:
             raise InputError(
                 f"the images differ in size: {paths[0]} is {_size(first)} and {path} "
@@ -120,12 +108,11 @@ def _read_all(paths: list[str], spec: DatasetSpec, notes: set[str]) -> np.ndarra
                 "(--image-size)"
             )
         images.append(image)
-    if spec.image_size is not None:
-        notes.add(spec.resize_note)
+    notes.update(spec.resize_notes)
     if len({image.shape[2] for image in images}) > 1:
         notes.add("grey images made RGB, as others have colour")
-        check_memory(
-            spec, "the images", 3 * len(images) * math.prod(images[0].shape[:2])
+        spec.check_memory(
+            "the images", 3 * len(images) * math.prod(images[0].shape[:2])
         )
         images = [np.broadcast_to(image, (*image.shape[:2], 3)) for image in images]
     return np.stack(images)

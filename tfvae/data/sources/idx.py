@@ -11,15 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from tfvae.core.types import InputError
-from tfvae.data.images import resize_array
-from tfvae.data.spec import (
-    DatasetSpec,
-    check_folder,
-    check_memory,
-    check_resized,
-    one_line,
-    refuse_folders,
-)
+from tfvae.data.spec import DatasetSpec, check_folder, one_line
 from tfvae.data.splits import ImageData
 from tfvae.data.splitting import RawSplit, split_dataset
 
@@ -34,10 +26,10 @@ def load_idx(spec: DatasetSpec) -> ImageData:
     The labels and the t10k files may be absent.
 
     Raises:
-        InputError: A file is missing, damaged, or not what its name says.
+        InputError: if a file is missing, damaged, or not what its name says.
     """
-    refuse_folders(spec, "names its own folder")
-    path = spec.name.split(":", 1)[1]
+    spec.refuse_folders("names its own folder")
+    path = spec.path
     folder = check_folder(path, "the folder of data set idx")
     raw_splits = {}
     for split, stem in _STEMS.items():
@@ -53,11 +45,9 @@ def load_idx(spec: DatasetSpec) -> ImageData:
     provenance = {
         "name": "idx",
         "source": f"IDX files in {path}",
-        "preprocessing": [spec.resize_note] if spec.image_size else [],
+        "preprocessing": spec.resize_notes,
     }
-    return split_dataset(
-        spec.name, raw_splits, provenance, spec.validation_size, spec.split_seed
-    )
+    return split_dataset(spec, raw_splits, provenance)
 
 
 def _find(folder: str, stem: str, rank: int) -> str | None:
@@ -83,25 +73,22 @@ def _read_split(
             f"{images_path} has {len(images)} images and {labels_path} has "
             f"{len(labels)} labels; give files that belong together"
         )
-    if spec.image_size is not None:
-        check_resized(spec, images)
-        images = resize_array(images, spec.image_size)
-    return RawSplit(images, labels)
+    return RawSplit(spec.resized(images), labels)
 
 
 def read_idx(path: str, rank: int, spec: DatasetSpec) -> np.ndarray:
     """Reads an IDX file of unsigned bytes, plain or gzip.
 
-    Nothing is allocated because a header says so: what is read is bounded by the
-    bytes that are there and by the bytes that the header promises.
+    A header alone allocates nothing: reading is bounded by the bytes that are there
+    and by the bytes that the header promises.
 
     Args:
         path: The file.
-        rank: How many axes are wanted: 3 for images, 1 for labels.
-        spec: Bounds the size.
+        rank: The number of axes that are wanted: 3 for images, 1 for labels.
+        spec: The request, whose memory limit bounds the size.
 
     Raises:
-        InputError: The file is damaged or holds something else.
+        InputError: if the file is damaged or holds something else.
     """
     try:
         with open(path, "rb") as raw:
@@ -120,7 +107,7 @@ def read_idx(path: str, rank: int, spec: DatasetSpec) -> np.ndarray:
 def _read_array(file: BinaryIO, path: str, rank: int, spec: DatasetSpec) -> np.ndarray:
     shape = _read_shape(file, path, rank)
     promised = math.prod(shape)
-    check_memory(spec, path, promised)
+    spec.check_memory(path, promised)
     data = bytearray()
     while len(data) <= promised:
         piece = file.read(min(_PIECE, promised + 1 - len(data)))

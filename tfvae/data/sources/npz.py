@@ -13,14 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfvae.core.types import InputError
-from tfvae.data.images import resize_array
-from tfvae.data.spec import (
-    DatasetSpec,
-    check_memory,
-    check_resized,
-    one_line,
-    refuse_folders,
-)
+from tfvae.data.spec import DatasetSpec, one_line
 from tfvae.data.splits import ImageData
 from tfvae.data.splitting import RawSplit, split_dataset
 
@@ -49,10 +42,10 @@ def load_npz(spec: DatasetSpec) -> ImageData:
     [0, 1].
 
     Raises:
-        InputError: The file or its arrays cannot be used.
+        InputError: if the file or its arrays cannot be used.
     """
-    refuse_folders(spec, "names its own file")
-    path = spec.name.split(":", 1)[1]
+    spec.refuse_folders("names its own file")
+    path = spec.path
     arrays = _open(path, spec)
     raw_splits = {}
     for split, words in _WORDS.items():
@@ -68,11 +61,9 @@ def load_npz(spec: DatasetSpec) -> ImageData:
     provenance = {
         "name": "npz",
         "source": f"arrays of {path}",
-        "preprocessing": [spec.resize_note] if spec.image_size else [],
+        "preprocessing": spec.resize_notes,
     }
-    return split_dataset(
-        spec.name, raw_splits, provenance, spec.validation_size, spec.split_seed
-    )
+    return split_dataset(spec, raw_splits, provenance)
 
 
 def _names(short: str, long: str, words: tuple[str, ...]) -> list[str]:
@@ -119,7 +110,7 @@ def _open(path: str, spec: DatasetSpec) -> Mapping[str, np.ndarray]:
 def _check_header(
     archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str, spec: DatasetSpec
 ) -> None:
-    check_memory(spec, f"{entry.filename} of {path!r}", entry.file_size)
+    spec.check_memory(f"{entry.filename} of {path!r}", entry.file_size)
     if entry.compress_type not in _PACKINGS:
         # Python unpacks these without a limit, whatever size the file says.
         raise InputError(
@@ -161,14 +152,11 @@ def _raw_split(
         ) from error
     images = _check_shape(images_name, images)
     if images.dtype != np.uint8:  # is made float32
-        check_memory(spec, images_name, 4 * images.size)
+        spec.check_memory(images_name, 4 * images.size)
     images = _check_values(images_name, images)
     if labels is not None:
         labels = _check_labels(labels_name, labels, images_name, len(images))
-    if spec.image_size is not None:
-        check_resized(spec, images)
-        images = resize_array(images, spec.image_size)
-    return RawSplit(images, labels)
+    return RawSplit(spec.resized(images), labels)
 
 
 def _check_shape(name: str, images: np.ndarray) -> np.ndarray:

@@ -46,15 +46,15 @@ def load_tfds(spec: DatasetSpec) -> ImageData:
     """Loads a TFDS image data set: in memory if it fits the limit, else as streams.
 
     Raises:
-        InputError: TFDS has no such data set, it cannot be prepared, or its images
+        InputError: if TFDS has no such data set, it cannot be prepared, or its images
             cannot be used.
     """
     builder = make_builder(spec)
     prepare(builder, spec)
-    image_format = _FORMATS.get(builder.name, ImageFormat())
+    form = _FORMATS.get(builder.name, ImageFormat())
     if spec.image_size is not None:
-        image_format = image_format._replace(image_size=spec.image_size)
-    shape = _image_shape(builder, image_format)
+        form = form._replace(image_size=spec.image_size)
+    source = _Source(builder, form, _image_shape(builder, form))
     available = {
         split: builder.info.splits[split].num_examples
         for split in ("train", "validation", "test")
@@ -65,18 +65,19 @@ def load_tfds(spec: DatasetSpec) -> ImageData:
             f"data set {spec.name} has the splits {', '.join(builder.info.splits)}; "
             "a split named train is wanted"
         )
-    provenance = _provenance(builder, spec, image_format)
-    if sum(available.values()) * int(np.prod(shape)) > spec.memory_limit:
-        return _streams(builder, spec, image_format, shape, available, provenance)
-    raw_splits = {
-        s: _read_split(builder, s, n, image_format, shape) for s, n in available.items()
+    notes = [form.note] if form.note else []
+    provenance = {
+        "name": spec.name,
+        "source": f"TFDS {builder.info.full_name}",
+        "preprocessing": notes + spec._replace(image_size=form.image_size).resize_notes,
     }
-    return split_dataset(
-        spec.name, raw_splits, provenance, spec.validation_size, spec.split_seed
-    )
+    if sum(available.values()) * int(np.prod(source.shape)) > spec.memory_limit:
+        return _streams(source, spec, available, provenance)
+    raw_splits = {split: source.read(split, n) for split, n in available.items()}
+    return split_dataset(spec, raw_splits, provenance)
 
 
-def _image_shape(builder: Any, image_format: ImageFormat) -> tuple[int, int, int]:
+def _image_shape(builder: Any, form: ImageFormat) -> tuple[int, int, int]:
     """Returns (H, W, C) in the image format, and checks the feature."""
     features = builder.info.features
     names = list(features) if isinstance(features, tfds.features.FeaturesDict) else []
@@ -88,86 +89,97 @@ def _image_shape(builder: Any, image_format: ImageFormat) -> tuple[int, int, int
             "wanted"
         )
     height, width, channels = image.shape
-    if image_format.image_size is not None:
-        height, width = image_format.image_size
+    if form.image_size is not None:
+        height, width = form.image_size
     if height is None or width is None:
         raise InputError(
             f"the images of {builder.name!r} vary in size; give image_size, height and "
             "width to resize them to (--image-size)"
         )
-    return height, width, image_format.channels or channels
+    return height, width, form.channels or channels
 
 
-def _dataset(
-    builder: Any,
-    split: str,
-    image_format: ImageFormat,
-    seed: tf.Tensor | None = None,
-    with_id: bool = False,
-) -> tf.data.Dataset:
-    """Returns a data set of decoded feature dictionaries, images in their format."""
-    if seed is not None:
-        # Shuffles mix in the global seed, and the order is to depend on ours alone.
-        tf.compat.v1.get_default_graph().seed = None
-    config = tfds.ReadConfig(
-        shuffle_seed=seed,
-        shuffle_reshuffle_each_iteration=False,
-        add_tfds_id=with_id,
-    )
-    with quiet():
-        examples = builder.as_dataset(
-            split=split, shuffle_files=seed is not None, read_config=config
+class _Source(NamedTuple):
+    """A prepared data set, the format of its images, and their shape in it."""
+
+    builder: Any
+    form: ImageFormat
+    shape: tuple[int, int, int]
+
+    def dataset(
+        self, split: str, seed: tf.Tensor | None = None, with_id: bool = False
+    ) -> tf.data.Dataset:
+        """Returns the decoded feature dictionaries, images in their format."""
+        if seed is not None:
+            # Shuffles mix in the global seed, and the order is to depend on ours alone.
+            tf.compat.v1.get_default_graph().seed = None
+        config = tfds.ReadConfig(
+            shuffle_seed=seed,
+            shuffle_reshuffle_each_iteration=False,
+            add_tfds_id=with_id,
         )
-    if image_format.transform is None and image_format.image_size is None:
-        return examples
+        with quiet():
+            examples = self.builder.as_dataset(
+                split=split, shuffle_files=seed is not None, read_config=config
+            )
+        if self.form.transform is None and self.form.image_size is None:
+            return examples
 
-    def to_form(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        image = example["image"]
-        if image_format.transform is not None:
-            image = image_format.transform(image)
-        if image_format.image_size is not None:
-            image = resize_tensor(image, image_format.image_size)
-        return {**example, "image": image}
+        def to_form(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            image = example["image"]
+            if self.form.transform is not None:
+                image = self.form.transform(image)
+            if self.form.image_size is not None:
+                image = resize_tensor(image, self.form.image_size)
+            return {**example, "image": image}
 
-    return examples.map(to_form, tf.data.AUTOTUNE, deterministic=True)
+        return examples.map(to_form, tf.data.AUTOTUNE, deterministic=True)
 
+    def read(self, split: str, size: int) -> RawSplit:
+        """Returns a split of `size` images in memory."""
+        images = np.empty((size, *self.shape), np.uint8)
+        features = self.builder.info.features
+        label = features["label"] if "label" in features else None
+        has_labels = isinstance(label, tfds.features.ClassLabel)
+        labels = np.empty(size, np.int64) if has_labels else None
+        start = 0
+        for batch in self.dataset(split).batch(_BATCH).prefetch(2):
+            end = start + len(batch["image"])
+            images[start:end] = batch["image"].numpy()
+            if has_labels:
+                labels[start:end] = batch["label"].numpy()
+            start = end
+        return RawSplit(images, labels)
 
-def _read_split(
-    builder: Any,
-    split: str,
-    size: int,
-    image_format: ImageFormat,
-    shape: tuple[int, int, int],
-) -> RawSplit:
-    images = np.empty((size, *shape), np.uint8)
-    features = builder.info.features
-    label = features["label"] if "label" in features else None
-    has_labels = isinstance(label, tfds.features.ClassLabel)
-    labels = np.empty(size, np.int64) if has_labels else None
-    start = 0
-    for batch in _dataset(builder, split, image_format).batch(_BATCH).prefetch(2):
-        end = start + len(batch["image"])
-        images[start:end] = batch["image"].numpy()
-        if has_labels:
-            labels[start:end] = batch["label"].numpy()
-        start = end
-    return RawSplit(images, labels)
+    def reader(self, split: str) -> Callable[[tf.Tensor | None], tf.data.Dataset]:
+        """Returns the reader of a `StreamSplit`."""
+        size = int(np.prod(self.shape))
+        buffer = max(100, min(_BUFFER_IMAGES, _BUFFER_BYTES // size))
+
+        def keep(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            identity = tf.strings.to_hash_bucket_fast(example["tfds_id"], (1 << 31) - 1)
+            return tf.ensure_shape(example["image"], self.shape), identity
+
+        def read(seed: tf.Tensor | None) -> tf.data.Dataset:
+            if seed is None:
+                return self.dataset(split, with_id=True).map(keep)
+            seed = tf.bitcast(seed, tf.int64)
+            images = self.dataset(split, seed, with_id=True).map(keep)
+            return images.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+
+        return read
 
 
 def _streams(
-    builder: Any,
+    source: _Source,
     spec: DatasetSpec,
-    image_format: ImageFormat,
-    shape: tuple[int, int, int],
     available: dict[str, int],
     provenance: dict[str, Any],
 ) -> ImageData:
     sizes = decide_sizes(spec.name, available, spec.validation_size)
     made = _slices(available, sizes, spec.split_seed)
     splits = {
-        split: StreamSplit(
-            split, size, shape, _reader(builder, text, image_format, shape)
-        )
+        split: StreamSplit(split, size, source.shape, source.reader(text))
         for split, (text, size) in made.items()
     }
     record = {split: text for split, (text, _) in made.items()}
@@ -186,9 +198,8 @@ def _slices(
 ) -> dict[str, tuple[str, int]]:
     """Returns TFDS' name and the size of each split.
 
-    A permutation of what is not in memory would read the disk at random, and TFDS has
-    shuffled the examples when it wrote them; so what is held out is one slice, and the
-    seed says where it begins.
+    The images held out are one slice, whose place the seed decides: a permutation
+    would read the disk at random, and TFDS shuffled the examples when it wrote them.
     """
     held_out = sizes.validation + sizes.test
     start = int(
@@ -207,35 +218,3 @@ def _slices(
         elif split in sizes.own:
             made[split] = (split, available[split])
     return made
-
-
-def _reader(
-    builder: Any, text: str, image_format: ImageFormat, shape: tuple[int, int, int]
-) -> Callable[[tf.Tensor | None], tf.data.Dataset]:
-    buffer = max(100, min(_BUFFER_IMAGES, _BUFFER_BYTES // int(np.prod(shape))))
-
-    def keep(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        identity = tf.strings.to_hash_bucket_fast(example["tfds_id"], (1 << 31) - 1)
-        return tf.ensure_shape(example["image"], shape), identity
-
-    def read(seed: tf.Tensor | None) -> tf.data.Dataset:
-        if seed is None:
-            return _dataset(builder, text, image_format, with_id=True).map(keep)
-        seed = tf.bitcast(seed, tf.int64)
-        images = _dataset(builder, text, image_format, seed, with_id=True).map(keep)
-        return images.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
-
-    return read
-
-
-def _provenance(
-    builder: Any, spec: DatasetSpec, image_format: ImageFormat
-) -> dict[str, Any]:
-    notes = [image_format.note] if image_format.note else []
-    if image_format.image_size is not None:
-        notes.append(spec._replace(image_size=image_format.image_size).resize_note)
-    return {
-        "name": spec.name,
-        "source": f"TFDS {builder.info.full_name}",
-        "preprocessing": notes,
-    }

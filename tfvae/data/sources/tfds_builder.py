@@ -1,4 +1,4 @@
-"""Getting a TFDS data set ready: quietly, and asking no server without need."""
+"""The preparation of a TFDS data set: quiet, and without a server where it can be."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def make_builder(spec: DatasetSpec) -> Any:
     """Returns TFDS' builder of the requested data set.
 
     Raises:
-        DatasetNotFoundError: TFDS knows none of that name.
-        InputError: A folder is not usable, or the builder's own needs are not met.
+        DatasetNotFoundError: if TFDS knows none of that name.
+        InputError: if a folder is not usable, or the builder's needs are not met.
     """
     for option in ("data_dir", "manual_dir"):
         path = getattr(spec, option)
@@ -48,7 +48,7 @@ def make_builder(spec: DatasetSpec) -> Any:
 
 
 def is_tfds_name(name: str) -> bool:
-    """Whether `name` is a name that TFDS could know without asking a server."""
+    """Returns whether TFDS could know a name without asking a server."""
     return bool(_NAME.match(name))
 
 
@@ -56,7 +56,7 @@ def prepare(builder: Any, spec: DatasetSpec) -> None:
     """Downloads and writes the data unless that was done before.
 
     Raises:
-        InputError: It failed, most often for want of a network, or `manual_dir` is
+        InputError: if it fails, most often for want of a network, or `manual_dir` is
             missing.
     """
     if builder.data_path.exists():
@@ -93,7 +93,7 @@ def _fewer_retries() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps back what TensorFlow says of functions that TFDS ought not to use."""
+    """Keeps back TensorFlow's warnings about functions that TFDS still uses."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("ERROR")
