@@ -30,15 +30,15 @@ class ContinuousBernoulliHead(DistributionHead):
     paper = "Loaiza-Ganem and Cunningham (2019), The continuous Bernoulli"
 
     def in_support(self, x: np.ndarray) -> bool:
-        """Whether all are from 0 to 1."""
+        """Returns whether all values are from 0 to 1."""
         return bool(np.all((x >= 0) & (x <= 1)))
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """Logits [..., *event_shape] -> ContinuousBernoulli."""
+        """Returns the ContinuousBernoulli of logits [..., *event_shape]."""
         return ContinuousBernoulli(logits=params, dtype=params.dtype)
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """The logits of the mean, clipped to [0.001, 0.999]; by bisection."""
+        """Returns the logits of the mean, clipped to [0.001, 0.999], by bisection."""
         mean = np.clip(mean, 0.001, 0.999)
         # The mean is about 1 / |logits| from 0 or 1.
         return inverse_of_increasing(tilted_mean, mean, -1100.0, 1100.0)

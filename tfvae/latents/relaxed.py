@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfvae import priors
-from tfvae.core.validation import require_int, require_number
+from tfvae.core.validation import require_number
 from tfvae.distributions import tfd
 from tfvae.heads import BinConcreteHead, ConcreteHead, constant_weight
 from tfvae.latents.base import Latent
-from tfvae.latents.discrete import BernoulliLatent, CategoricalLatent, flat
+from tfvae.latents.discrete import (
+    BernoulliLatent,
+    CategoricalLatent,
+    OneHotLatent,
+    flat,
+)
 
 
 class _Tempered(Latent):
-    """A family with a temperature for the posterior, and one for the prior.
+    """The base of the families with a temperature of posterior and prior each.
 
     Attributes:
         prior_temperature: A scalar weight that is not trained, to be annealed. The
@@ -56,12 +60,8 @@ class BinConcreteLatent(_Tempered):
 
     Args:
         latent_size: D.
-        temperature: Of the posterior.
-        prior_temperature: Of the prior.
-
-    Attributes:
-        prior_temperature: A scalar weight that is not trained, to be annealed. The
-            posterior's temperature is a weight of the head.
+        temperature: The temperature of the posterior.
+        prior_temperature: The temperature of the prior.
     """
 
     layered = True
@@ -100,7 +100,7 @@ class BinConcreteLatent(_Tempered):
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
-class ConcreteLatent(_Tempered):
+class ConcreteLatent(OneHotLatent, _Tempered):
     """Concrete (Gumbel-softmax) posterior and prior in log space; D variables.
 
         z = log softmax((logits + Gumbel noise) / temperature)
@@ -110,13 +110,9 @@ class ConcreteLatent(_Tempered):
 
     Args:
         latent_size: D.
-        num_classes: K.
-        temperature: Of the posterior.
-        prior_temperature: Of the prior.
-
-    Attributes:
-        prior_temperature: A scalar weight that is not trained, to be annealed. The
-            posterior's temperature is a weight of the head.
+        num_classes: K, the number of classes of each variable.
+        temperature: The temperature of the posterior.
+        prior_temperature: The temperature of the prior.
     """
 
     serving_clip = (-1000.0, 0.0)
@@ -133,18 +129,13 @@ class ConcreteLatent(_Tempered):
         prior_temperature: float = 0.5,
         **kwargs,
     ) -> None:
-        super().__init__(latent_size, temperature, prior_temperature, **kwargs)
-        self.num_classes = require_int("num_classes", num_classes, least=2)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """The shape of z for one example, (D, K)."""
-        return (self.latent_size, self.num_classes)
-
-    @property
-    def decoder_shape(self) -> tuple[int, ...]:
-        """The shape of what the decoder reads for one example, (D K,)."""
-        return (self.latent_size * self.num_classes,)
+        super().__init__(
+            latent_size,
+            num_classes,
+            temperature=temperature,
+            prior_temperature=prior_temperature,
+            **kwargs,
+        )
 
     def posterior_head(self) -> ConcreteHead:
         """Returns a new head for q(z|x)."""
@@ -170,16 +161,8 @@ class ConcreteLatent(_Tempered):
         single = posterior.distribution
         return tf.nn.log_softmax(single.logits / single.temperature)
 
-    def traversal(self, levels: np.ndarray) -> None:
-        """None: classes have no order."""
-        return None
-
     def discrete(self) -> CategoricalLatent:
         """Returns the categorical family; its posterior has the same logits."""
         return CategoricalLatent(
             self.latent_size, self.num_classes, dtype=self.compute_dtype
         )
-
-    def get_config(self) -> dict:
-        """Returns the arguments that rebuild this family."""
-        return {**super().get_config(), "num_classes": self.num_classes}
