@@ -1,4 +1,4 @@
-"""What pictures of a run there are, in words; imports nothing heavy."""
+"""The plots of a run, in words; imports nothing heavy."""
 
 from __future__ import annotations
 

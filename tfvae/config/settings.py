@@ -1,7 +1,6 @@
-"""Settings of what a command does beside the run's configuration.
+"""Settings of commands beside the run's configuration, without TensorFlow.
 
-Nothing that is trained depends on them. They come without TensorFlow, for the command
-line.
+Nothing that is trained depends on them.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ EXPORTED_SAMPLES = 100  # K of the signature score, unless told
 
 @dataclasses.dataclass(frozen=True)
 class Distribution:
-    """On which devices a training runs.
+    """The devices of a training.
 
-    It is no part of a run's configuration: what is computed is the same, to rounding,
+    They are no part of a run's configuration: its numbers are the same, to rounding,
     and a run may go on with another number of replicas.
 
     Raises:
-        InputError: There is no such strategy.
+        InputError: if there is no such strategy.
     """
 
     strategy: Strategy = "none"
@@ -40,12 +39,12 @@ class Distribution:
 
 @dataclasses.dataclass(frozen=True)
 class Monitoring:
-    """What a training writes for TensorBoard beside its scalars.
+    """The records of a training for TensorBoard beside its scalars.
 
-    It is no part of a run's configuration: nothing that is computed depends on it.
+    They are no part of a run's configuration: no number depends on them.
 
     Raises:
-        InputError: A value is out of range.
+        InputError: if a value is out of range.
     """
 
     histograms_every: int | None = None
@@ -76,10 +75,10 @@ class Monitoring:
 
 @dataclasses.dataclass(frozen=True)
 class Checkpointing:
-    """When a run's state is written. Nothing of it changes what is trained.
+    """The times of checkpoints, which change nothing that is trained.
 
     Raises:
-        InputError: `checkpoint_every` is no int of at least 1.
+        InputError: if `checkpoint_every` is no int of at least 1.
     """
 
     checkpoint_every: int | None = None
@@ -93,22 +92,22 @@ class Checkpointing:
 
 @dataclasses.dataclass(frozen=True)
 class Scoring:
-    """Which images are scored, and how.
+    """The images to score, and the samples of each.
 
     Raises:
-        InputError: A value is out of range.
+        InputError: if a value is out of range.
     """
 
     num_samples: int = 1000
     """K, the samples of z per image."""
     split: SplitName = "test"
-    """Which images."""
+    """The split of the images."""
     limit: int | None = None
-    """Only the first so many images."""
+    """The number of images, the first ones; None: all."""
     seed: int = 0
-    """Of the samples."""
+    """The seed of the samples."""
     binarization: Binarization | None = None
-    """Of the images; None: as in the run. dynamic and fixed are one draw here."""
+    """The images' binarization; None: the run's. dynamic and fixed: one draw here."""
     batch_size: int = 100
     """Images at a time."""
     chunk_size: int | None = None
@@ -130,7 +129,7 @@ class Annealing:
     """Annealed importance sampling beside L_K; see `tfvae.evaluation.ais`.
 
     Raises:
-        InputError: A value is out of range, or has no effect.
+        InputError: if a value is out of range, or has no effect.
     """
 
     ais: bool = False
@@ -142,7 +141,7 @@ class Annealing:
     ais_leapfrogs: int = 10
     """Leapfrog steps of each move."""
     ais_initial: Initial = "prior"
-    """Where chains start: prior, or posterior for q(z|x)."""
+    """The start of chains: prior, or posterior for q(z|x)."""
     bdmc_images: int = 100
     """Images that the model makes, bounded from both sides (BDMC); 0: none."""
 
@@ -164,16 +163,16 @@ class Annealing:
 
 @dataclasses.dataclass(frozen=True)
 class Benchmarking:
-    """How a benchmark is made.
+    """The size of a benchmark.
 
     Raises:
-        InputError: A number is out of range.
+        InputError: if a number is out of range.
     """
 
     blocks: int = 5
     """Timed blocks of training; the median is reported, with the least and the most."""
     block_seconds: float = 1.5
-    """About how long a block takes."""
+    """The seconds of a block, about."""
     evaluation_samples: int = 5000
     """K, samples of z per image in the evaluation."""
     evaluation_images: int | None = None
@@ -188,7 +187,7 @@ class Benchmarking:
         require_number(_both("block_seconds"), self.block_seconds)
 
     def check_serving(self) -> None:
-        """Refuses what has no effect on a benchmark of serving."""
+        """Refuses settings that have no effect on a benchmark of serving."""
         default = Benchmarking()
         for name in ("evaluation_samples", "evaluation_images"):
             if getattr(self, name) != getattr(default, name):
@@ -225,5 +224,5 @@ def _require_name(settings: object, name: str, names: object) -> None:
 
 
 def _both(name: str) -> str:
-    """The name in Python and on the command line."""
+    """Returns the name in Python and on the command line."""
     return f"{name} (--{name.replace('_', '-')})"

@@ -21,18 +21,18 @@ Seed = Union[int, "tf.Tensor"]
 
 
 class InputError(ValueError):
-    """Something that the user gave cannot be used.
+    """A value that the user gave cannot be used.
 
-    The message is one line that says what was given, what is wanted and what to
-    change. The command line prints it and exits with status 2.
+    The message is one line: the value, the wanted one, and the argument to change. The
+    command line prints it and exits with status 2.
     """
 
 
-LOST_WORKER = 75  # sysexits' EX_TEMPFAIL: the status of a process that lost another
+LOST_WORKER = 75  # exit status of a process that lost another: sysexits' EX_TEMPFAIL
 
 
 class LostWorkerError(RuntimeError):
-    """A training on several machines ended, since one of its workers did.
+    """A training on several machines ended because one of its workers did.
 
     The message is one line. The command line prints it and exits with status 75, which
     says that the same command may succeed when it is tried again.

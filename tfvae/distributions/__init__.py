@@ -1,8 +1,8 @@
 """The distributions that models are made of.
 
-TFP's, with draws whose tails are those of their densities, and sums and mixtures whose
-log-probabilities take few kernels. Nothing else in the package draws from TFP's own
-classes of these names.
+They are TFP's, with draws whose tails are those of their densities, and with sums and
+mixtures whose log-probabilities take few kernels. Nothing else in the package draws
+from TFP's own classes of these names.
 """
 
 from __future__ import annotations
