@@ -6,11 +6,13 @@ Nothing that is trained depends on them.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+import typing
+from typing import Literal
 
+from tfvae.config.fields import Count, Natural, Seed
 from tfvae.config.names import Binarization
 from tfvae.core.types import InputError
-from tfvae.core.validation import SEEDS, require_int, require_number
+from tfvae.core.validation import require_int, require_number
 
 Strategy = Literal["none", "mirrored", "multi_worker"]
 SplitName = Literal["test", "validation", "train"]
@@ -18,8 +20,37 @@ Initial = Literal["prior", "posterior"]
 EXPORTED_SAMPLES = 100  # K of the signature score, unless told
 
 
+class Settings:
+    """The base of settings, whose fields are checked against their types.
+
+    Raises:
+        InputError: if a field is no int in its range, or none of its names.
+    """
+
+    def __post_init__(self) -> None:
+        """Checks every field that is an int or a name."""
+        hints = typing.get_type_hints(type(self), include_extras=True)
+        for field, hint in hints.items():
+            value, parts = getattr(self, field), (hint, *typing.get_args(hint))
+            name = f"{field} (--{field.replace('_', '-')})"
+            if value is None and type(None) in parts:
+                continue
+            for part in parts:
+                for limits in getattr(part, "__metadata__", ()):
+                    require_int(name, value, limits.least, limits.most)
+                names = typing.get_args(part)
+                if typing.get_origin(part) is Literal and value not in names:
+                    raise InputError(
+                        f"unknown {name} {value!r}; choose one of {', '.join(names)}"
+                    )
+                if part is bool and not isinstance(value, bool):
+                    raise InputError(
+                        f"{name} {value!r} is not usable; give True or False"
+                    )
+
+
 @dataclasses.dataclass(frozen=True)
-class Distribution:
+class Distribution(Settings):
     """The devices of a training.
 
     They are no part of a run's configuration: its numbers are the same, to rounding,
@@ -32,13 +63,9 @@ class Distribution:
     strategy: Strategy = "none"
     """One device; all of this machine; or all of the workers that TF_CONFIG names."""
 
-    def __post_init__(self) -> None:
-        """Checks the value."""
-        _require_name(self, "strategy", Strategy)
-
 
 @dataclasses.dataclass(frozen=True)
-class Monitoring:
+class Monitoring(Settings):
     """The records of a training for TensorBoard beside its scalars.
 
     They are no part of a run's configuration: no number depends on them.
@@ -47,9 +74,9 @@ class Monitoring:
         InputError: if a value is out of range.
     """
 
-    histograms_every: int | None = None
+    histograms_every: Natural | None = None
     """Epochs between histograms; None: as a 100th of the time lets; 0: none."""
-    images_every: int | None = None
+    images_every: Natural | None = None
     """Epochs between images; None: as a 100th of the time lets; 0: none."""
     projector: bool = True
     """Write the test images' codes for TensorBoard's projector at the end."""
@@ -60,72 +87,49 @@ class Monitoring:
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        for name in ("histograms_every", "images_every"):
-            if getattr(self, name) is not None:
-                require_int(_both(name), getattr(self, name), least=0)
-        for name in ("projector", "graph"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(
-                    f"{_both(name)} {getattr(self, name)!r} is not usable; give True "
-                    "or False"
-                )
+        super().__post_init__()
         if self.profile is not None:
             _check_steps(self.profile)
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpointing:
+class Checkpointing(Settings):
     """The times of checkpoints, which change nothing that is trained.
 
     Raises:
         InputError: if `checkpoint_every` is no int of at least 1.
     """
 
-    checkpoint_every: int | None = None
+    checkpoint_every: Count | None = None
     """Training steps from one checkpoint to the next; None: at ends of epochs alone."""
-
-    def __post_init__(self) -> None:
-        """Checks the value."""
-        if self.checkpoint_every is not None:
-            _require(self, "checkpoint_every")
 
 
 @dataclasses.dataclass(frozen=True)
-class Scoring:
+class Scoring(Settings):
     """The images to score, and the samples of each.
 
     Raises:
         InputError: if a value is out of range.
     """
 
-    num_samples: int = 1000
+    num_samples: Count = 1000
     """K, the samples of z per image."""
     split: SplitName = "test"
     """The split of the images."""
-    limit: int | None = None
+    limit: Count | None = None
     """The number of images, the first ones; None: all."""
-    seed: int = 0
+    seed: Seed = 0
     """The seed of the samples."""
     binarization: Binarization | None = None
     """The images' binarization; None: the run's. dynamic and fixed: one draw here."""
-    batch_size: int = 100
+    batch_size: Count = 100
     """Images at a time."""
-    chunk_size: int | None = None
+    chunk_size: Count | None = None
     """Samples at a time; None: what fits into about 64 MiB a tensor."""
-
-    def __post_init__(self) -> None:
-        """Checks the values."""
-        for name in ("num_samples", "limit", "batch_size", "chunk_size"):
-            if getattr(self, name) is not None or name in ("num_samples", "batch_size"):
-                _require(self, name)
-        require_int(_both("seed"), self.seed, 0, SEEDS)
-        _require_name(self, "split", SplitName)
-        if self.binarization is not None:
-            _require_name(self, "binarization", Binarization)
 
 
 @dataclasses.dataclass(frozen=True)
-class Annealing:
+class Annealing(Settings):
     """Annealed importance sampling beside L_K; see `tfvae.evaluation.ais`.
 
     Raises:
@@ -134,23 +138,20 @@ class Annealing:
 
     ais: bool = False
     """Bound log p(x) by annealed importance sampling too, for continuous z."""
-    ais_chains: int = 16
+    ais_chains: Count = 16
     """Chains an image."""
-    ais_steps: int = 500
+    ais_steps: Count = 500
     """Steps of the path from the initial distribution to p(z|x)."""
-    ais_leapfrogs: int = 10
+    ais_leapfrogs: Count = 10
     """Leapfrog steps of each move."""
     ais_initial: Initial = "prior"
     """The start of chains: prior, or posterior for q(z|x)."""
-    bdmc_images: int = 100
+    bdmc_images: Natural = 100
     """Images that the model makes, bounded from both sides (BDMC); 0: none."""
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        for name in ("ais_chains", "ais_steps", "ais_leapfrogs"):
-            _require(self, name)
-        _require(self, "bdmc_images", least=0)
-        _require_name(self, "ais_initial", Initial)
+        super().__post_init__()
         if self.ais:
             return
         for field in dataclasses.fields(self):
@@ -162,28 +163,25 @@ class Annealing:
 
 
 @dataclasses.dataclass(frozen=True)
-class Benchmarking:
+class Benchmarking(Settings):
     """The size of a benchmark.
 
     Raises:
         InputError: if a number is out of range.
     """
 
-    blocks: int = 5
+    blocks: Count = 5
     """Timed blocks of training; the median is reported, with the least and the most."""
     block_seconds: float = 1.5
     """The seconds of a block, about."""
-    evaluation_samples: int = 5000
+    evaluation_samples: Count = 5000
     """K, samples of z per image in the evaluation."""
-    evaluation_images: int | None = None
+    evaluation_images: Count | None = None
     """Images scored, up to a whole batch; None: as many as take a few seconds."""
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
-        _require(self, "blocks")
-        _require(self, "evaluation_samples")
-        if self.evaluation_images is not None:
-            _require(self, "evaluation_images")
+        super().__post_init__()
         require_number(_both("block_seconds"), self.block_seconds)
 
     def check_serving(self) -> None:
@@ -210,17 +208,6 @@ def _check_steps(profile: object) -> None:
             f"profile (--profile) {first} {last} ends before it begins; give the first "
             "step, then the last"
         )
-
-
-def _require(settings: object, name: str, least: int = 1) -> int:
-    return require_int(_both(name), getattr(settings, name), least)
-
-
-def _require_name(settings: object, name: str, names: object) -> None:
-    value = getattr(settings, name)
-    if value not in get_args(names):
-        known = ", ".join(get_args(names))
-        raise InputError(f"unknown {_both(name)} {value!r}; choose one of {known}")
 
 
 def _both(name: str) -> str:

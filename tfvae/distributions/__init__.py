@@ -23,6 +23,7 @@ from tfvae.distributions.families import (
     independent_variables,
 )
 from tfvae.distributions.mixtures import NormalMixture, mixture
+from tfvae.distributions.scalar import ScalarDistribution
 from tfvae.distributions.tfd import FULLY_REPARAMETERIZED, Distribution, kl_divergence
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Normal",
     "NormalMixture",
     "OneHotCategorical",
+    "ScalarDistribution",
     "independent_variables",
     "mixture",
 ]

@@ -33,6 +33,7 @@ class DistributionHead(keras.layers.Layer):
             that of a probability.
         exact_binary: True if only the values 0 and 1 are in the support.
         support: The values that have a density or a probability, in words.
+        param_names: The usual parameters of the distribution, see `named_params`.
         formula: The (log-)density of one element, in ASCII.
         paper: The source of the density.
     """
@@ -41,6 +42,7 @@ class DistributionHead(keras.layers.Layer):
     is_density: bool = True
     exact_binary: bool = False
     support: str = "real numbers"
+    param_names: ClassVar[tuple[str, ...]] = ("mean", "scale")
     formula: ClassVar[str] = ""
     paper: ClassVar[str] = ""
 
@@ -112,19 +114,22 @@ class DistributionHead(keras.layers.Layer):
         raise NotImplementedError
 
     def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns the usual parameters of this head's distribution by name.
+        """Returns the parameters `param_names` of this head's distribution.
 
         Args:
             distribution: A distribution that `call` returned.
 
         Returns:
-            Tensors [..., *event_shape]: `mean` and `scale`, or those that the class
-            names.
+            Tensors [..., *event_shape]. Logits of levels, and parameters of mixed
+            components, end in one more axis, of these.
         """
-        mean = distribution.mean()
-        # A scale that all elements share has no axes.
-        scale = tf.broadcast_to(distribution.distribution.scale, tf.shape(mean))
-        return {"mean": mean, "scale": scale}
+        found, single = {}, distribution.distribution
+        for name in self.param_names:
+            value = distribution.mean() if name == "mean" else getattr(single, name)
+            if value.shape.rank == 0:  # a scale that all elements share
+                value = tf.broadcast_to(value, tf.shape(found["mean"]))
+            found[name] = value
+        return found
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this head."""

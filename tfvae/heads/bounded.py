@@ -23,6 +23,7 @@ class ContinuousBernoulliHead(DistributionHead):
     less than one. Outside [0, 1] the density is 0.
     """
 
+    param_names = ("logits",)
     support = "values in [0, 1]"
     formula = (
         "log p(x) = x logits - log(1 + exp(logits)) + log(logits / tanh(logits / 2))"
@@ -42,7 +43,3 @@ class ContinuousBernoulliHead(DistributionHead):
         mean = np.clip(mean, 0.001, 0.999)
         # The mean is about 1 / |logits| from 0 or 1.
         return inverse_of_increasing(tilted_mean, mean, -1100.0, 1100.0)
-
-    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns the logits [..., *event_shape]."""
-        return {"logits": distribution.distribution.logits}

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
-from tfvae.distributions import tfd
+from tfvae.distributions import ScalarDistribution, tfd
 from tfvae.heads.base import MIN_SCALE, DistributionHead, softplus_inverse
 
 _LEAST_MEAN = 1e-3  # the start in place of a mean of 0
@@ -39,6 +39,7 @@ class PoissonHead(CountsHead):
     are infinite there (above 709 in float64).
     """
 
+    param_names = ("log_rate", "mean")
     formula = "log p(x) = x log_rate - exp(log_rate) - log(x!)"
     paper = "Poisson (1837), Recherches sur la probabilite des jugements"
 
@@ -49,11 +50,6 @@ class PoissonHead(CountsHead):
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """Returns the logarithm of the mean, which is clipped to at least 0.001."""
         return np.log(np.maximum(mean, _LEAST_MEAN))
-
-    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns `log_rate` and `mean`, its exponential, [..., *event_shape]."""
-        log_rate = distribution.distribution.log_rate
-        return {"log_rate": log_rate, "mean": distribution.mean()}
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -70,6 +66,7 @@ class NegativeBinomialHead(CountsHead):
     2018). It tends to the Poisson of rate m as r grows.
     """
 
+    param_names = ("mean", "inverse_dispersion")
     num_params = 2
     formula = (
         "log p(x) = log Gamma(x + r) - log Gamma(r) - log(x!) "
@@ -90,16 +87,8 @@ class NegativeBinomialHead(CountsHead):
         raw_mean = softplus_inverse(np.maximum(mean, _LEAST_MEAN) - MIN_SCALE)
         return np.concatenate([raw_mean, np.zeros_like(raw_mean)], axis=-1)
 
-    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns `mean` and `inverse_dispersion`, [..., *event_shape]."""
-        single = distribution.distribution
-        return {
-            "mean": distribution.mean(),
-            "inverse_dispersion": single.inverse_dispersion,
-        }
 
-
-class MeanNegativeBinomial(tfd.AutoCompositeTensorDistribution):
+class MeanNegativeBinomial(ScalarDistribution):
     """The negative binomial of a mean m and an inverse dispersion r.
 
     TFP's own takes r and log(m / r): terms of size x log(r) cancel in its
@@ -119,14 +108,7 @@ class MeanNegativeBinomial(tfd.AutoCompositeTensorDistribution):
         parameters = dict(locals())
         self.rate = tf.convert_to_tensor(rate)
         self.inverse_dispersion = tf.convert_to_tensor(inverse_dispersion)
-        super().__init__(
-            dtype=self.rate.dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(self.rate.dtype, parameters, name)
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None) -> dict:
@@ -134,12 +116,6 @@ class MeanNegativeBinomial(tfd.AutoCompositeTensorDistribution):
             default_constraining_bijector_fn=tfd.Softplus
         )
         return {"rate": positive, "inverse_dispersion": positive}
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([])
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return tf.constant([], tf.int32)
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         m, r = self.rate, self.inverse_dispersion

@@ -23,6 +23,7 @@ class BernoulliHead(DistributionHead):
             and no log-probability itself.
     """
 
+    param_names = ("logits",)
     is_density = False
     support = "0 and 1"
     formula = "log p(x) = x logits - log(1 + exp(logits))"
@@ -63,7 +64,3 @@ class BernoulliHead(DistributionHead):
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """Returns the logit of the mean, clipped (Burda et al., 2016)."""
         return clipped_logit(mean)
-
-    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns the logits [..., *event_shape]."""
-        return {"logits": distribution.distribution.logits}

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
-from tfvae.distributions import Logistic, tfd
+from tfvae.distributions import Logistic, ScalarDistribution, tfd
 
 # The distance, in units of two levels' distance, up to which a value is a level:
 # float32 rounds k / (num_levels - 1) by up to 0.008 of these for 65,536 levels.
@@ -24,32 +24,16 @@ def log_softmax(logits: tf.Tensor) -> tf.Tensor:
     return logits - tf.reduce_logsumexp(logits, axis=-1, keepdims=True)
 
 
-class LevelsDistribution(tfd.AutoCompositeTensorDistribution):
+class LevelsDistribution(ScalarDistribution):
     """A distribution over values k / (num_levels - 1), k = 0 ... num_levels - 1.
 
     A value that is further than a hundredth of their distance from every level has
     log-probability -inf. A subclass has `num_levels` and defines `_index_log_prob`.
     """
 
-    def __init__(self, dtype: tf.DType, parameters: dict, name: str) -> None:
-        super().__init__(
-            dtype=dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
-
     def _index_log_prob(self, k: tf.Tensor) -> tf.Tensor:
         """Returns the log-probability of the levels of whole float indices."""
         raise NotImplementedError
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([])
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return tf.constant([], tf.int32)
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         position = x * (self.num_levels - 1)

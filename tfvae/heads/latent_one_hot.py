@@ -18,6 +18,7 @@ class OneHotCategoricalHead(DistributionHead):
     variables of K classes, and draws are zeros with a one.
     """
 
+    param_names = ("logits",)
     is_density = False
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
@@ -27,10 +28,6 @@ class OneHotCategoricalHead(DistributionHead):
     def call(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the distribution for parameters [..., *params_shape]."""
         return tfd.Independent(self.distribution(params), len(self.event_shape) - 1)
-
-    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns the logits [..., *event_shape]."""
-        return {"logits": distribution.distribution.logits}
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

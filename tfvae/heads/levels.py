@@ -68,6 +68,7 @@ class CategoricalLevelsHead(LevelsHead):
     learn that neighbouring levels are alike (van den Oord et al., 2016).
     """
 
+    param_names = ("logits", "mean")
     formula = "P(k / (num_levels - 1)) = softmax(logits)_k"
     paper = "van den Oord et al. (2016), Pixel Recurrent Neural Networks"
 
@@ -94,11 +95,6 @@ class CategoricalLevelsHead(LevelsHead):
         values = np.linspace(-0.5, 0.5, count)
         return np.concatenate([tilt * value for value in values], axis=-1)
 
-    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns `logits` [..., *event_shape, num_levels] and `mean`."""
-        logits = distribution.distribution.logits
-        return {"logits": logits, "mean": distribution.mean()}
-
 
 @keras.saving.register_keras_serializable(package="tfvae")
 class DiscretizedLogisticHead(LevelsHead):
@@ -116,6 +112,7 @@ class DiscretizedLogisticHead(LevelsHead):
     raw is a factor in the scale.
     """
 
+    param_names = ("mean", "loc", "scale")
     num_params = 2
     formula = "P(k / (num_levels - 1)) = sigmoid(u_{k+1}) - sigmoid(u_k), tails added"
     paper = "Kingma et al. (2016), Improved Variational Inference with IAF"
@@ -129,11 +126,6 @@ class DiscretizedLogisticHead(LevelsHead):
         """Returns the location of the mean, clipped, beside a raw scale of 0."""
         loc = _loc_for_mean(mean, self.num_levels)
         return np.concatenate([loc, np.zeros_like(loc)], axis=-1)
-
-    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns `mean`, and the Logistic's `loc` and `scale`, [..., *event_shape]."""
-        single = distribution.distribution
-        return {"mean": distribution.mean(), "loc": single.loc, "scale": single.scale}
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -150,6 +142,7 @@ class DiscretizedLogisticMixtureHead(LevelsHead):
         num_components: The number of Logistics that are mixed.
     """
 
+    param_names = ("mean", "logits", "loc", "scale")
     formula = "P(x) = sum_m softmax(logits)_m P_m(x), P_m a discretized logistic"
     paper = "Salimans et al. (2017), PixelCNN++"
 
@@ -181,20 +174,6 @@ class DiscretizedLogisticMixtureHead(LevelsHead):
         loc = _loc_for_mean(mean, self.num_levels)
         zeros = [np.zeros_like(loc)] * self.num_components
         return np.concatenate([*zeros, *[loc] * self.num_components, *zeros], axis=-1)
-
-    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns `mean` [..., *event_shape], and the parameters of the components.
-
-        `logits`, and the Logistics' `loc` and `scale`, end in one more axis, of
-        `num_components`.
-        """
-        mixture = distribution.distribution
-        return {
-            "mean": distribution.mean(),
-            "logits": mixture.logits,
-            "loc": mixture.loc,
-            "scale": mixture.scale,
-        }
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this head."""

@@ -23,11 +23,12 @@ from tfvae.heads import (
 class Latent(keras.layers.Layer):
     """A family of latent variables of size D.
 
-    A new family overrides `posterior_head` and `prior`, describes them in a few words,
-    and has an entry in `LATENTS`.
+    A new family has a `head_class` (or overrides `posterior_head`) and a `prior`,
+    describes them in a few words, and has an entry in `LATENTS`.
 
     Attributes:
         latent_size: D.
+        head_class: The class of the posterior's head.
         relaxed: True if the family relaxes a discrete one: its bound then scores the
             relaxed model, and not the discrete twin.
         reparameterised: True if draws have a gradient by the posterior's parameters.
@@ -42,6 +43,7 @@ class Latent(keras.layers.Layer):
         paper: The source of the family.
     """
 
+    head_class: ClassVar[type[DistributionHead]]
     relaxed: bool = False
     reparameterised: bool = True
     layered: ClassVar[bool] = False
@@ -72,7 +74,7 @@ class Latent(keras.layers.Layer):
 
     def posterior_head(self) -> DistributionHead:
         """Returns a new head for q(z|x), event shape `event_shape`."""
-        raise NotImplementedError
+        return self.head_class(self.event_shape, dtype=self.compute_dtype)
 
     def prior(self) -> tfd.Distribution:
         """Returns p(z), batch shape [], event shape `event_shape`."""
@@ -126,14 +128,11 @@ class NormalLatent(Latent):
     Kingma and Welling (2014).
     """
 
+    head_class = NormalHead
     layered = True
     posterior_text = "Normal, learned location and scale"
     prior_text = "Normal(0, 1)"
     paper = "Kingma and Welling (2014)"
-
-    def posterior_head(self) -> NormalHead:
-        """Returns a new head for q(z|x)."""
-        return NormalHead((self.latent_size,), dtype=self.compute_dtype)
 
     def prior(self) -> tfd.Distribution:
         """Returns Normal(0, 1)."""
@@ -155,14 +154,11 @@ class LogisticLatent(Latent):
     (Maddison, Mnih and Teh, 2017, appendix B).
     """
 
+    head_class = LogisticHead
     layered = True
     posterior_text = "Logistic, learned location and scale"
     prior_text = "Logistic(0, 1)"
     paper = "Maddison, Mnih and Teh (2017), appendix B"
-
-    def posterior_head(self) -> LogisticHead:
-        """Returns a new head for q(z|x)."""
-        return LogisticHead((self.latent_size,), dtype=self.compute_dtype)
 
     def prior(self) -> tfd.Distribution:
         """Returns Logistic(0, 1)."""
@@ -183,13 +179,10 @@ class MultivariateNormalLatent(Latent):
     section 2.5.1). The KL to the prior has a closed form.
     """
 
+    head_class = MultivariateNormalHead
     posterior_text = "Normal, learned location and full covariance"
     prior_text = "Normal(0, I)"
     paper = "Kingma and Welling (2019), section 2.5.1"
-
-    def posterior_head(self) -> MultivariateNormalHead:
-        """Returns a new head for q(z|x)."""
-        return MultivariateNormalHead((self.latent_size,), dtype=self.compute_dtype)
 
     def prior(self) -> tfd.Distribution:
         """Returns Normal(0, I)."""

@@ -23,16 +23,13 @@ class BernoulliLatent(Latent):
     straight_through (Mnih and Rezende, 2016).
     """
 
+    head_class = BernoulliHead
     reparameterised = False
     layered = True
     serving_clip = (0.0, 1.0)
     posterior_text = "Bernoulli(sigmoid(logits))"
     prior_text = "Bernoulli(1/2)"
     paper = "Mnih and Rezende (2016)"
-
-    def posterior_head(self) -> BernoulliHead:
-        """Returns a new head for q(z|x)."""
-        return BernoulliHead((self.latent_size,), dtype=self.compute_dtype)
 
     def prior(self) -> tfd.Distribution:
         """Returns Bernoulli(1/2)."""
@@ -92,16 +89,13 @@ class CategoricalLatent(OneHotLatent):
         num_classes: K, the number of classes of each variable.
     """
 
+    head_class = OneHotCategoricalHead
     reparameterised = False
     serving_clip = (0.0, 1.0)
     posterior_text = "D one-hot variables of K classes, softmax(logits)"
     prior_text = "uniform over the classes"
     decoder_reads = "z, flat (D K numbers)"
     paper = "Jang, Gu and Poole (2017)"
-
-    def posterior_head(self) -> OneHotCategoricalHead:
-        """Returns a new head for q(z|x)."""
-        return OneHotCategoricalHead(self.event_shape, dtype=self.compute_dtype)
 
     def prior(self) -> tfd.Distribution:
         """Returns equal probabilities."""

@@ -8,7 +8,12 @@ import tensorflow as tf
 from tfvae import priors
 from tfvae.core.validation import require_number
 from tfvae.distributions import tfd
-from tfvae.heads import BinConcreteHead, ConcreteHead, constant_weight
+from tfvae.heads import (
+    BinConcreteHead,
+    ConcreteHead,
+    DistributionHead,
+    constant_weight,
+)
 from tfvae.latents.base import Latent
 from tfvae.latents.discrete import (
     BernoulliLatent,
@@ -40,6 +45,12 @@ class _Tempered(Latent):
             self, "prior_temperature", self.initial_prior_temperature
         )
 
+    def posterior_head(self) -> DistributionHead:
+        """Returns a new head for q(z|x)."""
+        return self.head_class(
+            self.event_shape, self.initial_temperature, dtype=self.compute_dtype
+        )
+
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this family."""
         return {
@@ -64,6 +75,7 @@ class BinConcreteLatent(_Tempered):
         prior_temperature: The temperature of the prior.
     """
 
+    head_class = BinConcreteHead
     layered = True
     posterior_text = "Logistic(logits / temperature, 1 / temperature)"
     prior_text = "Logistic(0, 1 / prior_temperature)"
@@ -78,12 +90,6 @@ class BinConcreteLatent(_Tempered):
         **kwargs,
     ) -> None:
         super().__init__(latent_size, temperature, prior_temperature, **kwargs)
-
-    def posterior_head(self) -> BinConcreteHead:
-        """Returns a new head for q(z|x)."""
-        return BinConcreteHead(
-            (self.latent_size,), self.initial_temperature, dtype=self.compute_dtype
-        )
 
     def prior(self) -> tfd.Distribution:
         """Returns Logistic(0, 1 / prior_temperature)."""
@@ -115,6 +121,7 @@ class ConcreteLatent(OneHotLatent, _Tempered):
         prior_temperature: The temperature of the prior.
     """
 
+    head_class = ConcreteHead
     serving_clip = (-1000.0, 0.0)
     posterior_text = "D Concrete variables of K classes, in log space"
     prior_text = "Concrete with equal probabilities, in log space"
@@ -135,12 +142,6 @@ class ConcreteLatent(OneHotLatent, _Tempered):
             temperature=temperature,
             prior_temperature=prior_temperature,
             **kwargs,
-        )
-
-    def posterior_head(self) -> ConcreteHead:
-        """Returns a new head for q(z|x)."""
-        return ConcreteHead(
-            self.event_shape, self.initial_temperature, dtype=self.compute_dtype
         )
 
     def prior(self) -> tfd.Distribution:
