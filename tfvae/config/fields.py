@@ -27,11 +27,7 @@ class Range(NamedTuple):
     text: str | None = None
 
     def check(self, name: str, value: float) -> None:
-        """Refuses a value out of range; NaN is out of every range.
-
-        Raises:
-            InputError: if it is.
-        """
+        """Refuses a value out of range; NaN is out of every range."""
         if not self.least <= value <= self.most:
             wanted = self.text or f"{self.least} to {self.most}"
             raise InputError(f"{name} {value!r} is not usable; give {wanted}")
@@ -41,11 +37,7 @@ class SizeRange(NamedTuple):
     """The values of a tuple of sizes, which may be empty."""
 
     def check(self, name: str, value: tuple[int, ...]) -> None:
-        """Refuses sizes out of range, and too many.
-
-        Raises:
-            InputError: if a size is out of range, or there are too many.
-        """
+        """Refuses sizes out of range, and too many."""
         if value and not 1 <= min(value) <= max(value) <= _MOST_UNITS:
             raise InputError(
                 f"{name} {str(list(value)):.100} is not usable; every size is 1 to "
@@ -67,21 +59,13 @@ ImageSize = Annotated[tuple[int, int], SizeRange()]
 
 
 def check_type(name: str, value: object, hint: Any) -> None:
-    """Refuses a value that is not of a type.
-
-    Raises:
-        InputError: if it is not.
-    """
+    """Refuses a value that is not of a type."""
     if not _fits(value, hint):
         raise InputError(f"{name} {value!r:.100} is not usable; give {_say(hint)}")
 
 
 def check_range(name: str, value: Any, hint: Any) -> None:
-    """Refuses a value out of the range that an `Annotated` type has; None is in all.
-
-    Raises:
-        InputError: if it is out of range.
-    """
+    """Refuses a value out of the range that an `Annotated` type has; None is in all."""
     for part in (hint, *typing.get_args(hint)):
         for limits in getattr(part, "__metadata__", ()):
             if value is not None:

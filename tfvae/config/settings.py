@@ -55,9 +55,6 @@ class Distribution(Settings):
 
     They are no part of a run's configuration: its numbers are the same, to rounding,
     and a run may go on with another number of replicas.
-
-    Raises:
-        InputError: if there is no such strategy.
     """
 
     strategy: Strategy = "none"
@@ -69,9 +66,6 @@ class Monitoring(Settings):
     """The records of a training for TensorBoard beside its scalars.
 
     They are no part of a run's configuration: no number depends on them.
-
-    Raises:
-        InputError: if a value is out of range.
     """
 
     histograms_every: Natural | None = None
@@ -94,11 +88,7 @@ class Monitoring(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class Checkpointing(Settings):
-    """The times of checkpoints, which change nothing that is trained.
-
-    Raises:
-        InputError: if `checkpoint_every` is no int of at least 1.
-    """
+    """The times of checkpoints, which change nothing that is trained."""
 
     checkpoint_every: Count | None = None
     """Training steps from one checkpoint to the next; None: at ends of epochs alone."""
@@ -106,11 +96,7 @@ class Checkpointing(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class Scoring(Settings):
-    """The images to score, and the samples of each.
-
-    Raises:
-        InputError: if a value is out of range.
-    """
+    """The images to score, and the samples of each."""
 
     num_samples: Count = 1000
     """K, the samples of z per image."""
@@ -164,11 +150,7 @@ class Annealing(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class Benchmarking(Settings):
-    """The size of a benchmark.
-
-    Raises:
-        InputError: if a number is out of range.
-    """
+    """The size of a benchmark."""
 
     blocks: Count = 5
     """Timed blocks of training; the median is reported, with the least and the most."""

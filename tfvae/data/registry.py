@@ -104,8 +104,13 @@ def load(
         data = DATASETS[kind].load(spec)
     elif name in DATASETS:
         data = DATASETS[name].load(spec)
+    elif not is_tfds_name(name):
+        raise _unknown(name)
     else:
-        data = _load_other(spec)
+        try:
+            data = load_tfds(spec)
+        except tfds.core.DatasetNotFoundError as error:
+            raise _unknown(name) from error
     sums = {
         split.name: split.checksum()
         for split in (data.train, data.validation, data.test)
@@ -131,15 +136,6 @@ def _kind(name: str) -> str | None:
 
 def _folder(name: str, path: object) -> str | None:
     return None if path is None else str(require_path(name, path))
-
-
-def _load_other(spec: DatasetSpec) -> ImageData:
-    if not is_tfds_name(spec.name):
-        raise _unknown(spec.name)
-    try:
-        return load_tfds(spec)
-    except tfds.core.DatasetNotFoundError as error:
-        raise _unknown(spec.name) from error
 
 
 def _unknown(name: object) -> InputError:

@@ -59,11 +59,7 @@ class DatasetSpec(NamedTuple):
         return resize_array(images, self.image_size)
 
     def check_memory(self, what: str, size: int) -> None:
-        """Refuses images that would take more than the memory limit.
-
-        Raises:
-            InputError: if `size`, in bytes, is over the limit.
-        """
+        """Refuses images that would take more than the memory limit."""
         if size > self.memory_limit:
             raise InputError(
                 f"{what} would take {size:,} bytes in memory, more than memory_limit "
@@ -72,11 +68,7 @@ class DatasetSpec(NamedTuple):
             )
 
     def refuse_folders(self, reason: str) -> None:
-        """Refuses `data_dir` and `manual_dir` where they would have no effect.
-
-        Raises:
-            InputError: if one of them is given.
-        """
+        """Refuses `data_dir` and `manual_dir` where they would have no effect."""
         for option in ("data_dir", "manual_dir"):
             value = getattr(self, option)
             if value is not None:

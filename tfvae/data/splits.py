@@ -214,11 +214,7 @@ def image_data(
 
 
 def check_split(split: object) -> None:
-    """Refuses an object that is no split.
-
-    Raises:
-        InputError: if it is none.
-    """
+    """Refuses an object that is no split."""
     if not isinstance(split, (ArraySplit, StreamSplit)):
         raise InputError(
             f"a {type(split).__name__} is no split; give one of tfvae.data.load, or an "

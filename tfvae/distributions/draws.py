@@ -53,21 +53,14 @@ def standard_laplace(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tenso
     return tf.cast(-tf.sign(v) * tf.math.log(tf.abs(v)), dtype)
 
 
-def standard_exponential(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Draws Exponential(1) numbers, with the digits of small ones and of large ones."""
-    return tf.cast(_exponential(shape, seed, dtype), dtype)
-
-
 def standard_gumbel(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Draws Gumbel(0, 1) numbers: P(x < t) = exp(-e^-t)."""
-    return tf.cast(-tf.math.log(_exponential(shape, seed, dtype)), dtype)
-
-
-def _exponential(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    # P(x > t) = e^-t is |v| / 2 for those above log 2, and 1 - |v| / 2 below.
+    # -log of an exponential draw y, whose P(y > t) = e^-t is |v| / 2 above log 2, and
+    # 1 - |v| / 2 below: small ones keep their digits, and large ones theirs.
     v = signed_uniform(shape, seed, dtype)
     half = 0.5 * tf.abs(v)
-    return -tf.where(v > 0, tf.math.log(half), tf.math.log1p(-half))
+    exponential = -tf.where(v > 0, tf.math.log(half), tf.math.log1p(-half))
+    return tf.cast(-tf.math.log(exponential), dtype)
 
 
 def standard_normal(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:

@@ -34,7 +34,11 @@ class _Tempered(Latent):
     relaxed = True
 
     def __init__(
-        self, latent_size: int, temperature: float, prior_temperature: float, **kwargs
+        self,
+        latent_size: int,
+        temperature: float = 0.5,
+        prior_temperature: float = 0.5,
+        **kwargs,
     ) -> None:
         super().__init__(latent_size, **kwargs)
         self.initial_temperature = require_number("temperature", temperature)
@@ -81,15 +85,6 @@ class BinConcreteLatent(_Tempered):
     prior_text = "Logistic(0, 1 / prior_temperature)"
     decoder_reads = "sigmoid(z)"
     paper = "Maddison, Mnih and Teh (2017), appendix C"
-
-    def __init__(
-        self,
-        latent_size: int,
-        temperature: float = 0.5,
-        prior_temperature: float = 0.5,
-        **kwargs,
-    ) -> None:
-        super().__init__(latent_size, temperature, prior_temperature, **kwargs)
 
     def prior(self) -> tfd.Distribution:
         """Returns Logistic(0, 1 / prior_temperature)."""
