@@ -22,7 +22,7 @@ class RawSplit(NamedTuple):
     images: np.ndarray
     labels: np.ndarray | None = None
 
-    def rows(self, indices: np.ndarray) -> RawSplit:
+    def rows(self, indices: np.ndarray | slice) -> RawSplit:
         """Returns the images and labels at `indices`."""
         labels = None if self.labels is None else self.labels[indices]
         return RawSplit(self.images[indices], labels)

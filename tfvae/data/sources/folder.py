@@ -28,8 +28,8 @@ def load_folder(spec: DatasetSpec) -> ImageData:
 
     Subfolders named train, validation and test are the splits if train is there. If
     all images of all splits are in subfolders, these are the classes and give the
-    labels. GIF: the first frame. Transparent images are put on black. If grey and
-    colour are mixed, all become RGB.
+    labels. A GIF gives its first frame. Transparent images are put on black. If grey
+    and colour are mixed, all become RGB.
 
     Raises:
         InputError: if there are no images, one cannot be read, or their sizes differ
@@ -60,9 +60,7 @@ def load_folder(spec: DatasetSpec) -> ImageData:
     raw_splits, start = {}, 0
     for split, names in files.items():
         place = slice(start, start + len(names))
-        raw_splits[split] = RawSplit(
-            images[place], None if labels is None else labels[place]
-        )
+        raw_splits[split] = RawSplit(images, labels).rows(place)
         start = place.stop
     return split_dataset(spec, raw_splits, provenance)
 
