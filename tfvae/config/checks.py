@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def check_together(config: Config) -> None:
     """Refuses settings that have no effect beside others.
 
-    The classes of a model's parts refuse what they do not go with, see
+    The classes of a model's parts refuse more, see
     `tfvae.training.building.check_config`.
     """
     _check_binarization(config)

@@ -173,7 +173,7 @@ class Config:
     dtype_policy: DtypePolicy = "float32"
     """The dtype of the networks; distributions are always computed in float32."""
     steps_per_execution: Count | None = None
-    """Training steps in one call of TensorFlow; None: what divides an epoch, to 10."""
+    """Training steps in one call of TensorFlow; None: to 10, dividing an epoch."""
 
     def __post_init__(self) -> None:
         """Checks every value, then all of them together."""

@@ -111,7 +111,7 @@ class Scoring(Settings):
     batch_size: Count = 100
     """Images at a time."""
     chunk_size: Count | None = None
-    """Samples at a time; None: what fits into about 64 MiB a tensor."""
+    """Samples at a time; None: as many as fit into about 64 MiB a tensor."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tfvae.data.binarization import BINARIZATIONS, Binarization, bernoulli
 from tfvae.data.images import to_grey
 from tfvae.data.splits import ArraySplit, Split, StreamSplit, check_split
 
-_DRAW_CHUNK = 1_000  # images; part of what a fixed draw is, so never change it
+_DRAW_CHUNK = 1_000  # images; fixed draws depend on it, so never change it
 _PREFETCH = 8
 _BATCH_SIZE = "batch_size (--batch-size)"
 
@@ -63,8 +63,8 @@ def training_batches(
         binarization_seed: The root seed of the draw of "fixed" instead, so that runs
             with different seeds can share it; None: `seed`.
         start_step: The global step of the first batch. An `ArraySplit` reaches it in
-            O(1). A `StreamSplit` begins at its epoch and reads past what comes
-            before it there, O(N).
+            O(1). A `StreamSplit` begins at its epoch and skips the batches before it
+            there, O(N).
         on_device: Leave the draws of "dynamic" to the training step, which makes the
             same ones (`VAE.compile(binarize=True)`): a quarter of the bytes go to a
             GPU, and the host has less to do.

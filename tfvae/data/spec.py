@@ -1,4 +1,4 @@
-"""The checked arguments of `load`, and what every source does with them."""
+"""The checked arguments of `load`, and the steps that sources share."""
 
 from __future__ import annotations
 

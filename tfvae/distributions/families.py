@@ -17,7 +17,7 @@ from tfvae.distributions import draws, tfd
 
 Seed = tf.Tensor | int | None
 
-# Numbers from 1/2 to 1 whose product is still far above what float32 rounds to 0.
+# The product of so many numbers from 1/2 to 1 is far above float32's smallest number.
 _MOST_FACTORS = 64
 
 

@@ -89,15 +89,7 @@ def conv_encoder(
     make = _LayerMaker(name or "conv_encoder", seed, dtype)
     inputs = x = keras.Input(input_shape, dtype=_input_dtype(dtype))
     for filters in hidden_sizes:
-        x = make.weighted(
-            keras.layers.Conv2D,
-            filters,
-            3,
-            2,
-            "same",
-            data_format="channels_last",
-            activation=activation,
-        )(x)
+        x = make.strided(keras.layers.Conv2D, filters, activation)(x)
     x = make(keras.layers.Flatten, data_format="channels_last")(x)
     return keras.Model(inputs, make.output(x, output_shape, output_bias), name=name)
 
@@ -141,15 +133,7 @@ def conv_decoder(
     x = make.weighted(keras.layers.Dense, math.prod(start), activation=activation)(x)
     x = make(keras.layers.Reshape, start)(x)
     for filters, size in zip(hidden_sizes[1:], sizes[-2:0:-1], strict=True):
-        x = make.weighted(
-            keras.layers.Conv2DTranspose,
-            filters,
-            3,
-            2,
-            "same",
-            data_format="channels_last",
-            activation=activation,
-        )(x)
+        x = make.strided(keras.layers.Conv2DTranspose, filters, activation)(x)
         x = make.cropped(x, size)
     x = make.doubled(x, channels, output_bias)
     return keras.Model(inputs, make.cropped(x, (height, width)), name=name)
@@ -221,6 +205,11 @@ class _LayerMaker:
         seed = derive_int(self.seed, f"{self.prefix}/{self.count}")
         glorot = keras.initializers.GlorotUniform(seed)
         return self(layer, *args, kernel_initializer=glorot, **kwargs)
+
+    def strided(self, layer: type, filters: int, activation: str) -> keras.layers.Layer:
+        """Returns a 3 x 3 convolution, or transposed one, of stride 2."""
+        options = {"data_format": "channels_last", "activation": activation}
+        return self.weighted(layer, filters, 3, 2, "same", **options)
 
     def doubled(
         self, x: keras.KerasTensor, channels: int, bias: np.ndarray | None

@@ -26,7 +26,7 @@ def load_idx(spec: DatasetSpec) -> ImageData:
     The labels and the t10k files may be absent.
 
     Raises:
-        InputError: if a file is missing, damaged, or not what its name says.
+        InputError: if a file is missing, damaged, or of another kind.
     """
     spec.refuse_folders("names its own folder")
     path = spec.path
@@ -62,12 +62,12 @@ def _find(folder: str, stem: str, rank: int) -> str | None:
 def _read_split(
     spec: DatasetSpec, images_path: str, labels_path: str | None
 ) -> RawSplit:
-    images = read_idx(images_path, 3, spec)[..., np.newaxis]  # [N, H, W, 1]
+    images = _read_idx(images_path, 3, spec)[..., np.newaxis]  # [N, H, W, 1]
     if images.size == 0:
         raise InputError(
             f"{images_path} has no images (shape {images.shape}); give at least one"
         )
-    labels = None if labels_path is None else read_idx(labels_path, 1, spec)
+    labels = None if labels_path is None else _read_idx(labels_path, 1, spec)
     if labels is not None and len(labels) != len(images):
         raise InputError(
             f"{images_path} has {len(images)} images and {labels_path} has "
@@ -76,19 +76,11 @@ def _read_split(
     return RawSplit(spec.resized(images), labels)
 
 
-def read_idx(path: str, rank: int, spec: DatasetSpec) -> np.ndarray:
-    """Reads an IDX file of unsigned bytes, plain or gzip.
+def _read_idx(path: str, rank: int, spec: DatasetSpec) -> np.ndarray:
+    """Returns the array of an IDX file of unsigned bytes, plain or gzip.
 
     A header alone allocates nothing: reading is bounded by the bytes that are there
     and by the bytes that the header promises.
-
-    Args:
-        path: The file.
-        rank: The number of axes that are wanted: 3 for images, 1 for labels.
-        spec: The request, whose memory limit bounds the size.
-
-    Raises:
-        InputError: if the file is damaged or holds something else.
     """
     try:
         with open(path, "rb") as raw:

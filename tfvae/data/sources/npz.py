@@ -94,7 +94,7 @@ def _open(path: str, spec: DatasetSpec) -> Mapping[str, np.ndarray]:
         raise InputError(f"{path!r} is not a .npz file; write one with numpy.savez")
     try:
         with zipfile.ZipFile(expanded) as archive:
-            # Headers are checked first: NumPy allocates what a header promises.
+            # Headers are checked first: NumPy allocates the bytes that they promise.
             for entry in archive.infolist():
                 _check_header(archive, entry, path, spec)
         return np.load(expanded, allow_pickle=False)
