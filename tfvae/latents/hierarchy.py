@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.types import InputError
+from tfvae.heads import DistributionHead
 from tfvae.heads.latent_hierarchy import LayerChain
 from tfvae.latents.base import Latent
 from tfvae.latents.hierarchy_head import (
@@ -79,9 +80,9 @@ class Hierarchy(Latent):
             )
         # Copies, since one weight takes the place of their prior temperatures.
         layers = [type(layer).from_config(layer.get_config()) for layer in layers]
-        heads = [layer.posterior_head() for layer in layers[:-1]]
-        _check_networks("upward", upward, layers[:-1], layers[1:])
-        _check_networks("downward", downward, layers[1:], layers[:-1])
+        heads = [layer.posterior_head() for layer in layers]
+        _check_networks("upward", upward, layers[:-1], heads[1:])
+        _check_networks("downward", downward, layers[1:], heads[:-1])
         self.relaxed = any(layer.relaxed for layer in layers)
         self.reparameterised = all(layer.reparameterised for layer in layers)
         self.prior_temperature = shared_weight(self, "prior_temperature", layers)
@@ -92,7 +93,7 @@ class Hierarchy(Latent):
         self.downward = list(downward)
         # Out of Keras' sight: the upward networks are weights of the posterior's head.
         self._parts = types.SimpleNamespace(
-            layers=layers, upward=list(upward), prior_heads=heads
+            layers=layers, upward=list(upward), prior_heads=heads[:-1]
         )
 
     @property
@@ -202,7 +203,7 @@ def _check_networks(
     name: str,
     networks: Sequence[keras.Model],
     sources: Sequence[Latent],
-    targets: Sequence[Latent],
+    targets: Sequence[DistributionHead],
 ) -> None:
     if not isinstance(networks, (list, tuple)) or len(networks) != len(sources):
         count = len(networks) if isinstance(networks, (list, tuple)) else networks
@@ -211,10 +212,7 @@ def _check_networks(
             f"{len(sources)}, one between each two layers; change {name}"
         )
     for index, network in enumerate(networks):
-        wanted = (
-            sources[index].decoder_shape,
-            targets[index].posterior_head().params_shape,
-        )
+        wanted = sources[index].decoder_shape, targets[index].params_shape
         given = tuple(
             tuple(getattr(network, f"{end}_shape", None) or ())[1:]
             for end in ("input", "output")
