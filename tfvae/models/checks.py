@@ -9,9 +9,8 @@ from tfvae.core.validation import require_number
 from tfvae.heads import DistributionHead
 from tfvae.latents import HierarchyHead, Latent
 from tfvae.models.conditional import ConditionalDistribution
+from tfvae.models.schedules import Schedule
 from tfvae.priors import Prior
-
-Schedule = keras.optimizers.schedules.LearningRateSchedule
 
 
 def check_setting(

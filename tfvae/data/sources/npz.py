@@ -49,8 +49,8 @@ def load_npz(spec: DatasetSpec) -> ImageData:
     arrays = _open(path, spec)
     raw_splits = {}
     for split, words in _WORDS.items():
-        images = _first_of(arrays, _names("x", "images", words), _BARE_IMAGES, split)
-        labels = _first_of(arrays, _names("y", "labels", words), _BARE_LABELS, split)
+        images = _find(arrays, ("x", "images", "X"), split, words, _BARE_IMAGES)
+        labels = _find(arrays, ("y", "labels", "Y"), split, words, _BARE_LABELS)
         if images is not None:
             raw_splits[split] = _raw_split(images, labels, arrays, spec)
     if "train" not in raw_splits:
@@ -66,23 +66,17 @@ def load_npz(spec: DatasetSpec) -> ImageData:
     return split_dataset(spec, raw_splits, provenance)
 
 
-def _names(short: str, long: str, words: tuple[str, ...]) -> list[str]:
-    """Returns x_train, train_x, train_images, images_train, X_train."""
-    return [
-        name
-        for word in words
-        for stem in (short, long, short.upper())
-        for name in (f"{stem}_{word}", f"{word}_{stem}")
-    ]
-
-
-def _first_of(
+def _find(
     arrays: Mapping[str, np.ndarray],
-    names: list[str],
-    bare: tuple[str, ...],
+    stems: tuple[str, ...],
     split: str,
+    words: tuple[str, ...],
+    bare: tuple[str, ...],
 ) -> str | None:
-    names = [*names, *bare] if split == "train" else names
+    """Returns the first array's name of x_train, train_x, images_train, X_train."""
+    pairs = [(stem, word) for word in words for stem in stems]
+    names = [name for s, w in pairs for name in (f"{s}_{w}", f"{w}_{s}")]
+    names += bare if split == "train" else ()
     return next((name for name in names if name in arrays), None)
 
 
