@@ -55,9 +55,9 @@ def latents() -> str:
 
 def priors() -> str:
     """What it is, and where it comes from."""
-    return _table(
-        ("prior", "p(z)", "paper"), [(n, p.text, p.paper) for n, p in PRIORS.items()]
-    )
+    own = ("standard", "the family's own", "Kingma and Welling (2014)")
+    others = [(name, p.text, p.paper) for name, p in PRIORS.items() if p is not None]
+    return _table(("prior", "p(z)", "paper"), [own, *others])
 
 
 def likelihoods() -> str:

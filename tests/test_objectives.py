@@ -281,9 +281,3 @@ def test_an_objective_is_found_by_name_or_taken_as_it_is():
     assert get_objective("iwae") == Iwae()
     mine = Elbo(analytic_kl=True)
     assert get_objective(mine) is mine
-
-
-def test_a_shape_that_is_not_samples_by_examples_is_refused():
-    # check_shapes raises its own error, which says which argument has which shape.
-    with pytest.raises(Exception, match="log_weights"):
-        Iwae().value(tf.zeros([3]))

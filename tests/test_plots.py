@@ -9,7 +9,7 @@ from scipy import special, stats
 
 from tfvae.evaluation.traversals import prior_quantiles
 from tfvae.models import VAE
-from tfvae.priors import PRIORS
+from tfvae.priors import make_prior
 from tfvae.reports import plots
 
 IMAGES = (np.random.default_rng(0).random((5, *IMAGE_SHAPE)) < 0.3).astype(np.float32)
@@ -103,7 +103,7 @@ def test_a_prior_traversal_leaves_the_other_variables_at_their_median():
 
 def with_learned_prior(latent: str) -> VAE:
     vae = tiny_vae(latent)
-    prior = PRIORS["learned"].make(vae.latent)
+    prior = make_prior("learned", vae.latent)
     return VAE(vae.encoder, vae.decoder, vae.latent, prior)
 
 

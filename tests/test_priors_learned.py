@@ -14,7 +14,14 @@ from scipy import special, stats
 from tfvae.latents import LATENTS, Latent, NormalLatent
 from tfvae.models import ConditionalDistribution
 from tfvae.networks import mlp
-from tfvae.priors import PRIORS, LearnedPrior, MixturePrior, VampPrior
+from tfvae.priors import (
+    PRIORS,
+    LearnedPrior,
+    MixturePrior,
+    VampPrior,
+    make_prior,
+    prior_arguments,
+)
 
 tfd = tfp.distributions
 SHAPE = (4, 4, 1)
@@ -38,9 +45,8 @@ def encoder_of(family: Latent, seed: int = 1) -> ConditionalDistribution:
 
 
 def prior_of(name: str, family: Latent, seed: int = 0):
-    components = {"num_components": 3} if PRIORS[name].needs_components else {}
-    images = {"images": IMAGES} if PRIORS[name].needs_images else {}
-    return PRIORS[name].make(family, seed=seed, **components, **images)
+    components = 3 if "num_components" in prior_arguments(name) else None
+    return make_prior(name, family, num_components=components, images=IMAGES, seed=seed)
 
 
 def shaken(prior, seed: int = 4):
@@ -206,7 +212,7 @@ def test_the_start_is_a_function_of_the_seed(name):
 
 
 def test_a_vamp_starts_at_different_images_of_the_data():
-    prior = PRIORS["vamp"].make(family_of("normal"), num_components=12, images=IMAGES)
+    prior = make_prior("vamp", family_of("normal"), num_components=12, images=IMAGES)
     # All twelve, in another order; values beyond [0.01, 0.99] are clipped.
     found = np.sort(prior.pseudo_inputs.numpy().reshape([12, -1]), axis=0)
     expected = np.sort(np.clip(IMAGES, 0.01, 0.99).reshape([12, -1]), axis=0)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tfvae import data
-from tfvae.data.division import permutation
 from tfvae.data.splits import ArraySplit
+from tfvae.data.splitting import permutation
 
 
 def numbered(tmp_path, **sizes: int) -> str:

@@ -170,9 +170,9 @@ def test_streamed_images_are_resized(toy_dir):
 
 
 def test_omniglot_form_makes_strokes_one_on_one_channel():
-    from tfvae.data.sources.tfds import _FORMS
+    from tfvae.data.sources.tfds import _FORMATS
 
-    form = _FORMS["omniglot"]
+    form = _FORMATS["omniglot"]
     image = np.full((105, 105, 3), 255, np.uint8)
     image[:50] = 0
     made = form.transform(tf.constant(image)).numpy()

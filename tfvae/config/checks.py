@@ -1,4 +1,4 @@
-"""What a configuration refuses: values out of range, and settings without effect."""
+"""The refusal of settings that have no effect beside others."""
 
 from __future__ import annotations
 
@@ -9,92 +9,11 @@ from tfvae.core.types import InputError
 if TYPE_CHECKING:
     from tfvae.config import Config
 
-MOST = 2**31 - 1  # more fits into no counter
-_MOST_LAYERS = 1000
-_SMALLEST = 1e-6  # of what is divided by, in float32
-_AT_LEAST = {
-    "latent_size": 1,
-    "num_samples": 1,
-    "backward_samples": 1,
-    "sample_chunk": 1,
-    "epochs": 1,
-    "batch_size": 1,
-    "steps_per_execution": 1,
-    "kl_warmup_steps": 0,
-    "temperature_steps": 0,
-    "validation_size": 0,
-    "kl_weight": 0,
-    "free_bits": 0,
-    "likelihood_levels": 2,
-    "likelihood_components": 1,
-    "num_classes": 2,
-    "num_flows": 1,
-    "num_components": 1,
-    "num_groups": 1,
-    "kl_cycles": 1,
-    "skip_nonfinite": 0,
-    "early_stopping": 1,
-    "reduce_on_plateau": 1,
-    "beta": 0,
-    "alpha": -1000,
-}
-_AT_MOST = {
-    "latent_size": 2**20,
-    "num_samples": 2**20,
-    "batch_size": 2**24,
-    "kl_weight": 1e6,
-    "free_bits": 1e6,
-    "likelihood_levels": 2**16,
-    "num_classes": 2**16,
-    "num_flows": 1000,
-    "beta": 1,
-    "alpha": 1000,
-}
-_ABOVE_ZERO = (
-    "likelihood_scale",
-    "temperature",
-    "prior_temperature",
-    "final_temperature",
-    "final_prior_temperature",
-    "learning_rate",
-    "clip_norm",
-    "plateau_factor",
-)
-_SIZES = ("hidden_sizes", "image_size", "upper_latent_sizes", "upper_hidden_sizes")
-
-
-def check_ranges(config: Config) -> None:
-    """Refuses single values."""
-    for name, least in _AT_LEAST.items():
-        value, most = getattr(config, name), _AT_MOST.get(name, MOST)
-        if value is not None and not least <= value <= most:
-            raise InputError(f"{name} {value!r} is not usable; give {least} to {most}")
-    for name in _ABOVE_ZERO:
-        value = getattr(config, name)
-        if value is not None and not _SMALLEST <= value <= 1 / _SMALLEST:
-            raise InputError(
-                f"{name} {value!r} is not usable; give a number between {_SMALLEST:g} "
-                f"and {1 / _SMALLEST:g}"
-            )
-    for name in _SIZES:
-        value = getattr(config, name)
-        if value and not 1 <= min(value) <= max(value) <= 2**16:
-            raise InputError(
-                f"{name} {str(list(value)):.100} is not usable; every size is 1 to "
-                f"{2**16}"
-            )
-        if value and len(value) > _MOST_LAYERS:
-            raise InputError(
-                f"{name} has {len(value)} sizes; give {_MOST_LAYERS} at most"
-            )
-    if not 0 <= config.seed < 2**62:
-        raise InputError(f"seed {config.seed} is not usable; give 0 to 2^62 - 1")
-
 
 def check_together(config: Config) -> None:
     """Refuses settings that have no effect beside others.
 
-    The classes of a model's parts refuse what they do not go with, see
+    The classes of a model's parts refuse more, see
     `tfvae.training.building.check_config`.
     """
     _check_binarization(config)

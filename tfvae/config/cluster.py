@@ -1,4 +1,4 @@
-"""What TF_CONFIG says of the workers; imports nothing heavy."""
+"""The workers that TF_CONFIG names; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Worker(NamedTuple):
     """One process of a training.
 
     Attributes:
-        number: Of this worker, counted from 0, which is the chief.
+        number: The number of this worker, counted from the chief, 0.
         addresses: HOST:PORT of all workers, the chief's first.
-        has_chief_job: Whether the first one is of the job "chief", as TensorFlow
-            names it; else it is the first of "worker".
+        has_chief_job: True if the first one is of TensorFlow's job "chief", False if it
+            is the first of "worker".
     """
 
     number: int
@@ -36,10 +36,10 @@ class Worker(NamedTuple):
 
 
 def this_worker(environment: Mapping[str, str]) -> Worker:
-    """Returns what TF_CONFIG says of this process.
+    """Returns this process as TF_CONFIG describes it.
 
     Raises:
-        InputError: It is missing, or says nothing that can be used.
+        InputError: if the variable is missing or not usable.
     """
     text = environment.get(VARIABLE)
     if not text:
@@ -72,7 +72,7 @@ def _of(content: Any, name: str) -> Mapping[str, Any]:
 
 
 def _addresses(cluster: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The addresses of the jobs "chief" and "worker", of which there is one or two."""
+    """Returns the addresses of the jobs "chief" and "worker"."""
     others = cluster.keys() - {"chief", "worker"}
     if others:
         raise _bad(f"has the job {min(others)!r}, which a training has no use for")

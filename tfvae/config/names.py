@@ -1,6 +1,6 @@
-"""The names that the command line knows without importing TensorFlow.
+"""Names of parts for the command line, without TensorFlow.
 
-A test keeps them equal to the tables'.
+A test keeps them equal to the names of the tables.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Named configurations, each with where it comes from."""
+"""Named configurations, each with its source."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Recipe(NamedTuple):
     """A configuration to start from.
 
     Attributes:
-        summary: One line.
-        source: Where the settings come from.
-        config: Every field can be overridden.
+        summary: One line for the command line and the README.
+        source: The paper or code of the settings.
+        config: The configuration, of which every field can be overridden.
     """
 
     summary: str
@@ -66,8 +66,8 @@ _MLP500 = Config(
     latent_size=20,
     hidden_sizes=(500, 500),
     activation="softplus",
-    # From the mean image the Gaussian one ends without using z: where a mean near 0 or
-    # 1 has no slope, what z says does not come through before the KL has silenced it.
+    # From the mean image the Gaussian model ends without using z: a sigmoid near 0 or 1
+    # has no slope, and the KL silences z before the decoder learns to read it.
     output_start="zero",
     objective="elbo",
     analytic_kl=True,

@@ -1,17 +1,18 @@
-"""Settings of what a command does beside the run's configuration.
+"""Settings of commands beside the run's configuration, without TensorFlow.
 
-Nothing that is trained depends on them. They come without TensorFlow, for the command
-line.
+Nothing that is trained depends on them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+import typing
+from typing import Literal
 
+from tfvae.config.fields import Count, Natural, Seed
 from tfvae.config.names import Binarization
 from tfvae.core.types import InputError
-from tfvae.core.validation import SEEDS, require_int, require_number
+from tfvae.core.validation import require_int, require_number
 
 Strategy = Literal["none", "mirrored", "multi_worker"]
 SplitName = Literal["test", "validation", "train"]
@@ -19,38 +20,57 @@ Initial = Literal["prior", "posterior"]
 EXPORTED_SAMPLES = 100  # K of the signature score, unless told
 
 
-@dataclasses.dataclass(frozen=True)
-class Distribution:
-    """On which devices a training runs.
-
-    It is no part of a run's configuration: what is computed is the same, to rounding,
-    and a run may go on with another number of replicas.
+class Settings:
+    """The base of settings, whose fields are checked against their types.
 
     Raises:
-        InputError: There is no such strategy.
+        InputError: if a field is no int in its range, or none of its names.
+    """
+
+    def __post_init__(self) -> None:
+        """Checks every field that is an int or a name."""
+        hints = typing.get_type_hints(type(self), include_extras=True)
+        for field, hint in hints.items():
+            value, parts = getattr(self, field), (hint, *typing.get_args(hint))
+            name = f"{field} (--{field.replace('_', '-')})"
+            if value is None and type(None) in parts:
+                continue
+            for part in parts:
+                for limits in getattr(part, "__metadata__", ()):
+                    require_int(name, value, limits.least, limits.most)
+                names = typing.get_args(part)
+                if typing.get_origin(part) is Literal and value not in names:
+                    raise InputError(
+                        f"unknown {name} {value!r}; choose one of {', '.join(names)}"
+                    )
+                if part is bool and not isinstance(value, bool):
+                    raise InputError(
+                        f"{name} {value!r} is not usable; give True or False"
+                    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Distribution(Settings):
+    """The devices of a training.
+
+    They are no part of a run's configuration: its numbers are the same, to rounding,
+    and a run may go on with another number of replicas.
     """
 
     strategy: Strategy = "none"
     """One device; all of this machine; or all of the workers that TF_CONFIG names."""
 
-    def __post_init__(self) -> None:
-        """Checks the value."""
-        _require_name(self, "strategy", Strategy)
-
 
 @dataclasses.dataclass(frozen=True)
-class Monitoring:
-    """What a training writes for TensorBoard beside its scalars.
+class Monitoring(Settings):
+    """The records of a training for TensorBoard beside its scalars.
 
-    It is no part of a run's configuration: nothing that is computed depends on it.
-
-    Raises:
-        InputError: A value is out of range.
+    They are no part of a run's configuration: no number depends on them.
     """
 
-    histograms_every: int | None = None
+    histograms_every: Natural | None = None
     """Epochs between histograms; None: as a 100th of the time lets; 0: none."""
-    images_every: int | None = None
+    images_every: Natural | None = None
     """Epochs between images; None: as a 100th of the time lets; 0: none."""
     projector: bool = True
     """Write the test images' codes for TensorBoard's projector at the end."""
@@ -61,97 +81,63 @@ class Monitoring:
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        for name in ("histograms_every", "images_every"):
-            if getattr(self, name) is not None:
-                require_int(_both(name), getattr(self, name), least=0)
-        for name in ("projector", "graph"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(
-                    f"{_both(name)} {getattr(self, name)!r} is not usable; give True "
-                    "or False"
-                )
+        super().__post_init__()
         if self.profile is not None:
             _check_steps(self.profile)
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpointing:
-    """When a run's state is written. Nothing of it changes what is trained.
+class Checkpointing(Settings):
+    """The times of checkpoints, which change nothing that is trained."""
 
-    Raises:
-        InputError: `checkpoint_every` is no int of at least 1.
-    """
-
-    checkpoint_every: int | None = None
+    checkpoint_every: Count | None = None
     """Training steps from one checkpoint to the next; None: at ends of epochs alone."""
 
-    def __post_init__(self) -> None:
-        """Checks the value."""
-        if self.checkpoint_every is not None:
-            _require(self, "checkpoint_every")
-
 
 @dataclasses.dataclass(frozen=True)
-class Scoring:
-    """Which images are scored, and how.
+class Scoring(Settings):
+    """The images to score, and the samples of each."""
 
-    Raises:
-        InputError: A value is out of range.
-    """
-
-    num_samples: int = 1000
+    num_samples: Count = 1000
     """K, the samples of z per image."""
     split: SplitName = "test"
-    """Which images."""
-    limit: int | None = None
-    """Only the first so many images."""
-    seed: int = 0
-    """Of the samples."""
+    """The split of the images."""
+    limit: Count | None = None
+    """The number of images, the first ones; None: all."""
+    seed: Seed = 0
+    """The seed of the samples."""
     binarization: Binarization | None = None
-    """Of the images; None: as in the run. dynamic and fixed are one draw here."""
-    batch_size: int = 100
+    """The images' binarization; None: the run's. dynamic and fixed: one draw here."""
+    batch_size: Count = 100
     """Images at a time."""
-    chunk_size: int | None = None
-    """Samples at a time; None: what fits into about 64 MiB a tensor."""
-
-    def __post_init__(self) -> None:
-        """Checks the values."""
-        for name in ("num_samples", "limit", "batch_size", "chunk_size"):
-            if getattr(self, name) is not None or name in ("num_samples", "batch_size"):
-                _require(self, name)
-        require_int(_both("seed"), self.seed, 0, SEEDS)
-        _require_name(self, "split", SplitName)
-        if self.binarization is not None:
-            _require_name(self, "binarization", Binarization)
+    chunk_size: Count | None = None
+    """Samples at a time; None: as many as fit into about 64 MiB a tensor."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Annealing:
+class Annealing(Settings):
     """Annealed importance sampling beside L_K; see `tfvae.evaluation.ais`.
 
     Raises:
-        InputError: A value is out of range, or has no effect.
+        InputError: if a value is out of range, or has no effect.
     """
 
     ais: bool = False
     """Bound log p(x) by annealed importance sampling too, for continuous z."""
-    ais_chains: int = 16
+    ais_chains: Count = 16
     """Chains an image."""
-    ais_steps: int = 500
+    ais_steps: Count = 500
     """Steps of the path from the initial distribution to p(z|x)."""
-    ais_leapfrogs: int = 10
+    ais_leapfrogs: Count = 10
     """Leapfrog steps of each move."""
     ais_initial: Initial = "prior"
-    """Where chains start: prior, or posterior for q(z|x)."""
-    bdmc_images: int = 100
+    """The start of chains: prior, or posterior for q(z|x)."""
+    bdmc_images: Natural = 100
     """Images that the model makes, bounded from both sides (BDMC); 0: none."""
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        for name in ("ais_chains", "ais_steps", "ais_leapfrogs"):
-            _require(self, name)
-        _require(self, "bdmc_images", least=0)
-        _require_name(self, "ais_initial", Initial)
+        super().__post_init__()
         if self.ais:
             return
         for field in dataclasses.fields(self):
@@ -163,32 +149,25 @@ class Annealing:
 
 
 @dataclasses.dataclass(frozen=True)
-class Benchmarking:
-    """How a benchmark is made.
+class Benchmarking(Settings):
+    """The size of a benchmark."""
 
-    Raises:
-        InputError: A number is out of range.
-    """
-
-    blocks: int = 5
+    blocks: Count = 5
     """Timed blocks of training; the median is reported, with the least and the most."""
     block_seconds: float = 1.5
-    """About how long a block takes."""
-    evaluation_samples: int = 5000
+    """The seconds of a block, about."""
+    evaluation_samples: Count = 5000
     """K, samples of z per image in the evaluation."""
-    evaluation_images: int | None = None
+    evaluation_images: Count | None = None
     """Images scored, up to a whole batch; None: as many as take a few seconds."""
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
-        _require(self, "blocks")
-        _require(self, "evaluation_samples")
-        if self.evaluation_images is not None:
-            _require(self, "evaluation_images")
+        super().__post_init__()
         require_number(_both("block_seconds"), self.block_seconds)
 
     def check_serving(self) -> None:
-        """Refuses what has no effect on a benchmark of serving."""
+        """Refuses settings that have no effect on a benchmark of serving."""
         default = Benchmarking()
         for name in ("evaluation_samples", "evaluation_images"):
             if getattr(self, name) != getattr(default, name):
@@ -213,17 +192,6 @@ def _check_steps(profile: object) -> None:
         )
 
 
-def _require(settings: object, name: str, least: int = 1) -> int:
-    return require_int(_both(name), getattr(settings, name), least)
-
-
-def _require_name(settings: object, name: str, names: object) -> None:
-    value = getattr(settings, name)
-    if value not in get_args(names):
-        known = ", ".join(get_args(names))
-        raise InputError(f"unknown {_both(name)} {value!r}; choose one of {known}")
-
-
 def _both(name: str) -> str:
-    """The name in Python and on the command line."""
+    """Returns the name in Python and on the command line."""
     return f"{name} (--{name.replace('_', '-')})"

@@ -1,4 +1,4 @@
-"""What computes here, and how much of its memory was used."""
+"""The device that computes, and its peak memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def device_name() -> str:
 
 
 def gpu_peak_mib() -> float | None:
-    """Returns TensorFlow's peak on the first GPU so far; None without one."""
+    """Returns TensorFlow's peak memory on the first GPU in MiB; None without one."""
     if not tf.config.list_physical_devices("GPU"):
         return None
     return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20

@@ -1,4 +1,4 @@
-"""Finding an entry of a table by the name that a user gave."""
+"""Entries of a table, found by name."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
 
     Args:
         table: Entries by name, for example `OBJECTIVES`.
-        name: What the user asked for.
-        kind: What the table holds, in the singular, for the message: "objective".
+        name: The name that the user gave.
+        kind: The kind of the entries, in the singular, for the message: "objective".
 
     Raises:
-        InputError: There is no such entry; the message lists those there are.
+        InputError: if there is no such entry; the message lists all.
     """
     if isinstance(name, str) and name in table:
         return table[name]
@@ -29,16 +29,16 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
 def resolve(
     table: Mapping[str, type[T]], given: str | T, base: type[T], kind: str
 ) -> T:
-    """Returns what was given, or what `table` makes of it if it is a name.
+    """Returns an instance as it is, or makes one of a name in `table`.
 
     Args:
         table: Classes by name, whose arguments all have defaults.
         given: A name in the table, or an instance of `base`.
-        base: What an instance is known by.
-        kind: What the table holds, in the singular, for the message.
+        base: The class of instances.
+        kind: The kind of the entries, in the singular, for the message.
 
     Raises:
-        InputError: It is neither.
+        InputError: if it is neither.
     """
     if isinstance(given, base):
         return given

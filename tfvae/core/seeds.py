@@ -18,7 +18,7 @@ def as_seed(seed: Seed) -> tf.Tensor:
     """Returns the int32 tensor of shape [2] that TensorFlow's stateless draws take.
 
     Raises:
-        InputError: `seed` is neither an int nor an integer tensor of shape [2].
+        InputError: if `seed` is neither an int nor an integer tensor of shape [2].
     """
     if isinstance(seed, numbers.Integral) and not isinstance(seed, bool):
         if not 0 <= seed < 2**62:
@@ -46,9 +46,9 @@ def derive_seed(seed: Seed, purpose: str, *steps: int | tf.Tensor) -> tf.Tensor:
 
     Args:
         seed: The root seed.
-        purpose: What is drawn, for example "posterior"; other purposes draw
+        purpose: The name of the draw, for example "posterior"; other purposes draw
             independently.
-        *steps: Integers, Python's or tensors, that count: epoch, step, batch.
+        *steps: Integers, Python's or tensors: the epoch, step or batch.
     """
     derived = as_seed(seed)
     for data in (zlib.crc32(purpose.encode()) >> 1, *steps):
@@ -57,5 +57,5 @@ def derive_seed(seed: Seed, purpose: str, *steps: int | tf.Tensor) -> tf.Tensor:
 
 
 def derive_int(seed: int, purpose: str) -> int:
-    """Returns a non-negative 31-bit seed for what takes only an int (initialisers)."""
+    """Returns a non-negative 31-bit seed for initialisers, which take only an int."""
     return zlib.crc32(f"{seed}/{purpose}".encode()) >> 1

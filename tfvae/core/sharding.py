@@ -25,7 +25,7 @@ class BatchShard(NamedTuple):
     total: tf.Tensor
 
     def own(self, values: tf.Tensor, axis: int = 0) -> tf.Tensor:
-        """Returns this replica's part of values that the global batch has."""
+        """Returns the values of this replica's rows, of those of the global batch."""
         index = [slice(None)] * axis + [slice(self.start, self.start + self.size)]
         return values[tuple(index)]
 
@@ -38,13 +38,13 @@ class BatchShard(NamedTuple):
 
 
 def several_replicas() -> bool:
-    """Whether this is one of several replicas."""
+    """Returns whether this code runs on one of several replicas."""
     context = tf.distribute.get_replica_context()
     return context is not None and context.num_replicas_in_sync > 1
 
 
 def several_workers(strategy: tf.distribute.Strategy | None = None) -> bool:
-    """Whether the replicas, of the strategy in force or another, are in processes."""
+    """Returns whether replicas, of a strategy or the one in force, are processes."""
     strategy = strategy or tf.distribute.get_strategy()
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return False
@@ -52,10 +52,10 @@ def several_workers(strategy: tf.distribute.Strategy | None = None) -> bool:
 
 
 def shard_held(batch) -> BatchShard | None:
-    """Returns where the rows of this replica are; None: it is the only one.
+    """Returns the rows of this replica; None if it is the only one.
 
-    The replicas tell each other how many they have, so that nothing depends on how a
-    batch was split: evenly or not, or with nothing for some. All must call it.
+    The replicas tell each other their numbers of rows, so that a batch may be split in
+    any way, also with no rows for some. All must call it.
 
     Args:
         batch: A tensor [size, ...], or a structure of such.
@@ -74,7 +74,7 @@ def shard_held(batch) -> BatchShard | None:
 
 
 def replica_share(value: tf.Tensor, shard: BatchShard | None) -> tf.Tensor:
-    """Returns this replica's part of a scalar that all have; parts add up to it."""
+    """Returns this replica's share of a scalar that all have; shares add up to it."""
     if shard is None:
         return value
     return value * tf.cast(shard.size, value.dtype) / tf.cast(shard.total, value.dtype)
@@ -93,11 +93,11 @@ def mean_over_batch(values: tf.Tensor, shard: BatchShard | None) -> tf.Tensor:
 
 
 def cond_across_replicas(condition: tf.Tensor, action: Callable[[], None]) -> None:
-    """Does something to variables if a condition holds, the same on all replicas.
+    """Runs an action on variables if a condition holds, the same on all replicas.
 
     Args:
-        condition: Boolean.
-        action: What it uses of the step is the same on all replicas as well.
+        condition: A boolean scalar.
+        action: The action; its inputs are the same on all replicas as well.
     """
     if not several_replicas():
         tf.cond(condition, action, lambda: None)
@@ -109,7 +109,7 @@ def cond_across_replicas(condition: tf.Tensor, action: Callable[[], None]) -> No
         def act() -> None:
             strategy.extended.call_for_each_replica(action)
 
-        # Here, since within a replica a branch may not update variables together.
+        # Outside of the replicas, where a branch may update variables of all.
         tf.cond(one, act, lambda: None)
 
     context = tf.distribute.get_replica_context()
@@ -136,9 +136,9 @@ def sum_gradients(
 def leave_gradients(optimizer: keras.optimizers.Optimizer) -> None:
     """Tells an optimizer that the gradients it gets are summed over replicas.
 
-    Keras' optimizers sum what they are given, after they have clipped it, and after a
-    loss that is scaled was looked at for overflow: both must see the whole gradient,
-    or several replicas train another model than one does.
+    Keras' optimizers sum gradients after they clip them, and after they check a scaled
+    loss for overflow. Both must see the whole gradient, or several replicas train
+    another model than one does.
     """
     while optimizer is not None:
         optimizer._all_reduce_sum_gradients = list
@@ -162,9 +162,9 @@ def draw_for_shard(
     """Draws numbers for the global batch, and returns those of a shard.
 
     Args:
-        draw: A shape -> numbers of that shape.
-        shape: The shape of what is returned.
-        shard: The rows along `axis`; None: all there are.
+        draw: The function from a shape to numbers of that shape.
+        shape: The shape of the result.
+        shard: The rows along `axis`; None: all rows.
         axis: The axis of the examples.
     """
     if shard is None:
@@ -174,18 +174,18 @@ def draw_for_shard(
 
 
 def shared_out(batches: Any, strategy: tf.distribute.Strategy) -> Any:
-    """Returns a data set of batches, each split over the replicas; all else as it is.
+    """Returns a data set with each batch split over the replicas, others unchanged.
 
     Replica r of n has the rows ceil(r B / n) to ceil((r + 1) B / n) of a batch of B,
     and so none of some batches that are smaller than n. TensorFlow's own way,
     `experimental_distribute_dataset`, may join the small last batch of an epoch with
-    the first of the next, and shards over workers what it has split before.
+    the first of the next, and shards over workers after it has split.
 
     Every worker makes the whole batch and takes its part of it.
 
     Args:
         batches: Global batches, the same on every worker.
-        strategy: Whose replicas they are for.
+        strategy: The strategy of the replicas.
     """
     if not isinstance(batches, tf.data.Dataset):
         return batches

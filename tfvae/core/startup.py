@@ -1,4 +1,4 @@
-"""Imports TensorFlow without its start-up lines."""
+"""The import of TensorFlow without its start-up lines."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ _SHOWN = {"1": ("W", "E", "F"), "2": ("E", "F"), "3": ("F",)}
 def import_tensorflow() -> None:
     """Imports TensorFlow and Keras quietly, and makes sure that they fit together.
 
-    TensorFlow writes its first lines to file descriptor 2 before its own log level
-    is read, so the descriptor is put aside while it is imported. What was written
-    is shown when the import fails. Of the rest a user who has set
-    `TF_CPP_MIN_LOG_LEVEL` sees what that level asks for: everything at 0, warnings from
-    1 on, errors from 2 on, nothing at 3, which is what tfvae sets where it is not set.
+    TensorFlow writes its first lines to file descriptor 2 before it reads its own log
+    level, so the descriptor is put aside during the import. A failed import shows all
+    lines, another those of the level `TF_CPP_MIN_LOG_LEVEL`: every one at 0, warnings
+    from 1 on, errors from 2 on, none at 3, which tfvae sets as the default.
 
     Raises:
-        ImportError: Keras runs on another backend than TensorFlow.
+        ImportError: if Keras runs on another backend than TensorFlow.
     """
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow" and "keras" not in sys.modules:
@@ -46,7 +45,7 @@ def _wrong_backend(name: str) -> ImportError:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream is a terminal; a closed one is None."""
+    """Returns whether a stream is a terminal; a closed one is None."""
     return stream is not None and stream.isatty()
 
 
@@ -73,7 +72,7 @@ def _import_with_stderr_aside(name: str, shown: tuple[str, ...]) -> None:
 
 
 def _of_kinds(text: bytes, kinds: tuple[str, ...]) -> bytes:
-    """Returns the log lines of these kinds, such as b"W0000 00:00 file.cc:1] text"."""
+    """Returns the log lines of some kinds, such as b"W0000 00:00 file.cc:1] text"."""
     wanted = re.compile(f"[{''.join(kinds)}][0-9]{{4}} ".encode())
     return b"".join(
         line for line in text.splitlines(keepends=True) if wanted.match(line)

@@ -21,10 +21,10 @@ Seed = Union[int, "tf.Tensor"]
 
 
 class InputError(ValueError):
-    """Something that the user gave cannot be used.
+    """A value that the user gave cannot be used.
 
-    The message is one line that says what was given, what is wanted and what to
-    change. The command line prints it and exits with status 2.
+    The message is one line: the value, the wanted one, and the argument to change. The
+    command line prints it and exits with status 2.
     """
 
 
@@ -37,11 +37,11 @@ def first_line(error: BaseException, most: int = 100) -> str:
     return lines[0][:most]
 
 
-LOST_WORKER = 75  # sysexits' EX_TEMPFAIL: the status of a process that lost another
+LOST_WORKER = 75  # exit status of a process that lost another: sysexits' EX_TEMPFAIL
 
 
 class LostWorkerError(RuntimeError):
-    """A training on several machines ended, since one of its workers did.
+    """A training on several machines ended because one of its workers did.
 
     The message is one line. The command line prints it and exits with status 75, which
     says that the same command may succeed when it is tried again.

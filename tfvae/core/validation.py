@@ -11,15 +11,15 @@ from pathlib import Path
 
 from tfvae.core.types import InputError
 
-MOST = 2**31 - 1  # more, TensorFlow's int32 counters would take for something else
-SEEDS = 2**62 - 1  # what `tfvae.core.seeds` takes
+MOST = 2**31 - 1  # the largest number of TensorFlow's int32 counters
+SEEDS = 2**62 - 1  # the largest seed of `tfvae.core.seeds`
 
 
 def require_int(name: str, value: object, least: int = 1, most: int = MOST) -> int:
     """Returns `value` as an int; NumPy's ints are ints, True and 2.0 are not.
 
     Raises:
-        InputError: It is no int, below `least`, or above `most`.
+        InputError: if it is no int, below `least`, or above `most`.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
@@ -33,11 +33,11 @@ def require_int(name: str, value: object, least: int = 1, most: int = MOST) -> i
 
 
 def require_path(name: str, value: object) -> Path:
-    """Returns `value`, a str or what stands for a path, as a `Path`.
+    """Returns `value`, a str or path-like object, as a `Path`.
 
     Raises:
-        InputError: It is something else, empty, no name for a file, or not UTF-8, which
-            TensorFlow needs.
+        InputError: if it is of another type, empty, no name for a file, or not UTF-8,
+            which TensorFlow needs.
     """
     try:
         text = os.fspath(value)
@@ -62,11 +62,11 @@ def require_number(name: str, value: object, zero: bool = False) -> float:
 
     Args:
         name: The argument's name.
-        value: What was given.
-        zero: Whether 0 will do.
+        value: The value that was given.
+        zero: True to accept 0.
 
     Raises:
-        InputError: It is no finite number above 0 (or 0).
+        InputError: if it is no finite number above 0 (or 0).
     """
     ok = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if ok and (0 < value < math.inf or (zero and value == 0)):
@@ -79,7 +79,7 @@ def require_real(name: str, value: object) -> float:
     """Returns `value` as a float; True is no number.
 
     Raises:
-        InputError: It is no finite number.
+        InputError: if it is no finite number.
     """
     ok = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if ok and math.isfinite(value):

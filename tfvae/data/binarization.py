@@ -1,4 +1,4 @@
-"""Turning grey values into the binary pixels that a Bernoulli decoder scores."""
+"""Ways from grey values to the binary pixels that a Bernoulli decoder scores."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Binarization(NamedTuple):
 
     Attributes:
         description: One line for the command line and the README.
-        draws: When chance enters: "never", "once" (one draw per image) or "step"
+        draws: The time of the draws: "never", "once" (one draw per image) or "step"
             (a fresh draw whenever an image is used to train).
-        is_binary: Whether every pixel that comes out is 0 or 1.
-        apply: Takes grey values in [0, 1] and a seed (unused where `draws` is
-            "never"), and returns float32 of the same shape.
+        is_binary: True if every pixel that comes out is 0 or 1.
+        apply: The function of grey values in [0, 1] and a seed (unused where
+            `draws` is "never") that returns float32 of the same shape.
     """
 
     description: str

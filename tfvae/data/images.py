@@ -1,4 +1,4 @@
-"""Array conversions that every source shares."""
+"""Array conversions for every source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_image_size(image_size: object) -> tuple[int, int] | None:
     """Returns `image_size` as (height, width), or None.
 
     Raises:
-        InputError: It is not a pair of positive ints.
+        InputError: if it is no pair of positive ints.
     """
     if image_size is None:
         return None
@@ -43,7 +43,7 @@ def resize_tensor(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
 
     Args:
         image: Uint8 or float32, [H, W, C] or [N, H, W, C].
-        image_size: Height and width to return.
+        image_size: The height and width to return.
     """
     resized = tf.image.resize(image, image_size, method="bilinear", antialias=True)
     if image.dtype == tf.uint8:

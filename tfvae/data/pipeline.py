@@ -13,19 +13,22 @@ from tfvae.core.types import InputError, Seed
 from tfvae.core.validation import require_int
 from tfvae.data.binarization import BINARIZATIONS, Binarization, bernoulli
 from tfvae.data.images import to_grey
-from tfvae.data.splits import ArraySplit, Split, StreamSplit, check_count, check_split
+from tfvae.data.splits import ArraySplit, Split, StreamSplit, check_split
 
-_DRAW_CHUNK = 1_000  # images; part of what a fixed draw is, so never change it
+_DRAW_CHUNK = 1_000  # images; fixed draws depend on it, so never change it
 _PREFETCH = 8
+_BATCH_SIZE = "batch_size (--batch-size)"
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
-    """Returns how many batches show every image once: the last may be smaller.
+    """Returns the number of batches that show every image once.
+
+    The last one may be smaller.
 
     Raises:
-        InputError: `batch_size` is no int of at least 1, or is larger than the split.
+        InputError: if `batch_size` is no int of at least 1, or larger than the split.
     """
-    batch_size = check_count("batch_size", batch_size)
+    batch_size = require_int(_BATCH_SIZE, batch_size)
     check_split(split)
     if batch_size > len(split):
         raise InputError(
@@ -45,23 +48,23 @@ def training_batches(
     start_step: int = 0,
     on_device: bool = False,
 ) -> tf.data.Dataset:
-    """Endless shuffled batches; batch t is a function of (seed, t).
+    """Returns endless shuffled batches; batch t is a function of (seed, t).
 
     Each epoch shows every image exactly once, in an order that depends on (seed,
     epoch) alone. If `batch_size` does not divide the number of images, the last batch
     of each epoch is smaller.
 
     Args:
-        split: Where the images come from.
+        split: The images.
         batch_size: Images in a batch, B.
         binarization: A name in `BINARIZATIONS`. "dynamic" draws anew at each step,
             "fixed" uses the draw that `evaluation_batches` uses.
-        seed: Root seed of the order and of the draws.
-        binarization_seed: Root seed of the draw of "fixed" instead, so that runs with
-            different seeds can share it; None: `seed`.
+        seed: The root seed of the order and of the draws.
+        binarization_seed: The root seed of the draw of "fixed" instead, so that runs
+            with different seeds can share it; None: `seed`.
         start_step: The global step of the first batch. An `ArraySplit` reaches it in
-            O(1). A `StreamSplit` begins at its epoch and reads past what comes
-            before it there, O(N).
+            O(1). A `StreamSplit` begins at its epoch and skips the batches before it
+            there, O(N).
         on_device: Leave the draws of "dynamic" to the training step, which makes the
             same ones (`VAE.compile(binarize=True)`): a quarter of the bytes go to a
             GPU, and the host has less to do.
@@ -71,7 +74,7 @@ def training_batches(
         of the split's own dtype.
 
     Raises:
-        InputError: An argument is not usable.
+        InputError: if an argument is not usable.
     """
     steps = steps_per_epoch(split, batch_size)
     kind = lookup(BINARIZATIONS, binarization, "binarization")
@@ -97,29 +100,29 @@ def evaluation_batches(
     seed: Seed,
     limit: int | None = None,
 ) -> tf.data.Dataset:
-    """Each image once, in order; the last batch may be smaller.
+    """Returns batches of each image once, in order; the last may be smaller.
 
     "dynamic" and "fixed" both use one seeded draw per image, which depends on the
     split's name, its images and the seed, and not on `batch_size` or `limit`.
 
     Args:
-        split: Where the images come from.
+        split: The images.
         batch_size: Images in a batch, B; may be larger than the split.
         binarization: A name in `BINARIZATIONS`.
-        seed: Root seed of the draw.
-        limit: Use at most this many images, the first ones; None for all.
+        seed: The root seed of the draw.
+        limit: The number of images to use, the first ones; None for all.
 
     Returns:
         A data set of float32 [B, H, W, C], of known cardinality.
 
     Raises:
-        InputError: An argument is not usable.
+        InputError: if an argument is not usable.
     """
-    batch_size = check_count("batch_size", batch_size)
+    batch_size = require_int(_BATCH_SIZE, batch_size)
     check_split(split)
     size = len(split)
     if limit is not None:
-        size = min(size, check_count("limit", limit))
+        size = min(size, require_int("limit (--limit)", limit))
     kind = lookup(BINARIZATIONS, binarization, "binarization")
     steps = -(-size // batch_size)
     if isinstance(split, StreamSplit):
@@ -186,7 +189,7 @@ def shuffled_rows(
 def _array_source(
     split: ArraySplit, kind: Binarization, seed: tf.Tensor, size: int
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Returns a tensor to read from, and what turns its rows into pixels."""
+    """Returns a tensor to read from, and the function from its rows to pixels."""
     if kind.draws == "never":
         return split.tensor(), lambda rows: kind.apply(to_grey(rows), None)
     drawn = fixed_draw(split, seed, size)
@@ -198,8 +201,8 @@ def fixed_draw(split: ArraySplit, seed: Seed, size: int | None = None) -> tf.Ten
 
     Args:
         split: Images in memory.
-        seed: Root seed; the split's name goes into the draw's.
-        size: How many images; None for all.
+        seed: The root seed, which the split's name changes.
+        size: The number of images; None for all.
 
     Returns:
         Uint8 zeros and ones, [size, H, W, C].
@@ -251,8 +254,7 @@ def _stream_transform(
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Returns a function of (image, id) that gives the image's pixels.
 
-    The draw's seed is a function of the image's id, so that it is the same in
-    whatever order the images are read.
+    The seed of the draw is a function of the id, and so the same in any order.
     """
     root = derive_seed(seed, f"binarization/{split.name}")
 
@@ -278,13 +280,13 @@ def drawn_at_step(
         images: [B, H, W, C] Uint8, or float32 in [0, 1].
         seed: The root seed of `training_batches`.
         step: The global step.
-        rows: Of the global batch that the images are; None: all of it.
+        rows: The rows of the global batch that the images are; None: all of it.
 
     Returns:
         Float32 zeros and ones [B, H, W, C].
     """
-    everyones = images if rows is None else rows.padded(images)
-    drawn = bernoulli(to_grey(everyones), _fold(draw_seed_of(seed), step))
+    global_images = images if rows is None else rows.padded(images)
+    drawn = bernoulli(to_grey(global_images), _fold(draw_seed_of(seed), step))
     return drawn if rows is None else rows.own(drawn)
 
 
@@ -298,7 +300,7 @@ def _draw(
 
 
 def _fold(seed: tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:
-    # As derive_seed does, whose part that no step changes is computed beforehand.
+    # The last step of derive_seed; the part that no step changes is done beforehand.
     return tf.random.fold_in(seed, tf.cast(step, tf.int32))
 
 

@@ -10,15 +10,14 @@ import tensorflow_datasets as tfds
 
 from tfvae.core.types import InputError
 from tfvae.core.validation import SEEDS, require_int, require_path
-from tfvae.data.division import check_validation_size
 from tfvae.data.images import check_image_size
-from tfvae.data.request import Request
 from tfvae.data.sources.digits import load_digits
 from tfvae.data.sources.folder import load_folder
 from tfvae.data.sources.idx import load_idx
 from tfvae.data.sources.npz import load_npz
 from tfvae.data.sources.tfds import load_tfds
 from tfvae.data.sources.tfds_builder import is_tfds_name
+from tfvae.data.spec import DatasetSpec
 from tfvae.data.splits import ArraySplit, ImageData
 
 MEMORY_LIMIT = 2 << 30
@@ -29,11 +28,11 @@ class DatasetEntry(NamedTuple):
 
     Attributes:
         description: One line for the command line and the README.
-        load: Reads it.
+        load: The function that reads it.
     """
 
     description: str
-    load: Callable[[Request], ImageData]
+    load: Callable[[DatasetSpec], ImageData]
 
 
 DATASETS: dict[str, DatasetEntry] = {
@@ -63,7 +62,7 @@ def load(
     *,
     memory_limit: int = MEMORY_LIMIT,
 ) -> ImageData:
-    """Loads a data set and divides it into train, validation and test.
+    """Loads a data set as train, validation and test.
 
     Where the source has no test split, 20 % of it is held out; where it has no
     validation split, one is taken from the training images. Both are taken by a
@@ -76,34 +75,41 @@ def load(
         manual_dir: A folder with the original files, for TFDS to prepare them without
             a network.
         image_size: (height, width) to resize the images to.
-        validation_size: Number of validation images; None for one in twelve of the
+        validation_size: The number of validation images; None for one in twelve of the
             training images (digits: 10 % of all), 0 for no validation split.
-        split_seed: Seed of the permutation that makes the splits.
+        split_seed: The seed of the permutation that makes the splits.
         memory_limit: Bytes; a TFDS data set whose images take more is read from disk
             as it is used.
 
     Raises:
-        InputError: There is no such data set, or it cannot be used as asked.
+        InputError: if there is no such data set, or it cannot be used as asked.
     """
     if not isinstance(name, str) or not name:
         raise _unknown(name)
     split_seed = require_int("split_seed", split_seed, 0, SEEDS)
     memory_limit = require_int("memory_limit", memory_limit, 0, 1 << 62)
-    request = Request(
+    spec = DatasetSpec(
         name=name,
         data_dir=_folder("data_dir", data_dir),
         manual_dir=_folder("manual_dir", manual_dir),
         image_size=check_image_size(image_size),
-        validation_size=check_validation_size(validation_size),
+        validation_size=None
+        if validation_size is None
+        else require_int("validation_size (--validation-size)", validation_size, 0),
         split_seed=split_seed,
         memory_limit=memory_limit,
     )
     if (kind := _kind(name)) is not None:
-        data = DATASETS[kind].load(request)
+        data = DATASETS[kind].load(spec)
     elif name in DATASETS:
-        data = DATASETS[name].load(request)
+        data = DATASETS[name].load(spec)
+    elif not is_tfds_name(name):
+        raise _unknown(name)
     else:
-        data = _load_other(request)
+        try:
+            data = load_tfds(spec)
+        except tfds.core.DatasetNotFoundError as error:
+            raise _unknown(name) from error
     sums = {
         split.name: split.checksum()
         for split in (data.train, data.validation, data.test)
@@ -113,7 +119,7 @@ def load(
 
 
 def absolute_name(name: str) -> str:
-    """Returns a data set's name, good from any working folder."""
+    """Returns a data set's name that is good from any working folder."""
     kind, _, path = name.partition(":")
     if _kind(name) is None or not path:
         return name
@@ -129,15 +135,6 @@ def _kind(name: str) -> str | None:
 
 def _folder(name: str, path: object) -> str | None:
     return None if path is None else str(require_path(name, path))
-
-
-def _load_other(request: Request) -> ImageData:
-    if not is_tfds_name(request.name):
-        raise _unknown(request.name)
-    try:
-        return load_tfds(request)
-    except tfds.core.DatasetNotFoundError as error:
-        raise _unknown(request.name) from error
 
 
 def _unknown(name: object) -> InputError:

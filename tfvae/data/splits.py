@@ -1,4 +1,4 @@
-"""What a data set is once it is loaded: splits of images and their provenance."""
+"""Loaded data sets: splits of images and their provenance."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ class ArraySplit:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C)."""
+        """The shape of an image, (H, W, C)."""
         return tuple(int(n) for n in self.images.shape[1:])
 
     def tensor(self) -> tf.Tensor:
-        """The images as one tensor [N, H, W, C] in the host's memory."""
+        """Returns the images as one tensor [N, H, W, C] in the host's memory."""
         if self._tensor is None:
             with tf.init_scope(), tf.device("CPU:0"):
                 self._tensor = tf.constant(self.images)
@@ -91,7 +91,7 @@ class ArraySplit:
         return hashlib.sha256(np.ascontiguousarray(self.images)).hexdigest()[:16]
 
     def mean_image(self) -> np.ndarray:
-        """The mean over all images: float32 [H, W, C] in [0, 1]."""
+        """Returns the mean over all images, float32 [H, W, C] in [0, 1]."""
         total = np.zeros(self.image_shape, np.float64)
         for start in range(0, len(self), _CHUNK):  # bounds the float64 copy
             total += self.images[start : start + _CHUNK].sum(axis=0, dtype=np.float64)
@@ -99,12 +99,12 @@ class ArraySplit:
         return (total / (len(self) * scale)).astype(np.float32)
 
     def first(self, n: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """The first `n` images (fewer where there are fewer) and their labels.
+        """Returns the first `n` images and their labels; fewer where there are fewer.
 
         Returns:
             Float32 grey values in [0, 1], [n, H, W, C], and int64 [n] or None.
         """
-        check_count("n", n)
+        require_int("n", n)
         grey = to_grey(tf.constant(self.images[:n])).numpy()
         return grey, None if self.labels is None else self.labels[:n]
 
@@ -131,7 +131,7 @@ class StreamSplit:
 
         Args:
             name: The split's name.
-            size: How many images there are.
+            size: The number of images.
             image_shape: (H, W, C).
             read: Takes None (in order) or an integer seed of shape [2] (shuffled)
                 and returns a data set of (image [H, W, C], id), the id being an
@@ -151,7 +151,7 @@ class StreamSplit:
         return f"StreamSplit({self.name!r}, {len(self)} images of {self.image_shape})"
 
     def mean_image(self) -> np.ndarray:
-        """The mean over the first 10,000 images: float32 [H, W, C] in [0, 1]."""
+        """Returns the mean over the first 10,000 images, float32 [H, W, C]."""
         total, count = np.zeros(self.image_shape, np.float64), 0
         images = self.read(None).take(MEAN_IMAGES).map(lambda image, _: image)
         for batch in images.batch(_CHUNK):
@@ -160,12 +160,8 @@ class StreamSplit:
         return (total / count).astype(np.float32)
 
     def first(self, n: int) -> tuple[np.ndarray, None]:
-        """The first `n` images (fewer where there are fewer), and None.
-
-        Returns:
-            Float32 grey values in [0, 1], [n, H, W, C], and None for the labels.
-        """
-        check_count("n", n)
+        """Returns the first `n` images as `ArraySplit.first` does, without labels."""
+        require_int("n", n)
         images = self.read(None).take(n).map(lambda image, _: to_grey(image))
         return np.stack([image.numpy() for image in images]), None
 
@@ -177,12 +173,12 @@ class ImageData(NamedTuple):
     """A loaded data set.
 
     Attributes:
-        train: What is trained on.
-        validation: What models are chosen by; None if it was switched off.
-        test: What the final number is computed on.
+        train: The images to train on.
+        validation: The images by which models are chosen; None if switched off.
+        test: The images of the final number.
         image_shape: (H, W, C), the same in all splits.
-        provenance: Where the images come from, how each split was made, sizes and
-            preprocessing; `json.dumps` takes it.
+        provenance: The record of source, splits, sizes and preprocessing;
+            `json.dumps` takes it.
     """
 
     train: Split
@@ -198,7 +194,7 @@ def image_data(
     """Returns the splits as one data set, with their sizes in its provenance.
 
     Raises:
-        InputError: The splits' images differ in shape.
+        InputError: if the splits' images differ in shape.
     """
     splits = [s for s in (train, validation, test) if s is not None]
     for split in splits:
@@ -217,21 +213,8 @@ def image_data(
     return ImageData(train, validation, test, train.image_shape, record)
 
 
-def check_count(name: str, value: object) -> int:
-    """Returns `value` if it is an int of at least 1.
-
-    Raises:
-        InputError: if it is not; the message names the command line's option too.
-    """
-    return require_int(f"{name} (--{name.replace('_', '-')})", value)
-
-
 def check_split(split: object) -> None:
-    """Refuses what is no split.
-
-    Raises:
-        InputError: It is none.
-    """
+    """Refuses an object that is no split."""
     if not isinstance(split, (ArraySplit, StreamSplit)):
         raise InputError(
             f"a {type(split).__name__} is no split; give one of tfvae.data.load, or an "

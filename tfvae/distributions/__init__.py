@@ -1,8 +1,8 @@
 """The distributions that models are made of.
 
-TFP's, with draws whose tails are those of their densities, and sums and mixtures whose
-log-probabilities take few kernels. Nothing else in the package draws from TFP's own
-classes of these names.
+They are TFP's, with draws whose tails are those of their densities, and with sums and
+mixtures whose log-probabilities take few kernels. Nothing else in the package draws
+from TFP's own classes of these names.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tfvae.distributions.families import (
     independent_variables,
 )
 from tfvae.distributions.mixtures import NormalMixture, mixture
+from tfvae.distributions.scalar import ScalarDistribution
 from tfvae.distributions.tfd import FULLY_REPARAMETERIZED, Distribution, kl_divergence
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Normal",
     "NormalMixture",
     "OneHotCategorical",
+    "ScalarDistribution",
     "independent_variables",
     "mixture",
 ]

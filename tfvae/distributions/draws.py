@@ -1,4 +1,4 @@
-"""Draws whose tails are those that their density says.
+"""Draws whose tails are those of their densities.
 
 TensorFlow's float32 uniform has 2^23 values. The least of them stands for a mass of
 1.2e-7, wherever a quantile function puts it: a Logistic made from it lies 87 scales
@@ -27,10 +27,10 @@ def signed_uniform(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     with the sign for which tail it is, has exact tails.
 
     Args:
-        shape: Of what is returned.
-        seed: [2].
-        dtype: float64 gives float64, any other float32: one with less range would
-            round the tail to 0.
+        shape: The shape of the draws.
+        seed: [2] The seed.
+        dtype: float64 gives float64, any other float32, since one with less range
+            would round the tail to 0.
     """
     bits = tf.random.stateless_uniform(
         shape, seed, minval=None, maxval=None, dtype=tf.int64
@@ -53,21 +53,14 @@ def standard_laplace(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tenso
     return tf.cast(-tf.sign(v) * tf.math.log(tf.abs(v)), dtype)
 
 
-def standard_exponential(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Draws Exponential(1) numbers, with the digits of small ones and of large ones."""
-    return tf.cast(_exponential(shape, seed, dtype), dtype)
-
-
 def standard_gumbel(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Draws Gumbel(0, 1) numbers: P(x < t) = exp(-e^-t)."""
-    return tf.cast(-tf.math.log(_exponential(shape, seed, dtype)), dtype)
-
-
-def _exponential(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    # P(x > t) = e^-t is |v| / 2 for those above log 2, and 1 - |v| / 2 below.
+    # -log of an exponential draw y, whose P(y > t) = e^-t is |v| / 2 above log 2, and
+    # 1 - |v| / 2 below: small ones keep their digits, and large ones theirs.
     v = signed_uniform(shape, seed, dtype)
     half = 0.5 * tf.abs(v)
-    return -tf.where(v > 0, tf.math.log(half), tf.math.log1p(-half))
+    exponential = -tf.where(v > 0, tf.math.log(half), tf.math.log1p(-half))
+    return tf.cast(-tf.math.log(exponential), dtype)
 
 
 def standard_normal(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
@@ -91,8 +84,8 @@ def bernoulli(logits: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
     probability, however small.
 
     Args:
-        logits: [...].
-        v: What `signed_uniform` draws; it broadcasts with the logits.
+        logits: [...] The logits.
+        v: Draws of `signed_uniform`, which broadcast with the logits.
     """
     twice_rare = 2.0 * tf.sigmoid(-tf.abs(tf.cast(logits, v.dtype)))
     likely_one = logits > 0
@@ -104,12 +97,12 @@ def bernoulli(logits: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
 def categorical(logits: tf.Tensor, shape: Shape, seed: tf.Tensor) -> tf.Tensor:
     """Draws classes [*shape, ...] with probabilities softmax(logits), as int32.
 
-    By the cumulated probabilities in float64: each class has its probability to 2^-53.
+    The cumulated probabilities are in float64: each class has its probability to 2^-53.
 
     Args:
-        logits: [..., K].
-        shape: In front of the logits' leading axes.
-        seed: [2].
+        logits: [..., K] The logits.
+        shape: The axes in front of the logits' leading axes.
+        seed: [2] The seed.
     """
     probabilities = tf.nn.softmax(tf.cast(logits, tf.float64))
     reached = tf.cumsum(probabilities, axis=-1)[..., :-1]  # [..., K - 1]

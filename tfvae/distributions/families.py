@@ -1,7 +1,7 @@
 """TFP's distributions, with draws that follow their densities to the tails.
 
-Each is its parent in all but how it draws: see `tfvae.distributions.draws`. TFP's
-Poisson and Gamma draw in float64 as they are. Two sums of independent variables have
+Each differs from its parent only in its draws, see `tfvae.distributions.draws`. TFP's
+own Poisson and Gamma draw in float64. Two sums of independent variables have
 log-probabilities of few kernels.
 """
 
@@ -17,7 +17,7 @@ from tfvae.distributions import draws, tfd
 
 Seed = tf.Tensor | int | None
 
-# Numbers from 1/2 to 1 whose product is still far above what float32 rounds to 0.
+# The product of so many numbers from 1/2 to 1 is far above float32's smallest number.
 _MOST_FACTORS = 64
 
 
@@ -133,7 +133,7 @@ class MultivariateNormalTriL(tfd.MultivariateNormalTriL):
 
     @functools.cached_property
     def distribution(self) -> tfd.Distribution:
-        """What is shifted and scaled, independent standard Normals."""
+        """The independent standard Normals that are scaled and shifted."""
         return _standard_normals(super().distribution)
 
 
@@ -142,7 +142,7 @@ class MultivariateNormalDiag(tfd.MultivariateNormalDiag):
 
     @functools.cached_property
     def distribution(self) -> tfd.Distribution:
-        """What is shifted and scaled, independent standard Normals."""
+        """The independent standard Normals that are scaled and shifted."""
         return _standard_normals(super().distribution)
 
 
@@ -179,12 +179,12 @@ def bernoulli_log_prob(
 
         log(1 + exp(l)) = max(l, 0) - log sigmoid(|l|)
 
-    What x and max(l, 0) say is subtracted pixel by pixel, so that sure pixels leave no
+    max(l, 0) is subtracted from x l pixel by pixel, so that sure pixels leave no
     rounding behind. The gradient with respect to the logits is x - sigmoid(logits).
 
     Args:
-        x: [..., P] In [0, 1]; its leading axes broadcast to those of the logits.
-        logits: [..., P] With P known.
+        x: [..., P] Values in [0, 1]; leading axes broadcast to those of the logits.
+        logits: [..., P] The logits, with P known.
     """
     size = tf.abs(logits)
     # x l - max(l, 0) = ((2 x - 1) l - |l|) / 2
@@ -223,7 +223,7 @@ def logistic_log_prob(u: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     density of the standard logistic (Maddison, Mnih and Teh, 2017, appendix B).
 
     Args:
-        u: [..., D] With D known.
+        u: [..., D] The standardised values, with D known.
     """
     size = tf.abs(u)
     value = 2.0 * _log_sigmoids(size) - tf.reduce_sum(size, axis=-1)
@@ -260,7 +260,7 @@ def independent_variables(
 ) -> tfd.Distribution | None:
     """Returns the variables of a distribution one by one, batch [..., D].
 
-    A one-hot is one variable. None: the variables depend on each other.
+    A one-hot is one variable. None if the variables depend on each other.
     """
     if not isinstance(distribution, tfd.Independent):
         return None

@@ -14,8 +14,8 @@ def mixture(weights: tfd.Categorical, components: tfd.Distribution) -> Mixture:
     """Returns a mixture, with a fast `log_prob` if its components are Normals.
 
     Args:
-        weights: Of the K components.
-        components: Batch [K], event [D].
+        weights: The distribution over the K components.
+        components: The components, batch [K], event [D].
     """
     single = getattr(components, "distribution", None)
     if isinstance(components, tfd.Independent) and isinstance(single, tfd.Normal):
@@ -43,11 +43,11 @@ class Mixture(tfd.MixtureSameFamily):
 class NormalMixture(Mixture):
     """A mixture of independent Normals whose log-density is a matrix product.
 
-        log N(z; m, s) = sum_d -z_d^2 / (2 s_d^2) + z_d m_d / s_d^2 + what z is not in
+        log N(z; m, s) = sum_d -z_d^2 / (2 s_d^2) + z_d m_d / s_d^2 + constant
 
     The density of N points is [N, 2 D] times [2 D, K] in place of passes over N K D
-    numbers. It is taken in float64, in which the squares' difference keeps float32's
-    digits; the product is small beside those of a decoder.
+    numbers. Float64 keeps float32's digits in the squares' difference; the product is
+    small beside those of a decoder.
     """
 
     def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
@@ -67,7 +67,7 @@ class NormalMixture(Mixture):
         logits = self.mixture_distribution.logits_parameter()
         rest += tf.nn.log_softmax(tf.cast(logits, tf.float64))
         each = tf.matmul(terms, factors, transpose_b=True) + rest  # [N, K]
-        # What is left beside the largest needs no float64, whose exp is slow.
+        # The rest beside the largest needs no float64, whose exp is slow.
         largest = tf.stop_gradient(tf.reduce_max(each, axis=-1))  # [N]
         parts = tf.exp(tf.cast(each - largest[:, tf.newaxis], self.dtype))
         log_sum = tf.math.log(tf.reduce_sum(parts, axis=-1))

@@ -1,6 +1,6 @@
-"""All that the package uses of TensorFlow Probability.
+"""All names of TensorFlow Probability that the package uses.
 
-Another build of it, or a frozen copy, is a change of this file.
+Another build of it, or a frozen copy, changes this file alone.
 """
 
 from __future__ import annotations

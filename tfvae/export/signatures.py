@@ -142,7 +142,7 @@ def _encode(vae: VAE, pixels: Pixels) -> Callable[..., Tensors]:
 
 
 def _decode(vae: VAE) -> Callable[..., Tensors]:
-    low, high = vae.latent.served_range
+    low, high = vae.latent.serving_clip
 
     def decode(z: tf.Tensor) -> Tensors:
         z = tf.where(tf.math.is_nan(z), 0.0, z)

@@ -1,4 +1,4 @@
-"""What every head has."""
+"""The interface of heads, and functions that they share."""
 
 from __future__ import annotations
 
@@ -28,19 +28,21 @@ class DistributionHead(keras.layers.Layer):
     values `is_density` too.
 
     Attributes:
-        num_params: Parameters per element of the event.
-        is_density: Whether `log_prob` is the logarithm of a density, and not of a
-            probability.
-        exact_binary: Whether only the values 0 and 1 are in the support.
+        num_params: The parameters per element of the event.
+        is_density: True if `log_prob` is the logarithm of a density, False if it is
+            that of a probability.
+        exact_binary: True if only the values 0 and 1 are in the support.
         support: The values that have a density or a probability, in words.
+        param_names: The usual parameters of the distribution, see `named_params`.
         formula: The (log-)density of one element, in ASCII.
-        paper: Where it comes from.
+        paper: The source of the density.
     """
 
     num_params: int = 1
     is_density: bool = True
     exact_binary: bool = False
     support: str = "real numbers"
+    param_names: ClassVar[tuple[str, ...]] = ("mean", "scale")
     formula: ClassVar[str] = ""
     paper: ClassVar[str] = ""
 
@@ -59,12 +61,12 @@ class DistributionHead(keras.layers.Layer):
 
     @property
     def is_probability(self) -> bool:
-        """Whether `log_prob` of what is in the support is a probability's logarithm."""
+        """True if `log_prob` within the support is the logarithm of a probability."""
         return not self.is_density
 
     @functools.cached_property
     def params_shape(self) -> tuple[int, ...]:
-        """What the network must put out for one example."""
+        """The shape of the network's output for one example."""
         *front, last = self.event_shape
         return (*front, last * self.num_params)
 
@@ -94,7 +96,7 @@ class DistributionHead(keras.layers.Layer):
         return keras.KerasTensor(batch + self.event_shape, self.compute_dtype)
 
     def stopped(self, params: tf.Tensor) -> tfd.Distribution:
-        """Returns the distribution for parameters through which no gradient goes."""
+        """Returns the distribution for parameters that no gradient reaches."""
         return self(tf.stop_gradient(params))
 
     def in_support(self, x: np.ndarray) -> bool:
@@ -107,24 +109,27 @@ class DistributionHead(keras.layers.Layer):
         A decoder starts there (as its output bias) instead of learning it.
 
         Args:
-            mean: [*event_shape].
+            mean: [*event_shape] The mean.
         """
         raise NotImplementedError
 
     def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns what this head's distribution is usually described by.
+        """Returns the parameters `param_names` of this head's distribution.
 
         Args:
-            distribution: What `call` returned.
+            distribution: A distribution that `call` returned.
 
         Returns:
-            Tensors [..., *event_shape]: `mean` and `scale`, or `logits`, or what the
-            class says.
+            Tensors [..., *event_shape]. Logits of levels, and parameters of mixed
+            components, end in one more axis, of these.
         """
-        mean = distribution.mean()
-        # A scale that all elements share has no axes.
-        scale = tf.broadcast_to(distribution.distribution.scale, tf.shape(mean))
-        return {"mean": mean, "scale": scale}
+        found, single = {}, distribution.distribution
+        for name in self.param_names:
+            value = distribution.mean() if name == "mean" else getattr(single, name)
+            if value.shape.rank == 0:  # a scale that all elements share
+                value = tf.broadcast_to(value, tf.shape(found["mean"]))
+            found[name] = value
+        return found
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this head."""
@@ -135,7 +140,7 @@ class DistributionHead(keras.layers.Layer):
         return tf.split(params, self.num_params, axis=-1)
 
     def stacked(self, params: tf.Tensor) -> tf.Tensor:
-        """Returns what `split` does in one tensor, [..., *event_shape, num_params]."""
+        """Returns the parameters in one tensor, [..., *event_shape, num_params]."""
         shape = tf.concat(
             [tf.shape(params)[:-1], [self.num_params, self.event_shape[-1]]], axis=0
         )
@@ -170,7 +175,7 @@ def inverse_of_increasing(
 ) -> np.ndarray:
     """Returns x in [low, high] with function(x) = value, by bisection, in float64."""
     low, high = np.full(np.shape(value), low), np.full(np.shape(value), high)
-    for _ in range(64):  # more only divides what float64 no longer does
+    for _ in range(64):  # float64 divides the interval no further
         middle = 0.5 * (low + high)
         below = function(middle) < value
         low, high = np.where(below, middle, low), np.where(below, high, middle)

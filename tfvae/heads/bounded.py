@@ -23,6 +23,7 @@ class ContinuousBernoulliHead(DistributionHead):
     less than one. Outside [0, 1] the density is 0.
     """
 
+    param_names = ("logits",)
     support = "values in [0, 1]"
     formula = (
         "log p(x) = x logits - log(1 + exp(logits)) + log(logits / tanh(logits / 2))"
@@ -30,19 +31,15 @@ class ContinuousBernoulliHead(DistributionHead):
     paper = "Loaiza-Ganem and Cunningham (2019), The continuous Bernoulli"
 
     def in_support(self, x: np.ndarray) -> bool:
-        """Whether all are from 0 to 1."""
+        """Returns whether all values are from 0 to 1."""
         return bool(np.all((x >= 0) & (x <= 1)))
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """Logits [..., *event_shape] -> ContinuousBernoulli."""
+        """Returns the ContinuousBernoulli of logits [..., *event_shape]."""
         return ContinuousBernoulli(logits=params, dtype=params.dtype)
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """The logits of the mean, clipped to [0.001, 0.999]; by bisection."""
+        """Returns the logits of the mean, clipped to [0.001, 0.999], by bisection."""
         mean = np.clip(mean, 0.001, 0.999)
         # The mean is about 1 / |logits| from 0 or 1.
         return inverse_of_increasing(tilted_mean, mean, -1100.0, 1100.0)
-
-    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns the logits [..., *event_shape]."""
-        return {"logits": distribution.distribution.logits}

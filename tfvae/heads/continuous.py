@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -19,22 +20,33 @@ from tfvae.heads.base import (
 )
 
 
-@keras.saving.register_keras_serializable(package="tfvae")
-class NormalHead(DistributionHead):
-    """Normal with a location and a scale = softplus(raw) + 1e-5 from the network."""
+class LocationScaleHead(DistributionHead):
+    """A location and a scale = softplus(raw) + 1e-5 from the network.
+
+    Attributes:
+        family: The class of the distribution, made of (loc, scale).
+    """
 
     num_params = 2
-    formula = "log p(x) = -((x - loc) / scale)^2 / 2 - log(scale) - log(2 pi) / 2"
-    paper = "Kingma and Welling (2014), Auto-Encoding Variational Bayes"
+    family: ClassVar[type[tfd.Distribution]]
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """(loc, raw scale) [..., 2 * last] -> Normal."""
-        loc, raw_scale = tf.split(params, 2, axis=-1)
-        return Normal(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
+        """Returns the distribution of (loc, raw scale), [..., 2 * last]."""
+        loc, raw_scale = self.split(params)
+        return self.family(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """The mean itself, beside a raw scale of 0 (a scale of log 2)."""
+        """Returns the mean itself, beside a raw scale of 0 (a scale of log 2)."""
         return np.concatenate([mean, np.zeros_like(mean)], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class NormalHead(LocationScaleHead):
+    """Normal with a location and a scale = softplus(raw) + 1e-5 from the network."""
+
+    family = Normal
+    formula = "log p(x) = -((x - loc) / scale)^2 / 2 - log(scale) - log(2 pi) / 2"
+    paper = "Kingma and Welling (2014), Auto-Encoding Variational Bayes"
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -55,12 +67,12 @@ class FixedScaleNormalHead(DistributionHead):
         self.scale = require_number("scale", scale)
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """Logit of the location [..., *event_shape] -> Normal."""
+        """Returns the Normal of the location's logit [..., *event_shape]."""
         loc = tf.sigmoid(params)
         return Normal(loc, tf.constant(self.scale, loc.dtype))
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """The logit of the mean, clipped to [0.001, 0.999]."""
+        """Returns the logit of the mean, clipped to [0.001, 0.999]."""
         return clipped_logit(mean)
 
     def get_config(self) -> dict:
@@ -69,47 +81,29 @@ class FixedScaleNormalHead(DistributionHead):
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
-class LogisticHead(DistributionHead):
+class LogisticHead(LocationScaleHead):
     """Logistic with a location and a scale = softplus(raw) + 1e-5 from the network."""
 
-    num_params = 2
+    family = Logistic
     formula = "log p(x) = -u - 2 log(1 + exp(-u)) - log(scale), u = (x - loc) / scale"
     paper = "Kingma et al. (2016), Improved Variational Inference with IAF"
-
-    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """(loc, raw scale) [..., 2 * last] -> Logistic."""
-        loc, raw_scale = self.split(params)
-        return Logistic(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
 
     def call(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the distribution for parameters [..., *params_shape]."""
         return IndependentLogistic(self.distribution(params), len(self.event_shape))
 
-    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """The mean itself, beside a raw scale of 0 (a scale of log 2)."""
-        return np.concatenate([mean, np.zeros_like(mean)], axis=-1)
-
 
 @keras.saving.register_keras_serializable(package="tfvae")
-class LaplaceHead(DistributionHead):
+class LaplaceHead(LocationScaleHead):
     """Laplace with a location and a scale = softplus(raw) + 1e-5 from the network.
 
-    log p(x) = -|x - loc| / scale - log(2 scale): with a fixed scale, an absolute error.
+    log p(x) = -|x - loc| / scale - log(2 scale), an absolute error at a fixed scale.
     The gradient with respect to the location is 0 at x = loc, where it has a jump.
     """
 
-    num_params = 2
+    family = Laplace
     formula = "log p(x) = -|x - loc| / scale - log(2 scale)"
     paper = "Laplace (1774), Memoire sur la probabilite des causes par les evenements"
-
-    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """(loc, raw scale) [..., 2 * last] -> Laplace."""
-        loc, raw_scale = self.split(params)
-        return Laplace(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
-
-    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """The mean itself, beside a raw scale of 0 (a scale of log 2)."""
-        return np.concatenate([mean, np.zeros_like(mean)], axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -121,8 +115,8 @@ class SharedScaleNormalHead(DistributionHead):
     distortion and rate without a weight to choose.
 
     Args:
-        event_shape: Of one example.
-        scale: Where the scale starts, above 1e-5.
+        event_shape: The shape of one example.
+        scale: The start of the scale, above 1e-5.
 
     Attributes:
         raw_scale: The weight; the scale is softplus(raw_scale) + 1e-5.
@@ -146,12 +140,12 @@ class SharedScaleNormalHead(DistributionHead):
         self.raw_scale.assign(softplus_inverse(self.initial_scale - MIN_SCALE))
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """Location [..., *event_shape] -> Normal."""
+        """Returns the Normal of a location [..., *event_shape]."""
         raw_scale = tf.convert_to_tensor(self.raw_scale)
         return Normal(params, tf.nn.softplus(raw_scale) + MIN_SCALE)
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """The mean itself."""
+        """Returns the mean itself."""
         return np.asarray(mean)
 
     def get_config(self) -> dict:

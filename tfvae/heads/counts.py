@@ -7,14 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
-from tfvae.distributions import tfd
+from tfvae.distributions import ScalarDistribution, tfd
 from tfvae.heads.base import MIN_SCALE, DistributionHead, softplus_inverse
 
-_LEAST_MEAN = 1e-3  # where a mean of 0 starts
+_LEAST_MEAN = 1e-3  # the start in place of a mean of 0
 
 
 class CountsHead(DistributionHead):
-    """What the heads over counts share.
+    """The base of the heads over counts.
 
     In float32 a log-probability is off by about 1e-7 x log(x): 0.005 nats for a count
     of 10,000.
@@ -24,7 +24,7 @@ class CountsHead(DistributionHead):
     support = "counts 0, 1, 2, ..."
 
     def in_support(self, x: np.ndarray) -> bool:
-        """Whether all are whole numbers of 0 or more."""
+        """Returns whether all values are whole numbers of 0 or more."""
         return bool(np.all(np.isfinite(x) & (x >= 0) & (x == np.floor(x))))
 
 
@@ -32,28 +32,24 @@ class CountsHead(DistributionHead):
 class PoissonHead(CountsHead):
     """Poisson with the given log-rate.
 
-    log p(x) = x log_rate - exp(log_rate) - log(x!), and -inf for what is no count.
+    log p(x) = x log_rate - exp(log_rate) - log(x!), and -inf where x is no count.
 
     Above a log-rate of 88 the rate itself, which is the mean and part of the
     log-probability and of its gradient, is larger than float32's largest number: they
     are infinite there (above 709 in float64).
     """
 
+    param_names = ("log_rate", "mean")
     formula = "log p(x) = x log_rate - exp(log_rate) - log(x!)"
     paper = "Poisson (1837), Recherches sur la probabilite des jugements"
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """Log-rate [..., *event_shape] -> Poisson."""
+        """Returns the Poisson of a log-rate [..., *event_shape]."""
         return tfd.Poisson(log_rate=params, force_probs_to_zero_outside_support=True)
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """The logarithm of the mean, which is taken to be at least 0.001."""
+        """Returns the logarithm of the mean, which is clipped to at least 0.001."""
         return np.log(np.maximum(mean, _LEAST_MEAN))
-
-    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns `log_rate` and `mean`, its exponential, [..., *event_shape]."""
-        log_rate = distribution.distribution.log_rate
-        return {"log_rate": log_rate, "mean": distribution.mean()}
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -65,11 +61,12 @@ class NegativeBinomialHead(CountsHead):
         log p(x) = log Gamma(x + r) - log Gamma(r) - log(x!)
                    + r log(r / (r + m)) + x log(m / (r + m)),
 
-    and -inf for what is no count: a Poisson whose rate has a Gamma distribution, with
+    and -inf where x is no count: a Poisson whose rate has a Gamma distribution, with
     variance m + m^2 / r, as it is used for counts in single cells (Lopez et al.,
     2018). It tends to the Poisson of rate m as r grows.
     """
 
+    param_names = ("mean", "inverse_dispersion")
     num_params = 2
     formula = (
         "log p(x) = log Gamma(x + r) - log Gamma(r) - log(x!) "
@@ -78,7 +75,7 @@ class NegativeBinomialHead(CountsHead):
     paper = "Lopez et al. (2018), Deep generative modeling for single-cell data"
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """(raw mean, raw inverse dispersion) [..., 2 * last] -> negative binomial."""
+        """Returns the distribution of (raw mean, raw inverse dispersion)."""
         raw_mean, raw_inverse_dispersion = self.split(params)
         return MeanNegativeBinomial(
             tf.nn.softplus(raw_mean) + MIN_SCALE,
@@ -86,24 +83,16 @@ class NegativeBinomialHead(CountsHead):
         )
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """For the mean, at least 0.001, beside a raw 0 (inverse dispersion log 2)."""
+        """Returns the raw mean, at least 0.001, and 0 (inverse dispersion log 2)."""
         raw_mean = softplus_inverse(np.maximum(mean, _LEAST_MEAN) - MIN_SCALE)
         return np.concatenate([raw_mean, np.zeros_like(raw_mean)], axis=-1)
 
-    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns `mean` and `inverse_dispersion`, [..., *event_shape]."""
-        single = distribution.distribution
-        return {
-            "mean": distribution.mean(),
-            "inverse_dispersion": single.inverse_dispersion,
-        }
 
-
-class MeanNegativeBinomial(tfd.AutoCompositeTensorDistribution):
+class MeanNegativeBinomial(ScalarDistribution):
     """The negative binomial of a mean m and an inverse dispersion r.
 
-    TFP's own is that of r and log(m / r); its log-probability cancels terms of size
-    x log(r) against each other, and this one none that grow with r.
+    TFP's own takes r and log(m / r): terms of size x log(r) cancel in its
+    log-probability. Nothing that grows with r cancels here.
 
     Args:
         rate: m > 0, the mean.
@@ -117,26 +106,9 @@ class MeanNegativeBinomial(tfd.AutoCompositeTensorDistribution):
         name: str = "MeanNegativeBinomial",
     ) -> None:
         parameters = dict(locals())
-        self._rate = tf.convert_to_tensor(rate)
-        self._inverse_dispersion = tf.convert_to_tensor(inverse_dispersion)
-        super().__init__(
-            dtype=self._rate.dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
-
-    @property
-    def rate(self) -> tf.Tensor:
-        """The argument m."""
-        return self._rate
-
-    @property
-    def inverse_dispersion(self) -> tf.Tensor:
-        """The argument r."""
-        return self._inverse_dispersion
+        self.rate = tf.convert_to_tensor(rate)
+        self.inverse_dispersion = tf.convert_to_tensor(inverse_dispersion)
+        super().__init__(self.rate.dtype, parameters, name)
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None) -> dict:
@@ -144,12 +116,6 @@ class MeanNegativeBinomial(tfd.AutoCompositeTensorDistribution):
             default_constraining_bijector_fn=tfd.Softplus
         )
         return {"rate": positive, "inverse_dispersion": positive}
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([])
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return tf.constant([], tf.int32)
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         m, r = self.rate, self.inverse_dispersion
@@ -178,7 +144,7 @@ class MeanNegativeBinomial(tfd.AutoCompositeTensorDistribution):
 
 def _log_rising(x: tf.Tensor, r: tf.Tensor) -> tf.Tensor:
     """Returns log Gamma(x + r) - log Gamma(r) - x log(r), which tends to 0 with 1/r."""
-    # From 8 on by Stirling's formula, of which the large terms cancel by algebra.
+    # From r = 8 on by Stirling's formula, whose large terms cancel by algebra.
     large = r >= 8
     s = tf.where(large, tf.ones_like(r), r)
     direct = tf.math.lgamma(x + s) - tf.math.lgamma(s) - x * tf.math.log(s)

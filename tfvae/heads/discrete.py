@@ -17,12 +17,13 @@ class BernoulliHead(DistributionHead):
     """Bernoulli with the given logits.
 
     Args:
-        event_shape: Of one example.
-        grey_targets: Let `fit` take arrays of values between 0 and 1, for which
-            `log_prob` is the cross-entropy: the expected log-probability of a
-            binarised image, and no log-probability itself.
+        event_shape: The shape of one example.
+        grey_targets: True to let `fit` take values between 0 and 1. Their `log_prob`
+            is the cross-entropy: the expected log-probability of a binarised image,
+            and no log-probability itself.
     """
 
+    param_names = ("logits",)
     is_density = False
     support = "0 and 1"
     formula = "log p(x) = x logits - log(1 + exp(logits))"
@@ -39,11 +40,11 @@ class BernoulliHead(DistributionHead):
 
     @property
     def is_probability(self) -> bool:
-        """Of 0 and 1; the cross-entropy with grey targets is none."""
+        """True for 0 and 1; the cross-entropy with grey targets is no probability's."""
         return not self.grey_targets
 
     def in_support(self, x: np.ndarray) -> bool:
-        """Whether all are 0 or 1; or, with `grey_targets`, between them."""
+        """Returns whether all values are 0 or 1, or between with `grey_targets`."""
         if self.grey_targets:
             return bool(np.all((x >= 0) & (x <= 1)))
         return bool(np.all((x == 0) | (x == 1)))
@@ -53,7 +54,7 @@ class BernoulliHead(DistributionHead):
         return {**super().get_config(), "grey_targets": self.grey_targets}
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """Logits [..., *event_shape] -> Bernoulli."""
+        """Returns the Bernoulli of logits [..., *event_shape]."""
         return Bernoulli(logits=params, dtype=self.compute_dtype)
 
     def call(self, params: tf.Tensor) -> tfd.Distribution:
@@ -61,9 +62,5 @@ class BernoulliHead(DistributionHead):
         return IndependentBernoulli(self.distribution(params), len(self.event_shape))
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """The logit of the mean, clipped to [0.001, 0.999] (Burda et al., 2016)."""
+        """Returns the logit of the mean, clipped (Burda et al., 2016)."""
         return clipped_logit(mean)
-
-    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns the logits [..., *event_shape]."""
-        return {"logits": distribution.distribution.logits}

@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
-from tfvae.distributions import Logistic, tfd
+from tfvae.distributions import Logistic, ScalarDistribution, tfd
 
-# How far from a level, in distances of two levels, a value is still that level:
+# The distance, in units of two levels' distance, up to which a value is a level:
 # float32 rounds k / (num_levels - 1) by up to 0.008 of these for 65,536 levels.
 LEVEL_TOLERANCE = 0.01
 
@@ -24,32 +24,16 @@ def log_softmax(logits: tf.Tensor) -> tf.Tensor:
     return logits - tf.reduce_logsumexp(logits, axis=-1, keepdims=True)
 
 
-class LevelsDistribution(tfd.AutoCompositeTensorDistribution):
-    """Of values k / (num_levels - 1), k = 0 ... num_levels - 1.
+class LevelsDistribution(ScalarDistribution):
+    """A distribution over values k / (num_levels - 1), k = 0 ... num_levels - 1.
 
     A value that is further than a hundredth of their distance from every level has
-    log-probability -inf. A subclass has `num_levels` and gives `_index_log_prob`.
+    log-probability -inf. A subclass has `num_levels` and defines `_index_log_prob`.
     """
 
-    def __init__(self, dtype: tf.DType, parameters: dict, name: str) -> None:
-        super().__init__(
-            dtype=dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
-
     def _index_log_prob(self, k: tf.Tensor) -> tf.Tensor:
-        """Log-probability of the levels of these indices, floats that are whole."""
+        """Returns the log-probability of the levels of whole float indices."""
         raise NotImplementedError
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([])
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return tf.constant([], tf.int32)
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         position = x * (self.num_levels - 1)
@@ -61,25 +45,20 @@ class LevelsDistribution(tfd.AutoCompositeTensorDistribution):
 
 
 class CategoricalLevels(LevelsDistribution):
-    """Any probabilities of the levels.
+    """A categorical distribution over the levels.
 
     Args:
-        logits: [..., num_levels].
+        logits: [..., num_levels] The logits of the levels.
     """
 
     def __init__(self, logits: tf.Tensor, name: str = "CategoricalLevels") -> None:
         parameters = dict(locals())
-        self._logits = tf.convert_to_tensor(logits)
-        super().__init__(self._logits.dtype, parameters, name)
-
-    @property
-    def logits(self) -> tf.Tensor:
-        """The argument."""
-        return self._logits
+        self.logits = tf.convert_to_tensor(logits)
+        super().__init__(self.logits.dtype, parameters, name)
 
     @property
     def num_levels(self) -> int:
-        """How many levels there are."""
+        """The number of levels."""
         return self.logits.shape[-1]
 
     @classmethod
@@ -106,14 +85,14 @@ class CategoricalLevels(LevelsDistribution):
 
 
 class DiscretizedLogistic(LevelsDistribution):
-    """A Logistic of which each level has what falls nearest to it.
+    """A Logistic rounded to the nearest level.
 
-    The lowest and the highest level have what falls below and above.
+    The lowest and the highest level have the mass below and above them.
 
     Args:
-        loc: Of the Logistic.
-        scale: Of the Logistic, of the same shape.
-        num_levels: How many levels there are.
+        loc: The location of the Logistic.
+        scale: The scale of the Logistic, of the same shape.
+        num_levels: The number of levels.
     """
 
     def __init__(
@@ -124,25 +103,10 @@ class DiscretizedLogistic(LevelsDistribution):
         name: str = "DiscretizedLogistic",
     ) -> None:
         parameters = dict(locals())
-        self._loc = tf.convert_to_tensor(loc)
-        self._scale = tf.convert_to_tensor(scale)
-        self._num_levels = num_levels
-        super().__init__(self._loc.dtype, parameters, name)
-
-    @property
-    def loc(self) -> tf.Tensor:
-        """The argument."""
-        return self._loc
-
-    @property
-    def scale(self) -> tf.Tensor:
-        """The argument."""
-        return self._scale
-
-    @property
-    def num_levels(self) -> int:
-        """The argument."""
-        return self._num_levels
+        self.loc = tf.convert_to_tensor(loc)
+        self.scale = tf.convert_to_tensor(scale)
+        self.num_levels = num_levels
+        super().__init__(self.loc.dtype, parameters, name)
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None) -> dict:
@@ -154,7 +118,7 @@ class DiscretizedLogistic(LevelsDistribution):
         }
 
     def _in_levels(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """The location in units of the levels' distance, and 1 / scale in these."""
+        """Returns loc and 1 / scale, in units of the levels' distance."""
         last = self.num_levels - 1
         return self.loc * last, 1 / (self.scale * last)
 
@@ -216,10 +180,10 @@ class DiscretizedLogisticMixture(LevelsDistribution):
     """A mixture of discretized Logistics.
 
     Args:
-        logits: [..., num_components] Of the components.
-        loc: [..., num_components] Of the Logistics.
-        scale: [..., num_components] Of the Logistics.
-        num_levels: How many levels there are.
+        logits: [..., num_components] The logits of the components' probabilities.
+        loc: [..., num_components] The locations of the Logistics.
+        scale: [..., num_components] The scales of the Logistics.
+        num_levels: The number of levels.
     """
 
     def __init__(
@@ -231,35 +195,15 @@ class DiscretizedLogisticMixture(LevelsDistribution):
         name: str = "DiscretizedLogisticMixture",
     ) -> None:
         parameters = dict(locals())
-        self._logits = tf.convert_to_tensor(logits)
-        self._loc = tf.convert_to_tensor(loc)
-        self._scale = tf.convert_to_tensor(scale)
-        self._num_levels = num_levels
-        super().__init__(self._loc.dtype, parameters, name)
-
-    @property
-    def logits(self) -> tf.Tensor:
-        """The argument."""
-        return self._logits
-
-    @property
-    def loc(self) -> tf.Tensor:
-        """The argument."""
-        return self._loc
-
-    @property
-    def scale(self) -> tf.Tensor:
-        """The argument."""
-        return self._scale
-
-    @property
-    def num_levels(self) -> int:
-        """The argument."""
-        return self._num_levels
+        self.logits = tf.convert_to_tensor(logits)
+        self.loc = tf.convert_to_tensor(loc)
+        self.scale = tf.convert_to_tensor(scale)
+        self.num_levels = num_levels
+        super().__init__(self.loc.dtype, parameters, name)
 
     @property
     def components(self) -> DiscretizedLogistic:
-        """What is mixed, batch [..., num_components]."""
+        """The Logistics that are mixed, batch [..., num_components]."""
         return DiscretizedLogistic(self.loc, self.scale, self.num_levels)
 
     @classmethod

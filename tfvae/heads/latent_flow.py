@@ -26,9 +26,9 @@ class Coupling(keras.layers.Layer):
 
     Args:
         size: D; the first D // 2 variables are one part, the others the other.
-        swapped: Whether the first part is the one that is moved.
-        hidden_sizes: Units of the network from given to (shift, log_scale).
-        seed: Of its initial weights.
+        swapped: True to move the first part.
+        hidden_sizes: The units of the network from given to (shift, log_scale).
+        seed: The seed of its initial weights.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class CouplingFlow(tfd.Distribution):
 
         log q(z) = log base(u) - sum_l sum log_scale_l,    z = f_L(...f_1(u))
 
-    No bijector of TFP's: those look up the inverse of a tensor in a cache which takes
-    two bijectors with the same variables for one, also after the variables have changed
-    or when the one is to pass no gradient. A pass back costs what a pass forth does.
+    TFP's bijectors do not serve: they look up the inverse of a tensor in a cache that
+    takes two bijectors with the same variables for one, also after the variables have
+    changed or when one is to pass no gradient.
 
     Args:
-        base: Batch shape [...], event shape [D].
-        couplings: From u to z.
-        stopped: Whether the couplings' weights are constants to `log_prob`.
+        base: The distribution of u, batch shape [...], event shape [D].
+        couplings: The couplings from u to z.
+        stopped: True if the couplings' weights are constants to `log_prob`.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class CouplingFlow(tfd.Distribution):
         return z, log_det
 
     def point_estimate(self) -> tf.Tensor:
-        """Returns the image of the base's mean, [..., D]; the mean is not known."""
+        """Returns the z of the base's mean, [..., D]; the mean of z is not known."""
         return self.forward(self.base.mean())[0]
 
     def _call(self, coupling: Coupling, given: tf.Tensor) -> tuple:
@@ -160,6 +160,28 @@ class CouplingFlow(tfd.Distribution):
         return self.base.event_shape_tensor()
 
 
+def check_flow(
+    num_flows: int, hidden_sizes: Sequence[int], seed: int
+) -> tuple[int, tuple[int, ...], int]:
+    """Returns the arguments of `FlowHead` as ints and a tuple of ints.
+
+    Raises:
+        InputError: if one is out of range.
+    """
+    if not isinstance(hidden_sizes, (tuple, list)):
+        raise InputError(
+            f"hidden_sizes {hidden_sizes!r} of FlowHead is not usable; give a "
+            "tuple of ints, for example (64,)"
+        )
+    whole = f"a size in hidden_sizes {tuple(hidden_sizes)}:"
+    sizes = tuple(require_int(whole, size) for size in hidden_sizes)
+    return (
+        require_int("num_flows", num_flows),
+        sizes,
+        require_int("seed", seed, 0, SEEDS),
+    )
+
+
 @keras.saving.register_keras_serializable(package="tfvae")
 class FlowHead(DistributionHead):
     """RealNVP: couplings with weights of the head, on a Normal from the network.
@@ -170,12 +192,12 @@ class FlowHead(DistributionHead):
 
     Args:
         event_shape: (D,) with D of 2 or more.
-        num_flows: How many couplings; with one, only half the variables are moved.
-        hidden_sizes: Units of each coupling's network.
-        seed: Of the couplings' initial weights.
+        num_flows: The number of couplings; one moves only half the variables.
+        hidden_sizes: The units of each coupling's network.
+        seed: The seed of the couplings' initial weights.
 
     Raises:
-        InputError: A value is out of range.
+        InputError: if a value is out of range.
     """
 
     num_params = 2
@@ -194,15 +216,9 @@ class FlowHead(DistributionHead):
                 f"event_shape {self.event_shape} of FlowHead is not usable: a coupling "
                 "moves some variables given the others; give one axis of 2 or more"
             )
-        if not isinstance(hidden_sizes, (tuple, list)):
-            raise InputError(
-                f"hidden_sizes {hidden_sizes!r} of FlowHead is not usable; give a "
-                "tuple of ints, for example (64,)"
-            )
-        whole = f"a size in hidden_sizes {tuple(hidden_sizes)}:"
-        self.hidden_sizes = tuple(require_int(whole, size) for size in hidden_sizes)
-        self.num_flows = require_int("num_flows", num_flows)
-        self.seed = require_int("seed", seed, 0, SEEDS)
+        self.num_flows, self.hidden_sizes, self.seed = check_flow(
+            num_flows, hidden_sizes, seed
+        )
         self.couplings = [
             Coupling(
                 self.event_shape[0],
@@ -215,7 +231,7 @@ class FlowHead(DistributionHead):
         ]
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """(loc, raw scale) [..., 2 D] -> the base's single variables."""
+        """Returns the base's single variables for (loc, raw scale) [..., 2 D]."""
         loc, raw_scale = self.split(params)
         return Normal(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
 
@@ -225,7 +241,7 @@ class FlowHead(DistributionHead):
         return CouplingFlow(base, self.couplings, stopped)
 
     def stopped(self, params: tf.Tensor) -> CouplingFlow:
-        """Returns the distribution through which no gradient goes but that of z."""
+        """Returns the distribution that passes no gradient but that of z."""
         return self(tf.stop_gradient(params), stopped=True)
 
     def named_params(self, distribution: CouplingFlow) -> dict[str, tf.Tensor]:

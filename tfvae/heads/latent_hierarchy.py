@@ -22,10 +22,10 @@ class LayerChain(tfd.Distribution):
     Layer 1, nearest x, comes first in z either way.
 
     Args:
-        first: Of the layer that the chain begins with, event shape [D_1] or [D_K].
-        links: To the other layers, in the chain's order.
+        first: The distribution of the chain's first layer, event shape [D_1] or [D_K].
+        links: The links to the other layers, in the chain's order.
         sizes: (D_1, ..., D_K).
-        downward: Whether the chain begins with layer K.
+        downward: True if the chain begins with layer K.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class LayerChain(tfd.Distribution):
         )
 
     def walk(self, pick: Callable[[int, tfd.Distribution], tf.Tensor]) -> tf.Tensor:
-        """Returns the z [..., D] that a choice of each layer's value leads to.
+        """Returns the z [..., D] of a choice of each layer's value.
 
         Args:
-            pick: (k, distribution of layer k + 1 given what was chosen before) -> its
-                value [..., D_k], k being 0 for the layer nearest x.
+            pick: (k, distribution of layer k + 1 given the choices before) -> its value
+                [..., D_k]; k is 0 for the layer nearest x.
         """
         order = self._ordered(range(len(self.sizes)))
         values = [pick(order[0], self.first)]
@@ -80,18 +80,18 @@ class LayerChain(tfd.Distribution):
         return self._ordered(list(zip(chain, values, strict=True)))
 
     def log_probs(self, z: tf.Tensor) -> tf.Tensor:
-        """Returns what each layer adds to log_prob, [K, ...], for z [..., D]."""
+        """Returns the log_prob of each layer, [K, ...], for z [..., D]."""
         return tf.stack([layer.log_prob(value) for layer, value in self.layers(z)])
 
     def _ordered(self, items: Sequence) -> Sequence:
-        """From the order of z to the chain's, or back."""
+        """Returns items of the order of z in the chain's, or back."""
         return items[::-1] if self.downward else items
 
     def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(self.log_probs(z), axis=0)
 
     def _sample_n(self, n: int, seed: tf.Tensor | None = None) -> tf.Tensor:
-        # The first layer alone has yet to get the axis of n.
+        # Only the first layer adds the axis of n; the others follow its value.
         shapes = {self._ordered(range(len(self.sizes)))[0]: (n,)}
         return self.walk(
             lambda k, layer: layer.sample(
@@ -102,7 +102,7 @@ class LayerChain(tfd.Distribution):
     def _sample_and_log_prob(
         self, sample_shape: tf.Tensor, seed: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        # Not a draw and then its log_prob, which would call every link again.
+        # Together: log_prob of a finished draw would call every link again.
         shapes = {self._ordered(range(len(self.sizes)))[0]: sample_shape}
         log_probs = []
 
@@ -116,11 +116,11 @@ class LayerChain(tfd.Distribution):
         return self.walk(draw), tf.add_n(log_probs)
 
     def _mean(self) -> tf.Tensor:
-        """Every layer's mean given the means before it: exact for the first alone."""
+        """Returns each layer's mean given the means before it: exact for the first."""
         return self.walk(lambda _, layer: layer.mean())
 
     def _mode(self) -> tf.Tensor:
-        """Every layer's mode given the modes before it."""
+        """Returns each layer's mode given the modes before it."""
         return self.walk(lambda _, layer: layer.mode())
 
     def _batch_shape(self) -> tf.TensorShape:

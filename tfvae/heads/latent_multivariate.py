@@ -11,9 +11,8 @@ from tfvae.core.types import InputError
 from tfvae.distributions import MultivariateNormalTriL, tfd
 from tfvae.heads.base import MIN_SCALE, DistributionHead
 
-# The largest element below the diagonal beside a diagonal of 1, and the largest element
-# of the inverse that such elements may lead to: with a scale of 1e-5 beside it, within
-# float32.
+# Bounds of the elements below a diagonal of 1, and of the elements of the inverse: with
+# a scale of 1e-5 beside it, the inverse stays within float32.
 MAX_BELOW = 10.0
 MAX_INVERSE = 1e30
 
@@ -31,7 +30,7 @@ class MultivariateNormalHead(DistributionHead):
     50).
 
     Raises:
-        InputError: `event_shape` has not one axis.
+        InputError: if `event_shape` has not one axis.
     """
 
     def __init__(self, event_shape: Sequence[int], **kwargs) -> None:
@@ -44,18 +43,18 @@ class MultivariateNormalHead(DistributionHead):
 
     @property
     def params_shape(self) -> tuple[int, ...]:
-        """What the network must put out for one example."""
+        """The shape of the network's output for one example."""
         (size,) = self.event_shape
         return (size + size * (size + 1) // 2,)
 
     @property
     def bound(self) -> float:
-        """c, the bound of N."""
+        """The bound c of N."""
         size = self.event_shape[0]
         return min(MAX_BELOW, MAX_INVERSE ** (1 / max(size - 1, 1)) - 1)
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """(loc, raw L) [..., *params_shape] -> MultivariateNormal, batch [...]."""
+        """Returns the Normal of (loc, raw L) [..., *params_shape], batch [...]."""
         size = self.event_shape[0]
         loc, raw = tf.split(params, [size, -1], axis=-1)
         raw = tfd.fill_triangular(raw)  # [..., D, D]

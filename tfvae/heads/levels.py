@@ -24,18 +24,18 @@ from tfvae.heads.discretized import (
     DiscretizedLogisticMixture,
 )
 
-# The scale at a raw 0, where an untrained network begins. With log 2, as elsewhere,
-# the two outer levels would have two thirds of the probability.
+# The scale at a raw 0, where an untrained network begins. At log 2, the start of other
+# heads, the two outer levels would have two thirds of the probability.
 _INITIAL_SCALE = 0.1
 _RAW_INITIAL_SCALE = float(softplus_inverse(_INITIAL_SCALE - MIN_SCALE))
 
 
 class LevelsHead(DistributionHead):
-    """What the heads over levels share.
+    """The base of the heads over levels.
 
     Args:
-        event_shape: Of one example.
-        num_levels: How many levels k / (num_levels - 1) there are between 0 and 1.
+        event_shape: The shape of one example.
+        num_levels: The number of levels k / (num_levels - 1) between 0 and 1.
     """
 
     is_density = False
@@ -49,7 +49,7 @@ class LevelsHead(DistributionHead):
         self.support = f"levels k / {self.num_levels - 1} in [0, 1]"
 
     def in_support(self, x: np.ndarray) -> bool:
-        """Whether all are levels, up to a hundredth of their distance."""
+        """Returns whether all are levels, up to a hundredth of their distance."""
         last = self.num_levels - 1
         position = np.asarray(x) * last
         level = np.round(np.clip(position, 0, last))
@@ -64,28 +64,29 @@ class LevelsHead(DistributionHead):
 class CategoricalLevelsHead(LevelsHead):
     """A probability of its own for each of the levels of each element.
 
-    P(level k) = softmax(logits)_k, num_levels parameters an element. Neighbouring
-    levels are not known to be alike: that is to be learned (van den Oord et al., 2016).
+    P(level k) = softmax(logits)_k, num_levels parameters an element. The model has to
+    learn that neighbouring levels are alike (van den Oord et al., 2016).
     """
 
+    param_names = ("logits", "mean")
     formula = "P(k / (num_levels - 1)) = softmax(logits)_k"
     paper = "van den Oord et al. (2016), Pixel Recurrent Neural Networks"
 
     @property
     def num_params(self) -> int:
-        """A logit for each level."""
+        """The number of logits, one for each level."""
         return self.num_levels
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """Logits [..., num_levels * last] -> CategoricalLevels."""
+        """Returns the CategoricalLevels of logits [..., num_levels * last]."""
         return CategoricalLevels(self.stacked(params))
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """Those of largest entropy for the mean, clipped to [0.001, 0.999]."""
+        """Returns the logits of largest entropy for the mean, clipped."""
         count, last = self.num_levels, self.num_levels - 1
 
         def mean_of(tilt: np.ndarray) -> np.ndarray:
-            """Of P(k) proportional to exp(tilt k / last), a geometric sum."""
+            """Returns the mean of P(k) ~ exp(tilt k / last), a geometric sum."""
             step = tilt / last
             return (count * tilted_mean(count * step) - tilted_mean(step)) / last
 
@@ -94,50 +95,37 @@ class CategoricalLevelsHead(LevelsHead):
         values = np.linspace(-0.5, 0.5, count)
         return np.concatenate([tilt * value for value in values], axis=-1)
 
-    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns `logits` [..., *event_shape, num_levels] and `mean`."""
-        logits = distribution.distribution.logits
-        return {"logits": logits, "mean": distribution.mean()}
-
 
 @keras.saving.register_keras_serializable(package="tfvae")
 class DiscretizedLogisticHead(LevelsHead):
-    """A Logistic of which each level has what falls nearest to it.
+    """A Logistic rounded to the nearest level.
 
     With u_k = ((k - 1/2) / (num_levels - 1) - loc) / scale,
 
         P(k / (num_levels - 1)) = sigmoid(u_{k + 1}) - sigmoid(u_k),
 
-    where the lowest level has all that falls below it (u_0 = -inf) and the highest
-    all that falls above (Kingma et al., 2016; Salimans et al., 2017). Location and
-    scale are in units in which the levels go from 0 to 1. The scale is
-    softplus(raw - 2.25) + 1e-5, which is 0.1 at a raw 0: about the spread of a pixel,
-    every level has some probability, and where scales are small the softplus is
-    nearly an exponential, so that a step of raw is a factor in the scale.
+    where the lowest level has the mass below it (u_0 = -inf) and the highest the mass
+    above it (Kingma et al., 2016; Salimans et al., 2017). Location and scale are in
+    units in which the levels go from 0 to 1. The scale is softplus(raw - 2.25) + 1e-5,
+    which is 0.1 at a raw 0: about the spread of a pixel, so that every level has some
+    probability. At small scales the softplus is nearly an exponential, and a step of
+    raw is a factor in the scale.
     """
 
+    param_names = ("mean", "loc", "scale")
     num_params = 2
     formula = "P(k / (num_levels - 1)) = sigmoid(u_{k+1}) - sigmoid(u_k), tails added"
     paper = "Kingma et al. (2016), Improved Variational Inference with IAF"
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """(loc, raw scale) [..., 2 * last] -> DiscretizedLogistic."""
+        """Returns the DiscretizedLogistic of (loc, raw scale), [..., 2 * last]."""
         loc, raw_scale = self.split(params)
         return DiscretizedLogistic(loc, _scale(raw_scale), self.num_levels)
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """For the mean, clipped to [0.001, 0.999], beside a raw scale of 0."""
+        """Returns the location of the mean, clipped, beside a raw scale of 0."""
         loc = _loc_for_mean(mean, self.num_levels)
         return np.concatenate([loc, np.zeros_like(loc)], axis=-1)
-
-    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns `mean`, and the Logistic's `loc` and `scale`, [..., *event_shape]."""
-        single = distribution.distribution
-        return {
-            "mean": distribution.mean(),
-            "loc": single.loc,
-            "scale": single.scale,
-        }
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -146,15 +134,15 @@ class DiscretizedLogisticMixtureHead(LevelsHead):
 
     P(x) = sum_m softmax(logits)_m P_m(x), each P_m as in `DiscretizedLogisticHead`
     (Salimans et al., 2017). The channels of a pixel are independent given the
-    parameters: PixelCNN++ also lets green depend on red, and blue on both, which is
-    not part of this.
+    parameters, where PixelCNN++ also lets green depend on red, and blue on both.
 
     Args:
-        event_shape: Of one example.
-        num_levels: How many levels k / (num_levels - 1) there are between 0 and 1.
-        num_components: How many Logistics are mixed.
+        event_shape: The shape of one example.
+        num_levels: The number of levels k / (num_levels - 1) between 0 and 1.
+        num_components: The number of Logistics that are mixed.
     """
 
+    param_names = ("mean", "logits", "loc", "scale")
     formula = "P(x) = sum_m softmax(logits)_m P_m(x), P_m a discretized logistic"
     paper = "Salimans et al. (2017), PixelCNN++"
 
@@ -170,11 +158,11 @@ class DiscretizedLogisticMixtureHead(LevelsHead):
 
     @property
     def num_params(self) -> int:
-        """A logit, a location and a raw scale for each component."""
+        """The number of parameters: logit, location and raw scale of each component."""
         return 3 * self.num_components
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """(logits, locs, raw scales) [..., 3 * num_components * last] -> mixture."""
+        """Returns the mixture of (logits, locs, raw scales)."""
         # [..., *event_shape, num_components] each.
         logits, loc, raw_scale = tf.split(self.stacked(params), 3, axis=-1)
         return DiscretizedLogisticMixture(
@@ -182,24 +170,10 @@ class DiscretizedLogisticMixtureHead(LevelsHead):
         )
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """Components alike: the network's weights, which are random, part them."""
+        """Returns equal components; the network's random weights tell them apart."""
         loc = _loc_for_mean(mean, self.num_levels)
         zeros = [np.zeros_like(loc)] * self.num_components
         return np.concatenate([*zeros, *[loc] * self.num_components, *zeros], axis=-1)
-
-    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns `mean` [..., *event_shape], and what is mixed.
-
-        `logits`, and the Logistics' `loc` and `scale`, have a last axis of
-        `num_components` besides.
-        """
-        mixture = distribution.distribution
-        return {
-            "mean": distribution.mean(),
-            "logits": mixture.logits,
-            "loc": mixture.loc,
-            "scale": mixture.scale,
-        }
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this head."""
@@ -211,7 +185,7 @@ def _scale(raw_scale: tf.Tensor) -> tf.Tensor:
 
 
 def _loc_for_mean(mean: np.ndarray, num_levels: int) -> np.ndarray:
-    """Returns the locations with which, at the initial scale, the mean is this."""
+    """Returns the locations that have a mean at the initial scale."""
     last = num_levels - 1
     edges = (np.arange(last) + 0.5) / last
 

@@ -13,21 +13,12 @@ from tfvae.distributions import IndependentLogistic, Logistic, tfd
 from tfvae.heads.base import DistributionHead, constant_weight
 
 
-@keras.saving.register_keras_serializable(package="tfvae")
-class BinConcreteHead(DistributionHead):
-    """BinConcrete (relaxed Bernoulli) with the given logits, in logit space.
-
-    The random variable is the logit of the relaxed Bernoulli,
-    Logistic(logits / temperature, 1 / temperature) (Maddison, Mnih and Teh, 2017,
-    appendix C): `sigmoid` of a draw is what a decoder reads. The relaxed Bernoulli's
-    own density is infinite as soon as float32 rounds a draw to 0 or 1.
+class RelaxedHead(DistributionHead):
+    """The base of the heads with a temperature.
 
     Attributes:
         temperature: A scalar weight that is not trained, so that it can be annealed.
     """
-
-    formula = "Logistic with loc = logits / temperature and scale = 1 / temperature"
-    paper = "Maddison, Mnih and Teh (2017), The Concrete Distribution"
 
     def __init__(
         self, event_shape: Sequence[int], temperature: float = 0.5, **kwargs
@@ -38,8 +29,26 @@ class BinConcreteHead(DistributionHead):
             self, "temperature", self.initial_temperature
         )
 
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this head."""
+        return {**super().get_config(), "temperature": self.initial_temperature}
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class BinConcreteHead(RelaxedHead):
+    """BinConcrete (relaxed Bernoulli) with the given logits, in logit space.
+
+    The random variable is the logit of the relaxed Bernoulli,
+    Logistic(logits / temperature, 1 / temperature) (Maddison, Mnih and Teh, 2017,
+    appendix C): a decoder reads `sigmoid` of a draw. The relaxed Bernoulli's
+    own density is infinite as soon as float32 rounds a draw to 0 or 1.
+    """
+
+    formula = "Logistic with loc = logits / temperature and scale = 1 / temperature"
+    paper = "Maddison, Mnih and Teh (2017), The Concrete Distribution"
+
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """Logits [..., *event_shape] -> Logistic."""
+        """Returns the Logistic of logits [..., *event_shape]."""
         temperature = tf.convert_to_tensor(self.temperature)
         return Logistic(params / temperature, 1.0 / temperature)
 
@@ -48,13 +57,9 @@ class BinConcreteHead(DistributionHead):
         return IndependentLogistic(self.distribution(params), len(self.event_shape))
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """The logits whose draws, before the sigmoid, have this mean."""
+        """Returns the logits whose draws, before the sigmoid, have this mean."""
         return mean * self.initial_temperature
 
     def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
         """Returns the logits of the Bernoulli that is relaxed, [..., *event_shape]."""
         return {"logits": distribution.mean() * self.temperature}
-
-    def get_config(self) -> dict:
-        """Returns the arguments that rebuild this head."""
-        return {**super().get_config(), "temperature": self.initial_temperature}

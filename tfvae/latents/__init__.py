@@ -1,6 +1,5 @@
-"""Latent families: what belongs together about a latent variable z.
+"""Latent families: the posterior's head, the prior and the decoder's input of z.
 
-A family ties together the posterior's head, the prior, and what the decoder reads.
 `Hierarchy` makes one family of several, and so is in no table.
 """
 

@@ -23,30 +23,32 @@ from tfvae.heads import (
 class Latent(keras.layers.Layer):
     """A family of latent variables of size D.
 
-    A new family overrides `posterior_head` and `prior`, says in a few words what they
-    are, and has an entry in `LATENTS`.
+    A new family has a `head_class` (or overrides `posterior_head`) and a `prior`,
+    describes them in a few words, and has an entry in `LATENTS`.
 
     Attributes:
         latent_size: D.
-        relaxed: Whether the family relaxes a discrete one: its bound then scores the
+        head_class: The class of the posterior's head.
+        relaxed: True if the family relaxes a discrete one: its bound then scores the
             relaxed model, and not the discrete twin.
-        reparameterised: Whether draws have a gradient by the posterior's parameters.
-        layered: Whether it may be one of several layers of a `Hierarchy`: its head then
+        reparameterised: True if draws have a gradient by the posterior's parameters.
+        layered: True if it may be one of several layers of a `Hierarchy`: its head then
             serves as a conditional prior too, and has no weights but a temperature.
         prior_temperature: The weight to anneal, where the family has one, else None.
-        posterior_text: q(z|x), for people.
-        prior_text: p(z), for people.
-        served_range: The least and the largest value of z that a served decoder takes;
-            what lies outside is moved to the nearer one.
-        decoder_reads: What the decoder reads, for people.
-        paper: Where it comes from.
+        posterior_text: The posterior q(z|x), in words.
+        prior_text: The prior p(z), in words.
+        serving_clip: The least and the largest value of z that a served decoder takes;
+            it clips others to them.
+        decoder_reads: The decoder's input, in words.
+        paper: The source of the family.
     """
 
+    head_class: ClassVar[type[DistributionHead]]
     relaxed: bool = False
     reparameterised: bool = True
     layered: ClassVar[bool] = False
     # Farther out than any prior goes, and within float16 after a layer.
-    served_range: ClassVar[tuple[float, float]] = (-1000.0, 1000.0)
+    serving_clip: ClassVar[tuple[float, float]] = (-1000.0, 1000.0)
     prior_temperature: keras.Variable | None = None
     posterior_text: ClassVar[str]
     prior_text: ClassVar[str]
@@ -67,12 +69,12 @@ class Latent(keras.layers.Layer):
 
     @property
     def decoder_shape(self) -> tuple[int, ...]:
-        """The shape of what the decoder reads for one example."""
+        """The shape of the decoder's input for one example."""
         return self.event_shape
 
     def posterior_head(self) -> DistributionHead:
         """Returns a new head for q(z|x), event shape `event_shape`."""
-        raise NotImplementedError
+        return self.head_class(self.event_shape, dtype=self.compute_dtype)
 
     def prior(self) -> tfd.Distribution:
         """Returns p(z), batch shape [], event shape `event_shape`."""
@@ -88,14 +90,14 @@ class Latent(keras.layers.Layer):
         return None
 
     def decoder_input(self, z: tf.Tensor) -> tf.Tensor:
-        """Returns what the decoder reads, [..., *decoder_shape], for z."""
+        """Returns the decoder's input [..., *decoder_shape] for z."""
         return z
 
     def point_estimate(self, posterior: tfd.Distribution) -> tf.Tensor:
         """Returns the z [..., *event_shape] that stands for a posterior.
 
-        It is the mean, or the mode of a discrete posterior; where neither is known, it
-        is the family's choice.
+        It is the mean, or the mode of a discrete posterior; a family without either
+        makes its own choice.
         """
         return posterior.mean()
 
@@ -103,10 +105,10 @@ class Latent(keras.layers.Layer):
         """Returns values [levels, D] of single variables, from low to high.
 
         They are the prior's quantiles. None where single variables have no order, and
-        pictures cannot move one alone.
+        plots cannot move one alone.
 
         Args:
-            levels: Between 0 and 1.
+            levels: Probabilities between 0 and 1.
         """
         return quantiles(self.prior(), levels)
 
@@ -126,14 +128,11 @@ class NormalLatent(Latent):
     Kingma and Welling (2014).
     """
 
+    head_class = NormalHead
     layered = True
     posterior_text = "Normal, learned location and scale"
     prior_text = "Normal(0, 1)"
     paper = "Kingma and Welling (2014)"
-
-    def posterior_head(self) -> NormalHead:
-        """Returns a new head for q(z|x)."""
-        return NormalHead((self.latent_size,), dtype=self.compute_dtype)
 
     def prior(self) -> tfd.Distribution:
         """Returns Normal(0, 1)."""
@@ -141,7 +140,7 @@ class NormalLatent(Latent):
         return tfd.Independent(Normal(zeros, tf.ones([], zeros.dtype)), 1)
 
     def prior_params(self) -> np.ndarray:
-        """Location 0, scale 1."""
+        """Returns those of location 0 and scale 1."""
         return _standard(self.latent_size)
 
 
@@ -155,21 +154,18 @@ class LogisticLatent(Latent):
     (Maddison, Mnih and Teh, 2017, appendix B).
     """
 
+    head_class = LogisticHead
     layered = True
     posterior_text = "Logistic, learned location and scale"
     prior_text = "Logistic(0, 1)"
     paper = "Maddison, Mnih and Teh (2017), appendix B"
-
-    def posterior_head(self) -> LogisticHead:
-        """Returns a new head for q(z|x)."""
-        return LogisticHead((self.latent_size,), dtype=self.compute_dtype)
 
     def prior(self) -> tfd.Distribution:
         """Returns Logistic(0, 1)."""
         return priors.standard_logistic(self.latent_size, self.compute_dtype)
 
     def prior_params(self) -> np.ndarray:
-        """Location 0, scale 1."""
+        """Returns those of location 0 and scale 1."""
         return _standard(self.latent_size)
 
 
@@ -179,24 +175,21 @@ class MultivariateNormalLatent(Latent):
 
         q(z|x) = Normal(loc(x), L(x) L(x)^T),    L lower triangular
 
-    The encoder puts out D + D (D + 1) / 2 numbers (Kingma and Welling, 2019, section
-    2.5.1). The KL to the prior has a closed form.
+    The encoder's output has D + D (D + 1) / 2 numbers (Kingma and Welling, 2019,
+    section 2.5.1). The KL to the prior has a closed form.
     """
 
+    head_class = MultivariateNormalHead
     posterior_text = "Normal, learned location and full covariance"
     prior_text = "Normal(0, I)"
     paper = "Kingma and Welling (2019), section 2.5.1"
-
-    def posterior_head(self) -> MultivariateNormalHead:
-        """Returns a new head for q(z|x)."""
-        return MultivariateNormalHead((self.latent_size,), dtype=self.compute_dtype)
 
     def prior(self) -> tfd.Distribution:
         """Returns Normal(0, I)."""
         return priors.standard_multivariate_normal(self.latent_size, self.compute_dtype)
 
     def prior_params(self) -> np.ndarray:
-        """Location 0, covariance I."""
+        """Returns those of location 0 and covariance I."""
         lower = np.diag(raw_scale_of_one(self.latent_size))  # [D, D]
         raw = tfd.fill_triangular_inverse(lower).numpy()
         return np.concatenate([np.zeros([self.latent_size]), raw])
@@ -214,7 +207,7 @@ def quantiles(prior: tfd.Independent, levels: np.ndarray) -> tf.Tensor:
 
 
 def raw_scale_of_one(size: int) -> np.ndarray:
-    """Returns [size] what softplus(raw) + MIN_SCALE turns into 1."""
+    """Returns the raw scales [size] whose softplus(raw) + MIN_SCALE is 1."""
     return np.full([size], np.log(np.expm1(1.0 - MIN_SCALE)))
 
 

@@ -23,23 +23,20 @@ class BernoulliLatent(Latent):
     straight_through (Mnih and Rezende, 2016).
     """
 
+    head_class = BernoulliHead
     reparameterised = False
     layered = True
-    served_range = (0.0, 1.0)
+    serving_clip = (0.0, 1.0)
     posterior_text = "Bernoulli(sigmoid(logits))"
     prior_text = "Bernoulli(1/2)"
     paper = "Mnih and Rezende (2016)"
-
-    def posterior_head(self) -> BernoulliHead:
-        """Returns a new head for q(z|x)."""
-        return BernoulliHead((self.latent_size,), dtype=self.compute_dtype)
 
     def prior(self) -> tfd.Distribution:
         """Returns Bernoulli(1/2)."""
         return priors.fair_bernoulli(self.latent_size, self.compute_dtype)
 
     def prior_params(self) -> np.ndarray:
-        """Logits 0."""
+        """Returns zeros, the logits of equal probabilities."""
         return np.zeros([self.latent_size])
 
     def point_estimate(self, posterior: tfd.Distribution) -> tf.Tensor:
@@ -52,26 +49,8 @@ class BernoulliLatent(Latent):
         return tf.tile(ones[:, tf.newaxis], [1, self.latent_size])
 
 
-@keras.saving.register_keras_serializable(package="tfvae")
-class CategoricalLatent(Latent):
-    """One-hot posterior with learned logits, uniform prior; the decoder reads D K.
-
-        q(z|x) = prod_d prod_k softmax(logits_d)_k^z_dk
-
-    D independent variables of K classes each (Jang, Gu and Poole, 2017). Draws have no
-    gradient: train with the estimators reinforce, vimco or straight_through.
-
-    Args:
-        latent_size: D.
-        num_classes: K.
-    """
-
-    reparameterised = False
-    served_range = (0.0, 1.0)
-    posterior_text = "D one-hot variables of K classes, softmax(logits)"
-    prior_text = "uniform over the classes"
-    decoder_reads = "z, flat (D K numbers)"
-    paper = "Jang, Gu and Poole (2017)"
+class OneHotLatent(Latent):
+    """The base of the families of D variables of K classes each, z [..., D, K]."""
 
     def __init__(self, latent_size: int, num_classes: int = 10, **kwargs) -> None:
         super().__init__(latent_size, **kwargs)
@@ -84,12 +63,39 @@ class CategoricalLatent(Latent):
 
     @property
     def decoder_shape(self) -> tuple[int, ...]:
-        """The shape of what the decoder reads for one example, (D K,)."""
+        """The shape of the decoder's input for one example, (D K,)."""
         return (self.latent_size * self.num_classes,)
 
-    def posterior_head(self) -> OneHotCategoricalHead:
-        """Returns a new head for q(z|x)."""
-        return OneHotCategoricalHead(self.event_shape, dtype=self.compute_dtype)
+    def traversal(self, levels: np.ndarray) -> None:
+        """Returns None, since classes have no order."""
+        return None
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this family."""
+        return {**super().get_config(), "num_classes": self.num_classes}
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class CategoricalLatent(OneHotLatent):
+    """One-hot posterior with learned logits, uniform prior; the decoder reads D K.
+
+        q(z|x) = prod_d prod_k softmax(logits_d)_k^z_dk
+
+    D independent variables of K classes each (Jang, Gu and Poole, 2017). Draws have no
+    gradient: train with the estimators reinforce, vimco or straight_through.
+
+    Args:
+        latent_size: D, the number of variables.
+        num_classes: K, the number of classes of each variable.
+    """
+
+    head_class = OneHotCategoricalHead
+    reparameterised = False
+    serving_clip = (0.0, 1.0)
+    posterior_text = "D one-hot variables of K classes, softmax(logits)"
+    prior_text = "uniform over the classes"
+    decoder_reads = "z, flat (D K numbers)"
+    paper = "Jang, Gu and Poole (2017)"
 
     def prior(self) -> tfd.Distribution:
         """Returns equal probabilities."""
@@ -98,7 +104,7 @@ class CategoricalLatent(Latent):
         )
 
     def prior_params(self) -> np.ndarray:
-        """Logits 0."""
+        """Returns zeros, the logits of equal probabilities."""
         return np.zeros(self.event_shape)
 
     def decoder_input(self, z: tf.Tensor) -> tf.Tensor:
@@ -108,14 +114,6 @@ class CategoricalLatent(Latent):
     def point_estimate(self, posterior: tfd.Distribution) -> tf.Tensor:
         """Returns the mode, [..., D, K]."""
         return posterior.mode()
-
-    def traversal(self, levels: np.ndarray) -> None:
-        """None: classes have no order."""
-        return None
-
-    def get_config(self) -> dict:
-        """Returns the arguments that rebuild this family."""
-        return {**super().get_config(), "num_classes": self.num_classes}
 
 
 def flat(z: tf.Tensor) -> tf.Tensor:

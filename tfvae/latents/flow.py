@@ -11,6 +11,7 @@ from tfvae import priors
 from tfvae.core.types import InputError
 from tfvae.distributions import tfd
 from tfvae.heads import CouplingFlow, FlowHead
+from tfvae.heads.latent_flow import check_flow
 from tfvae.latents.base import Latent
 
 
@@ -27,12 +28,12 @@ class FlowLatent(Latent):
 
     Args:
         latent_size: D, 2 or more.
-        num_flows: L, couplings that take turns in which half they move.
-        hidden_sizes: Units of each coupling's network.
-        seed: Of the couplings' initial weights.
+        num_flows: L, the number of couplings; they move the two halves in turn.
+        hidden_sizes: The units of each coupling's network.
+        seed: The seed of the couplings' initial weights.
 
     Raises:
-        InputError: A value is out of range.
+        InputError: if a value is out of range.
     """
 
     posterior_text = "RealNVP couplings on a Normal, learned location and scale"
@@ -54,10 +55,9 @@ class FlowLatent(Latent):
                 "variables given the others; set latent_size 2 or more, or use latent "
                 "'normal'"
             )
-        self.num_flows, self.hidden_sizes, self.seed = num_flows, hidden_sizes, seed
-        head = self.posterior_head()  # which checks them
-        self.num_flows, self.hidden_sizes = head.num_flows, head.hidden_sizes
-        self.seed = head.seed
+        self.num_flows, self.hidden_sizes, self.seed = check_flow(
+            num_flows, hidden_sizes, seed
+        )
 
     def posterior_head(self) -> FlowHead:
         """Returns a new head for q(z|x), with couplings of its own."""
@@ -74,7 +74,7 @@ class FlowLatent(Latent):
         return priors.standard_normal(self.latent_size, self.compute_dtype)
 
     def point_estimate(self, posterior: CouplingFlow) -> tf.Tensor:
-        """Returns the image of the base's mean, [..., D]; the mean is not known."""
+        """Returns the z of the base's mean, [..., D]; the mean of z is not known."""
         return posterior.point_estimate()
 
     def get_config(self) -> dict:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.types import InputError
+from tfvae.heads import DistributionHead
 from tfvae.heads.latent_hierarchy import LayerChain
 from tfvae.latents.base import Latent
 from tfvae.latents.hierarchy_head import (
@@ -35,26 +36,25 @@ class Hierarchy(Latent):
     Teh (2017), section 5, whose "-" are linear networks, and "~" those with hidden
     layers.
 
-    The encoder's head is made with `posterior_head`; every one has the weights of the
-    same upward networks. The downward networks are weights of this family. Both run as
-    in inference, so that dropout in them has no effect.
+    All heads from `posterior_head` share the upward networks, which are weights of the
+    head; the downward networks are weights of this family. Both run as in inference, so
+    that dropout in them has no effect.
 
     Args:
         layers: Families, nearest x first: normal, logistic, bin_concrete or bernoulli.
             All relaxed ones have the same temperatures.
-        upward: K - 1 Keras networks, the k-th from what a decoder reads of layer k to
+        upward: K - 1 Keras networks, the k-th from the decoder's input of layer k to
             the parameters of layer k + 1's posterior.
-        downward: K - 1 Keras networks, the k-th from what a decoder reads of layer
+        downward: K - 1 Keras networks, the k-th from the decoder's input of layer
             k + 1 to the parameters of layer k's posterior head.
 
     Attributes:
-        layers: Copies of the families, of which all relaxed ones have
-            `prior_temperature`.
+        layers: Copies of the families; the relaxed ones share `prior_temperature`.
         prior_temperature: A scalar weight that is not trained, to be annealed; None
             where no layer has one.
 
     Raises:
-        InputError: The parts do not fit together.
+        InputError: if the parts do not fit together.
     """
 
     posterior_text = "q(z_1|x) q(z_2|z_1) ..."
@@ -78,11 +78,11 @@ class Hierarchy(Latent):
                 f"dtype {self.compute_dtype} of Hierarchy is not that of its layers, "
                 f"{layers[0].compute_dtype}; leave dtype out"
             )
-        # Copies, for one weight takes the place of their prior temperatures.
+        # Copies, since one weight takes the place of their prior temperatures.
         layers = [type(layer).from_config(layer.get_config()) for layer in layers]
-        heads = [layer.posterior_head() for layer in layers[:-1]]
-        _check_networks("upward", upward, layers[:-1], layers[1:])
-        _check_networks("downward", downward, layers[1:], layers[:-1])
+        heads = [layer.posterior_head() for layer in layers]
+        _check_networks("upward", upward, layers[:-1], heads[1:])
+        _check_networks("downward", downward, layers[1:], heads[:-1])
         self.relaxed = any(layer.relaxed for layer in layers)
         self.reparameterised = all(layer.reparameterised for layer in layers)
         self.prior_temperature = shared_weight(self, "prior_temperature", layers)
@@ -93,7 +93,7 @@ class Hierarchy(Latent):
         self.downward = list(downward)
         # Out of Keras' sight: the upward networks are weights of the posterior's head.
         self._parts = types.SimpleNamespace(
-            layers=layers, upward=list(upward), prior_heads=heads
+            layers=layers, upward=list(upward), prior_heads=heads[:-1]
         )
 
     @property
@@ -103,7 +103,7 @@ class Hierarchy(Latent):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """(D_1, ..., D_K), in the order in which they lie in z."""
+        """The sizes (D_1, ..., D_K), in the order of z."""
         return tuple(layer.latent_size for layer in self.layers)
 
     @property
@@ -113,7 +113,7 @@ class Hierarchy(Latent):
 
     @property
     def decoder_shape(self) -> tuple[int, ...]:
-        """The shape of what the decoder reads for one example."""
+        """The shape of the decoder's input for one example."""
         return self.layers[0].decoder_shape
 
     def posterior_head(self) -> HierarchyHead:
@@ -121,7 +121,7 @@ class Hierarchy(Latent):
         return HierarchyHead(self.layers, self.upward, dtype=self.compute_dtype)
 
     def prior(self) -> LayerChain:
-        """Returns p(z), which has `log_probs` of its layers."""
+        """Returns p(z), which also has `log_probs`, one of each layer."""
         parts = zip(
             self.layers[1:], self.downward, self._parts.prior_heads, strict=True
         )
@@ -135,15 +135,15 @@ class Hierarchy(Latent):
         return tf.split(tf.convert_to_tensor(z), self.sizes, axis=-1)
 
     def decoder_input(self, z: tf.Tensor) -> tf.Tensor:
-        """Returns what layer 1's family has the decoder read."""
+        """Returns the decoder's input of layer 1's family."""
         return self.layers[0].decoder_input(self.split(z)[0])
 
     def point_estimate(self, posterior: LayerChain) -> tf.Tensor:
-        """Returns each layer's centre given the centres of those below it, [..., D]."""
+        """Returns each layer's point estimate given those of the layers below it."""
         return posterior.walk(lambda k, layer: self.layers[k].point_estimate(layer))
 
     def traversal(self, levels: np.ndarray) -> None:
-        """None: the quantiles of z_1 under p(z) are not known."""
+        """Returns None, since the quantiles of z_1 under p(z) are not known."""
         return None
 
     def discrete(self) -> Hierarchy | None:
@@ -186,8 +186,12 @@ def _check_layers(layers: Sequence[Latent]) -> None:
             f"layers of Hierarchy are {', '.join(names)}, and no estimator is for both "
             "discrete and continuous variables; make all of them discrete, or none"
         )
-    for name in ("temperature", "prior_temperature", "dtype"):
-        values = {_setting(layer, name) for layer in layers} - {None}
+    for name, attribute in (
+        ("temperature", "initial_temperature"),
+        ("prior_temperature", "initial_prior_temperature"),
+        ("dtype", "compute_dtype"),
+    ):
+        values = {getattr(layer, attribute, None) for layer in layers} - {None}
         if len(values) > 1:
             raise InputError(
                 f"layers of Hierarchy have {name} {', '.join(map(repr, values))}, and "
@@ -195,17 +199,11 @@ def _check_layers(layers: Sequence[Latent]) -> None:
             )
 
 
-def _setting(layer: Latent, name: str) -> float | str | None:
-    if name == "dtype":
-        return layer.compute_dtype
-    return getattr(layer, f"initial_{name}", None)
-
-
 def _check_networks(
     name: str,
     networks: Sequence[keras.Model],
     sources: Sequence[Latent],
-    targets: Sequence[Latent],
+    targets: Sequence[DistributionHead],
 ) -> None:
     if not isinstance(networks, (list, tuple)) or len(networks) != len(sources):
         count = len(networks) if isinstance(networks, (list, tuple)) else networks
@@ -214,10 +212,7 @@ def _check_networks(
             f"{len(sources)}, one between each two layers; change {name}"
         )
     for index, network in enumerate(networks):
-        wanted = (
-            sources[index].decoder_shape,
-            targets[index].posterior_head().params_shape,
-        )
+        wanted = sources[index].decoder_shape, targets[index].params_shape
         given = tuple(
             tuple(getattr(network, f"{end}_shape", None) or ())[1:]
             for end in ("input", "output")

@@ -18,14 +18,14 @@ from tfvae.networks import batch_apply
 
 @dataclasses.dataclass(frozen=True)
 class NetworkLink:
-    """z of one layer -> the distribution of the next.
+    """The map from z of one layer to the distribution of the next.
 
     Attributes:
-        read: What the network is given of z.
-        network: To the head's parameters. It runs as in inference: the density of a
-            draw must be that of the distribution which it was drawn from.
-        head: Of the next layer.
-        stopped: Whether the network's weights are constants.
+        read: The function from z to the network's input.
+        network: The network from there to the head's parameters. It runs as in
+            inference: a draw's density must be that of the distribution it came from.
+        head: The head of the next layer.
+        stopped: True if the network's weights are constants.
     """
 
     read: Callable[[tf.Tensor], tf.Tensor]
@@ -55,12 +55,12 @@ class HierarchyHead(DistributionHead):
     Made by `Hierarchy.posterior_head`, whose upward networks are its weights.
 
     Args:
-        layers: Families, nearest x first.
-        upward: Networks from each layer to the next.
+        layers: The families, nearest x first.
+        upward: The networks from each layer to the next.
 
     Attributes:
-        temperature: Of all relaxed layers, a scalar weight that is not trained; None
-            where no layer has one.
+        temperature: The temperature of all relaxed layers, a scalar weight that is not
+            trained; None where no layer has one.
     """
 
     temperature: keras.Variable | None = None
@@ -73,8 +73,8 @@ class HierarchyHead(DistributionHead):
         heads = [layer.posterior_head() for layer in layers]
         self.is_density = heads[0].is_density
         self.temperature = shared_weight(self, "temperature", heads)
-        # Out of Keras' sight: the temperature is this head's, and nothing else of them
-        # is a weight of the posterior.
+        # Out of Keras' sight: of the parts, only the temperature is a weight of the
+        # posterior, and it is this head's own.
         self._parts = types.SimpleNamespace(layers=list(layers), heads=heads)
 
     @property
@@ -84,7 +84,7 @@ class HierarchyHead(DistributionHead):
 
     @property
     def params_shape(self) -> tuple[int, ...]:
-        """What the network must put out for one example: that of layer 1."""
+        """The shape of the network's output for one example, that of layer 1."""
         return self._parts.heads[0].params_shape
 
     def call(self, params: tf.Tensor, stopped: bool = False) -> LayerChain:
@@ -99,16 +99,16 @@ class HierarchyHead(DistributionHead):
         )
 
     def stopped(self, params: tf.Tensor) -> LayerChain:
-        """Returns the distribution through which no gradient goes but that of z.
+        """Returns the distribution that passes no gradient but that of z.
 
         So z_k has its gradient through q(z_k|...) and through q(z_(k+1)|z_k).
         """
         return self(tf.stop_gradient(params), stopped=True)
 
     def named_params(self, distribution: LayerChain) -> dict[str, tf.Tensor]:
-        """Returns each layer's, at the means of those below it, as `mean_1`, `mean_2`.
+        """Returns each layer's parameters as `mean_1`, `mean_2` and so on.
 
-        For layer 1 they do not depend on other layers.
+        Those of layer k are taken at the means of the layers below it.
         """
         chain = distribution.layers(distribution.mean())
         return {
@@ -135,7 +135,7 @@ class HierarchyHead(DistributionHead):
 def shared_weight(
     owner: keras.layers.Layer, name: str, parts: Sequence[keras.layers.Layer]
 ) -> keras.Variable | None:
-    """Makes one weight of the owner out of the parts' weights of that name, if any."""
+    """Puts one weight of the owner in the place of the parts' weights of a name."""
     parts = [part for part in parts if getattr(part, name, None) is not None]
     if not parts:
         return None
@@ -146,7 +146,7 @@ def shared_weight(
 
 
 def saved(objects: Sequence) -> list[dict]:
-    """Returns what `rebuilt` makes the objects of."""
+    """Returns the configs from which `rebuilt` makes the objects again."""
     return [keras.saving.serialize_keras_object(one) for one in objects]
 
 

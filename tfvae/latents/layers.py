@@ -1,4 +1,4 @@
-"""What a model's layers of latent variables do: their rates, and their means."""
+"""Rates and posterior means of a model's layers of latent variables."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def layer_rates(
 
         rate_k = log q(z_k|z_(k-1)) - log p(z_k|z_(k+1))
 
-    With z_0 = x, p(z_K) for the top layer, and draws from q. The mean of a lower
-    layer's can be below 0: p(z_k|z_(k+1)) is told z_(k+1), and q(z_k|z_(k-1)) is not.
+    With z_0 = x, p(z_K) for the top layer, and draws from q. The mean rate of a lower
+    layer can be below 0: p(z_k|z_(k+1)) knows z_(k+1), and q(z_k|z_(k-1)) does not.
 
     Args:
         vae: A `VAE`; one without a hierarchy has one layer.
-        x: [B, *image_shape].
-        num_samples: S.
-        seed: Of the draws: those of `log_weight_terms` for the same seed.
+        x: [B, *image_shape] The examples.
+        num_samples: S, the number of draws.
+        seed: The seed of the draws, which are those of `log_weight_terms`.
 
     Returns:
         [K, S, B], nearest x first, in nats.
@@ -44,16 +44,16 @@ def layer_means(
 ) -> list[tf.Tensor]:
     """Returns E_q[z_k|x] of each layer, for `tfvae.evaluation.active_units`.
 
-    Layer 1's is exact, or the mean of the draws where its family has no closed form.
-    That of a layer above is the mean of E[z_k|z_(k-1)] over S draws of what is below
-    it: its noise adds (the variance of E[z_k|z_(k-1)] given x) / S to the variance over
-    x, so S should be large enough for that to be far below 0.01.
+    The mean of layer 1 is exact, or that of the draws where its family has no closed
+    form. The mean of a layer above is that of E[z_k|z_(k-1)] over S draws of the layers
+    below: its noise adds (the variance of E[z_k|z_(k-1)] given x) / S to the variance
+    over x, so S should be large enough for that to be far below 0.01.
 
     Args:
         vae: A `VAE`; one without a hierarchy has one layer.
-        x: [B, *image_shape].
-        num_samples: S.
-        seed: Of the draws.
+        x: [B, *image_shape] The examples.
+        num_samples: S, the number of draws.
+        seed: The seed of the draws.
 
     Returns:
         [B, D_k] of each layer, nearest x first, of z itself: for BinConcrete the logit.

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfvae import priors
-from tfvae.core.validation import require_int, require_number
+from tfvae.core.validation import require_number
 from tfvae.distributions import tfd
-from tfvae.heads import BinConcreteHead, ConcreteHead, constant_weight
+from tfvae.heads import (
+    BinConcreteHead,
+    ConcreteHead,
+    DistributionHead,
+    constant_weight,
+)
 from tfvae.latents.base import Latent
-from tfvae.latents.discrete import BernoulliLatent, CategoricalLatent, flat
+from tfvae.latents.discrete import (
+    BernoulliLatent,
+    CategoricalLatent,
+    OneHotLatent,
+    flat,
+)
 
 
 class _Tempered(Latent):
-    """A family with a temperature for the posterior, and one for the prior.
+    """The base of the families with a temperature of posterior and prior each.
 
     Attributes:
         prior_temperature: A scalar weight that is not trained, to be annealed. The
@@ -25,7 +34,11 @@ class _Tempered(Latent):
     relaxed = True
 
     def __init__(
-        self, latent_size: int, temperature: float, prior_temperature: float, **kwargs
+        self,
+        latent_size: int,
+        temperature: float = 0.5,
+        prior_temperature: float = 0.5,
+        **kwargs,
     ) -> None:
         super().__init__(latent_size, **kwargs)
         self.initial_temperature = require_number("temperature", temperature)
@@ -34,6 +47,12 @@ class _Tempered(Latent):
         )
         self.prior_temperature = constant_weight(
             self, "prior_temperature", self.initial_prior_temperature
+        )
+
+    def posterior_head(self) -> DistributionHead:
+        """Returns a new head for q(z|x)."""
+        return self.head_class(
+            self.event_shape, self.initial_temperature, dtype=self.compute_dtype
         )
 
     def get_config(self) -> dict:
@@ -56,34 +75,16 @@ class BinConcreteLatent(_Tempered):
 
     Args:
         latent_size: D.
-        temperature: Of the posterior.
-        prior_temperature: Of the prior.
-
-    Attributes:
-        prior_temperature: A scalar weight that is not trained, to be annealed. The
-            posterior's temperature is a weight of the head.
+        temperature: The temperature of the posterior.
+        prior_temperature: The temperature of the prior.
     """
 
+    head_class = BinConcreteHead
     layered = True
     posterior_text = "Logistic(logits / temperature, 1 / temperature)"
     prior_text = "Logistic(0, 1 / prior_temperature)"
     decoder_reads = "sigmoid(z)"
     paper = "Maddison, Mnih and Teh (2017), appendix C"
-
-    def __init__(
-        self,
-        latent_size: int,
-        temperature: float = 0.5,
-        prior_temperature: float = 0.5,
-        **kwargs,
-    ) -> None:
-        super().__init__(latent_size, temperature, prior_temperature, **kwargs)
-
-    def posterior_head(self) -> BinConcreteHead:
-        """Returns a new head for q(z|x)."""
-        return BinConcreteHead(
-            (self.latent_size,), self.initial_temperature, dtype=self.compute_dtype
-        )
 
     def prior(self) -> tfd.Distribution:
         """Returns Logistic(0, 1 / prior_temperature)."""
@@ -100,7 +101,7 @@ class BinConcreteLatent(_Tempered):
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
-class ConcreteLatent(_Tempered):
+class ConcreteLatent(OneHotLatent, _Tempered):
     """Concrete (Gumbel-softmax) posterior and prior in log space; D variables.
 
         z = log softmax((logits + Gumbel noise) / temperature)
@@ -110,16 +111,13 @@ class ConcreteLatent(_Tempered):
 
     Args:
         latent_size: D.
-        num_classes: K.
-        temperature: Of the posterior.
-        prior_temperature: Of the prior.
-
-    Attributes:
-        prior_temperature: A scalar weight that is not trained, to be annealed. The
-            posterior's temperature is a weight of the head.
+        num_classes: K, the number of classes of each variable.
+        temperature: The temperature of the posterior.
+        prior_temperature: The temperature of the prior.
     """
 
-    served_range = (-1000.0, 0.0)
+    head_class = ConcreteHead
+    serving_clip = (-1000.0, 0.0)
     posterior_text = "D Concrete variables of K classes, in log space"
     prior_text = "Concrete with equal probabilities, in log space"
     decoder_reads = "exp(z), flat (D K numbers)"
@@ -133,23 +131,12 @@ class ConcreteLatent(_Tempered):
         prior_temperature: float = 0.5,
         **kwargs,
     ) -> None:
-        super().__init__(latent_size, temperature, prior_temperature, **kwargs)
-        self.num_classes = require_int("num_classes", num_classes, least=2)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """The shape of z for one example, (D, K)."""
-        return (self.latent_size, self.num_classes)
-
-    @property
-    def decoder_shape(self) -> tuple[int, ...]:
-        """The shape of what the decoder reads for one example, (D K,)."""
-        return (self.latent_size * self.num_classes,)
-
-    def posterior_head(self) -> ConcreteHead:
-        """Returns a new head for q(z|x)."""
-        return ConcreteHead(
-            self.event_shape, self.initial_temperature, dtype=self.compute_dtype
+        super().__init__(
+            latent_size,
+            num_classes,
+            temperature=temperature,
+            prior_temperature=prior_temperature,
+            **kwargs,
         )
 
     def prior(self) -> tfd.Distribution:
@@ -170,16 +157,8 @@ class ConcreteLatent(_Tempered):
         single = posterior.distribution
         return tf.nn.log_softmax(single.logits / single.temperature)
 
-    def traversal(self, levels: np.ndarray) -> None:
-        """None: classes have no order."""
-        return None
-
     def discrete(self) -> CategoricalLatent:
         """Returns the categorical family; its posterior has the same logits."""
         return CategoricalLatent(
             self.latent_size, self.num_classes, dtype=self.compute_dtype
         )
-
-    def get_config(self) -> dict:
-        """Returns the arguments that rebuild this family."""
-        return {**super().get_config(), "num_classes": self.num_classes}

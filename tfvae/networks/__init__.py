@@ -23,7 +23,7 @@ NetworkBuilder = Callable[..., keras.Model]
 
 
 class Architecture(NamedTuple):
-    """The two networks of a VAE.
+    """The builders of a VAE's two networks.
 
     Both are called as `build(input_shape, output_shape, hidden_sizes, activation,
     seed=..., dtype=..., output_bias=..., name=...)`; `hidden_sizes` run from the input
@@ -48,14 +48,14 @@ def mlp(
     """Builds a multi-layer perceptron, Glorot-initialised.
 
     Args:
-        input_shape: Of one example.
-        output_shape: Of one example.
-        hidden_sizes: Units of the hidden layers.
+        input_shape: The shape of one example.
+        output_shape: The shape of one example's output.
+        hidden_sizes: The units of the hidden layers.
         activation: A Keras activation, for the hidden layers.
-        seed: Of the initial weights.
+        seed: The seed of the initial weights.
         dtype: A Keras dtype policy, for example "mixed_bfloat16".
         output_bias: [*output_shape] The initial bias of the output, else zeros.
-        name: Of the model; its layers' names begin with it.
+        name: The name of the model; its layers' names begin with it.
     """
     make = _LayerMaker(name or "mlp", seed, dtype)
     inputs = keras.Input(input_shape, dtype=_input_dtype(dtype))
@@ -82,29 +82,14 @@ def conv_encoder(
 ) -> keras.Model:
     """Builds 3 x 3 convolutions of stride 2, then a dense layer.
 
-    Args:
-        input_shape: (H, W, C).
-        output_shape: Of one example.
-        hidden_sizes: Filters of the convolutions; each halves height and width.
-        activation: A Keras activation, for the hidden layers.
-        seed: Of the initial weights.
-        dtype: A Keras dtype policy.
-        output_bias: [*output_shape] The initial bias of the output, else zeros.
-        name: Of the model.
+    The arguments are those of `mlp`, but `input_shape` is (H, W, C), and `hidden_sizes`
+    are the filters of the convolutions, each of which halves height and width.
     """
     _require_image(input_shape, "the input of the encoder")
     make = _LayerMaker(name or "conv_encoder", seed, dtype)
     inputs = x = keras.Input(input_shape, dtype=_input_dtype(dtype))
     for filters in hidden_sizes:
-        x = make.weighted(
-            keras.layers.Conv2D,
-            filters,
-            3,
-            2,
-            "same",
-            data_format="channels_last",
-            activation=activation,
-        )(x)
+        x = make.strided(keras.layers.Conv2D, filters, activation)(x)
     x = make(keras.layers.Flatten, data_format="channels_last")(x)
     return keras.Model(inputs, make.output(x, output_shape, output_bias), name=name)
 
@@ -126,18 +111,12 @@ def conv_decoder(
     the last are transposed convolutions of stride 2. The last is a sub-pixel
     convolution, from "Real-Time Single Image and Video Super-Resolution Using an
     Efficient Sub-Pixel Convolutional Neural Network" (Shi et al., 2016): it works at
-    half the size, with four channels for each that is put out, one for each place in a
+    half the size, with four channels for each of the output's, one for each place in a
     square of 2 x 2 pixels. At full size, two convolutions cost several times as much.
 
-    Args:
-        input_shape: Of one example.
-        output_shape: (H, W, C).
-        hidden_sizes: Filters of what goes into each stage.
-        activation: A Keras activation, for the hidden layers.
-        seed: Of the initial weights.
-        dtype: A Keras dtype policy.
-        output_bias: [*output_shape] Its mean over H and W is the initial bias.
-        name: Of the model.
+    The arguments are those of `mlp`, but `output_shape` is (H, W, C), `hidden_sizes`
+    are the filters of each stage's input, and the mean of `output_bias` over H and W is
+    the initial bias.
     """
     _require_image(output_shape, "the output of the decoder")
     make = _LayerMaker(name or "conv_decoder", seed, dtype)
@@ -154,15 +133,7 @@ def conv_decoder(
     x = make.weighted(keras.layers.Dense, math.prod(start), activation=activation)(x)
     x = make(keras.layers.Reshape, start)(x)
     for filters, size in zip(hidden_sizes[1:], sizes[-2:0:-1], strict=True):
-        x = make.weighted(
-            keras.layers.Conv2DTranspose,
-            filters,
-            3,
-            2,
-            "same",
-            data_format="channels_last",
-            activation=activation,
-        )(x)
+        x = make.strided(keras.layers.Conv2DTranspose, filters, activation)(x)
         x = make.cropped(x, size)
     x = make.doubled(x, channels, output_bias)
     return keras.Model(inputs, make.cropped(x, (height, width)), name=name)
@@ -182,15 +153,15 @@ def batch_apply(
     This is the one place where leading axes (samples, batch) are folded.
 
     Args:
-        network: Maps [B, *input_shape] to [B, *output_shape].
+        network: A model from [B, *input_shape] to [B, *output_shape].
         inputs: [..., *input_shape] with at least one leading axis.
-        training: Passed on to the network.
+        training: The argument of that name of the network.
 
     Returns:
         [..., *output_shape].
 
     Raises:
-        InputError: The inputs do not end in the network's input shape.
+        InputError: if the inputs do not end in the network's input shape.
     """
     leading = leading_axes(network, inputs)
     inputs = tf.convert_to_tensor(inputs)
@@ -202,10 +173,10 @@ def batch_apply(
 
 
 def leading_axes(network: keras.Model, inputs: tf.Tensor) -> int:
-    """Returns how many axes of the inputs come before the network's own.
+    """Returns the number of the inputs' axes before the network's own.
 
     Raises:
-        InputError: The inputs do not end in the network's input shape.
+        InputError: if the inputs do not end in the network's input shape.
     """
     event_shape = tuple(network.input_shape[1:])
     shape = tf.TensorShape(getattr(inputs, "shape", None) or np.shape(inputs))
@@ -220,7 +191,7 @@ def leading_axes(network: keras.Model, inputs: tf.Tensor) -> int:
 
 
 class _LayerMaker:
-    """Makes the layers of one network, each with a name and a seed of its own."""
+    """A maker of one network's layers, each with a name and a seed of its own."""
 
     def __init__(self, prefix: str, seed: int, dtype: str | None) -> None:
         self.prefix, self.seed, self.dtype, self.count = prefix, seed, dtype, 0
@@ -234,6 +205,11 @@ class _LayerMaker:
         seed = derive_int(self.seed, f"{self.prefix}/{self.count}")
         glorot = keras.initializers.GlorotUniform(seed)
         return self(layer, *args, kernel_initializer=glorot, **kwargs)
+
+    def strided(self, layer: type, filters: int, activation: str) -> keras.layers.Layer:
+        """Returns a 3 x 3 convolution, or transposed one, of stride 2."""
+        options = {"data_format": "channels_last", "activation": activation}
+        return self.weighted(layer, filters, 3, 2, "same", **options)
 
     def doubled(
         self, x: keras.KerasTensor, channels: int, bias: np.ndarray | None
@@ -251,7 +227,7 @@ class _LayerMaker:
         return self(keras.layers.Reshape, (2 * rows, 2 * columns, channels))(x)
 
     def cropped(self, x: keras.KerasTensor, size: Shape) -> keras.KerasTensor:
-        """Cuts rows and columns of an image that are beyond its size."""
+        """Cuts the rows and columns of an image beyond a size."""
         crop = ((0, x.shape[1] - size[0]), (0, x.shape[2] - size[1]))
         if crop == ((0, 0), (0, 0)):
             return x
@@ -260,7 +236,7 @@ class _LayerMaker:
     def output(
         self, x: keras.KerasTensor, shape: Shape, bias: np.ndarray | None
     ) -> keras.KerasTensor:
-        """Ends a network with a dense layer, of which the initial bias may be given."""
+        """Ends a network with a dense layer, from an initial bias if one is given."""
         dense = self.weighted(keras.layers.Dense, math.prod(shape))
         x = dense(x)
         if bias is not None:
@@ -274,7 +250,7 @@ def _sizes(x: tf.Tensor) -> list[int | tf.Tensor]:
 
 
 def _input_dtype(dtype: str | None) -> str:
-    """The float type in which a network of this policy is handed its input."""
+    """Returns the float type of the input of a network of a policy."""
     return keras.DTypePolicy(dtype).variable_dtype if dtype else keras.config.floatx()
 
 
@@ -291,7 +267,7 @@ def _require_image(shape: Shape, what: str) -> None:
 
 
 def seed_layers(model: keras.Model, seed: tf.Tensor) -> None:
-    """Makes what layers draw (dropout) a function of the step's seed, as z is.
+    """Makes the draws of layers (dropout) a function of the step's seed, as z is.
 
     Each replica has draws of its own.
     """

@@ -7,7 +7,6 @@ from typing import ClassVar, NamedTuple
 
 import keras
 import tensorflow as tf
-from check_shapes import check_shapes
 
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_number, require_real
@@ -52,12 +51,11 @@ class LogWeightTerms(NamedTuple):
         return self.log_likelihood - kl_weight * rate
 
 
-@check_shapes("log_weights: [S, B]", "return: [B]")
 def effective_sample_size(log_weights: tf.Tensor) -> tf.Tensor:
-    """Returns (sum_s w_s)^2 / sum_s w_s^2 of each example, between 1 and S.
+    """Returns (sum_s w_s)^2 / sum_s w_s^2, [B], between 1 and S.
 
-    Kong (1992); computed from weights relative to the largest, so that log-weights of
-    any size are safe.
+    Kong (1992); computed from weights relative to the largest, so that log-weights
+    [S, B] of any size are safe.
     """
     largest = tf.reduce_max(log_weights, axis=0)  # [B]
     weights = tf.exp(log_weights - largest)  # [S, B]
@@ -157,19 +155,16 @@ class Elbo(Objective):
         """Returns True: they are 1 / S."""
         return True
 
-    @check_shapes("log_weights: [S, B]", "return: [B]")
-    def value(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def value(self, log_weights: tf.Tensor) -> tf.Tensor:  # [B]
         """Returns mean_s log w_s."""
         return tf.reduce_mean(log_weights, axis=0)
 
-    @check_shapes("log_weights: [S, B]", "return: [S, B]")
-    def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:  # [S, B]
         """Returns 1 / S for every sample."""
         count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
         return tf.ones_like(log_weights) / count
 
-    @check_shapes("log_weights: [S, B]", "return: [S, B]")
-    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:  # [S, B]
         """Returns zeros."""
         return tf.zeros_like(log_weights)
 
@@ -182,19 +177,16 @@ class Iwae(Objective):
     formula = "log mean_s w_s"
     paper = "Burda, Grosse and Salakhutdinov (2016)"
 
-    @check_shapes("log_weights: [S, B]", "return: [B]")
-    def value(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def value(self, log_weights: tf.Tensor) -> tf.Tensor:  # [B]
         """Returns log mean_s exp(log w_s)."""
         count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
         return tf.reduce_logsumexp(log_weights, axis=0) - tf.math.log(count)
 
-    @check_shapes("log_weights: [S, B]", "return: [S, B]")
-    def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:  # [S, B]
         """Returns the normalised weights, softmax_s log w_s."""
         return tf.nn.softmax(log_weights, axis=0)
 
-    @check_shapes("log_weights: [S, B]", "return: [S, B]")
-    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:  # [S, B]
         """Returns a_s (1 - a_s)."""
         return _softmax_derivative(self.coefficients(log_weights))
 
@@ -229,21 +221,18 @@ class Renyi(Objective):
         """Returns True for alpha 1, the elbo."""
         return self.alpha == 1
 
-    @check_shapes("log_weights: [S, B]", "return: [B]")
-    def value(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def value(self, log_weights: tf.Tensor) -> tf.Tensor:  # [B]
         """Returns log mean_s exp((1 - alpha) log w_s) / (1 - alpha)."""
         power = 1.0 - self.alpha
         if power == 0:
             return Elbo().value(log_weights)
         return Iwae().value(power * log_weights) / power
 
-    @check_shapes("log_weights: [S, B]", "return: [S, B]")
-    def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:  # [S, B]
         """Returns softmax_s (1 - alpha) log w_s."""
         return tf.nn.softmax((1.0 - self.alpha) * log_weights, axis=0)
 
-    @check_shapes("log_weights: [S, B]", "return: [S, B]")
-    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:  # [S, B]
         """Returns (1 - alpha) a_s (1 - a_s)."""
         return (1.0 - self.alpha) * _softmax_derivative(self.coefficients(log_weights))
 
@@ -271,20 +260,17 @@ class Ciwae(Objective):
         """Returns True for beta 1, the elbo."""
         return self.beta == 1
 
-    @check_shapes("log_weights: [S, B]", "return: [B]")
-    def value(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def value(self, log_weights: tf.Tensor) -> tf.Tensor:  # [B]
         """Returns beta elbo + (1 - beta) iwae."""
         elbo, iwae = Elbo().value(log_weights), Iwae().value(log_weights)
         return self.beta * elbo + (1.0 - self.beta) * iwae
 
-    @check_shapes("log_weights: [S, B]", "return: [S, B]")
-    def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:  # [S, B]
         """Returns beta / S + (1 - beta) softmax_s log w_s."""
         elbo, iwae = Elbo().coefficients(log_weights), Iwae().coefficients(log_weights)
         return self.beta * elbo + (1.0 - self.beta) * iwae
 
-    @check_shapes("log_weights: [S, B]", "return: [S, B]")
-    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:  # [S, B]
         """Returns (1 - beta) times that of iwae."""
         return (1.0 - self.beta) * Iwae().coefficient_derivative(log_weights)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
-from check_shapes import check_shapes
 
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
@@ -45,21 +44,18 @@ class Miwae(_Grouped):
     formula = "mean_m log mean_k w_mk"
     paper = "Rainforth et al. (2018)"
 
-    @check_shapes("log_weights: [S, B]", "return: [B]")
-    def value(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def value(self, log_weights: tf.Tensor) -> tf.Tensor:  # [B]
         """Returns mean_m log mean_k exp(log w_mk)."""
         groups = self._groups(log_weights)  # [K, M * B]
         shape = [self.num_groups, tf.shape(log_weights)[1]]
         bounds = tf.reshape(Iwae().value(groups), shape)  # [M, B]
         return tf.ensure_shape(tf.reduce_mean(bounds, axis=0), log_weights.shape[1:])
 
-    @check_shapes("log_weights: [S, B]", "return: [S, B]")
-    def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:  # [S, B]
         """Returns softmax_k log w_mk / M."""
         return self._of_groups(Iwae().coefficients, log_weights)
 
-    @check_shapes("log_weights: [S, B]", "return: [S, B]")
-    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:
+    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:  # [S, B]
         """Returns that of each group's iwae, divided by M."""
         return self._of_groups(Iwae().coefficient_derivative, log_weights)
 

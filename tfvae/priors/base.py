@@ -1,4 +1,4 @@
-"""What every prior with weights has."""
+"""The interface of priors with weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Encoder = Callable[[tf.Tensor], tfd.Distribution]
 
 
 class Family(Protocol):
-    """What a prior asks of a latent family."""
+    """The side of a latent family that a prior sees."""
 
     event_shape: tuple[int, ...]
     compute_dtype: str
@@ -36,23 +36,21 @@ class Family(Protocol):
 class Prior(keras.layers.Layer):
     """A prior p(z) with weights of its own, which `fit` trains with the decoder.
 
-    A new prior overrides `distribution` and `make`, and has an entry in `PRIORS`.
+    A new prior overrides `distribution` and has an entry in `PRIORS`. It says in the
+    signature of `__init__`, or of `from_images` if it has that, whether it takes
+    `num_components`, `images` or `seed`.
 
     Args:
         latent: The family of z.
 
     Attributes:
-        needs_components: Whether `make` wants `num_components`.
-        needs_images: Whether `make` wants `images`.
-        text: What it is, for people.
-        paper: Where it comes from.
+        text: The distribution, in words.
+        paper: The source of the method.
 
     Raises:
-        InputError: The family has no prior of this kind.
+        InputError: if the family has no prior of this kind.
     """
 
-    needs_components: ClassVar[bool] = False
-    needs_images: ClassVar[bool] = False
     text: ClassVar[str]
     paper: ClassVar[str]
 
@@ -80,32 +78,7 @@ class Prior(keras.layers.Layer):
         """Returns p(z), batch shape [], event shape that of the family.
 
         Args:
-            encoder: Images -> q(z|x); only `VampPrior` calls it.
-        """
-        raise NotImplementedError
-
-    @classmethod
-    def make(
-        cls,
-        latent: Family,
-        *,
-        num_components: int | None = None,
-        images: np.ndarray | None = None,
-        seed: int = 0,
-    ) -> Prior | None:
-        """Builds the prior from what a configuration says and the data are.
-
-        Args:
-            latent: The family of z.
-            num_components: Of a mixture.
-            images: [N, *image_shape] To start from, between 0 and 1.
-            seed: Of the start.
-
-        Returns:
-            The prior; None for the family's own.
-
-        Raises:
-            InputError: Something that it needs is missing, or has no effect.
+            encoder: The map from images to q(z|x); only `VampPrior` calls it.
         """
         raise NotImplementedError
 
@@ -126,17 +99,12 @@ class Prior(keras.layers.Layer):
         return cls(**{**config, "latent": latent})
 
 
-def refuse_components(prior: type[Prior], num_components: int | None) -> None:
-    """Refuses a number of components where there is one."""
-    if num_components is not None:
-        raise InputError(
-            f"num_components {num_components!r} has no effect with {prior.__name__}; "
-            "leave it out, or use prior 'mixture' or 'vamp'"
-        )
-
-
 def require_components(num_components: int | None) -> int:
-    """Returns K, which a mixture needs."""
+    """Returns K, which a mixture needs.
+
+    Raises:
+        InputError: if it is missing, or no int of at least 1.
+    """
     if num_components is None:
         raise InputError(
             "a mixture needs num_components, and none is given; set it, for example "

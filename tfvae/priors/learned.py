@@ -7,56 +7,20 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
-from tfvae.core.types import InputError
 from tfvae.core.validation import SEEDS, require_int
 from tfvae.distributions import Categorical, mixture, tfd
-from tfvae.priors.base import (
-    Encoder,
-    Family,
-    Prior,
-    refuse_components,
-    require_components,
-)
-
-
-class StandardPrior(Prior):
-    """The family's own prior, as a model has that is given none: `make` returns None.
-
-    Raises:
-        InputError: It is made like the others.
-    """
-
-    text = "the family's own"
-    paper = "Kingma and Welling (2014)"
-
-    def __init__(self, latent: Family | None = None) -> None:
-        raise InputError(
-            "StandardPrior is what a model has without a prior of its own; leave prior "
-            "out, or give prior=None"
-        )
-
-    @classmethod
-    def make(
-        cls,
-        latent: Family,
-        *,
-        num_components: int | None = None,
-        images: np.ndarray | None = None,
-        seed: int = 0,
-    ) -> None:
-        """See `Prior.make`."""
-        refuse_components(cls, num_components)
+from tfvae.priors.base import Encoder, Family, Prior, require_components
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
 class LearnedPrior(Prior):
     """One distribution of the posterior's form, whose parameters are weights.
 
-    It starts as the family's own prior. With a decoder that can undo any affine map it
-    adds nothing; with one that cannot, it finds the place and scale of z.
+    It starts as the family's own prior. A decoder that can undo any affine map gains
+    nothing from it; for another it finds the location and scale of z.
 
     Attributes:
-        params: [*params_shape] What the family's posterior head is given.
+        params: [*params_shape] The input of the family's posterior head.
     """
 
     text = "the posterior's form with learned parameters"
@@ -71,19 +35,6 @@ class LearnedPrior(Prior):
         """See `Prior.distribution`."""
         return self.head(tf.convert_to_tensor(self.params))
 
-    @classmethod
-    def make(
-        cls,
-        latent: Family,
-        *,
-        num_components: int | None = None,
-        images: np.ndarray | None = None,
-        seed: int = 0,
-    ) -> LearnedPrior:
-        """See `Prior.make`."""
-        refuse_components(cls, num_components)
-        return cls(latent)
-
 
 @keras.saving.register_keras_serializable(package="tfvae")
 class MixturePrior(Prior):
@@ -96,15 +47,14 @@ class MixturePrior(Prior):
 
     Args:
         latent: The family of z.
-        num_components: K.
-        seed: Of the start.
+        num_components: K, the number of components.
+        seed: The seed of the start.
 
     Attributes:
-        params: [K, *params_shape] What the family's posterior head is given.
-        logits: [K] Of the components.
+        params: [K, *params_shape] The input of the family's posterior head.
+        logits: [K] The logits of the components' probabilities.
     """
 
-    needs_components = True
     text = "a mixture of the posterior's form with learned parameters and weights"
     paper = "Dilokthanakul et al. (2016); Tomczak and Welling (2018)"
 
@@ -119,7 +69,7 @@ class MixturePrior(Prior):
         self.logits = self.constant_start("logits", np.zeros([self.num_components]))
 
     def _spread(self, event_shape: tuple[int, ...]) -> np.ndarray:
-        """Returns where the components start, [K, *params_shape]."""
+        """Returns the parameters [K, *params_shape] that the components start from."""
         start = np.stack([self.start] * self.num_components)
         seed = derive_seed(self.seed, "mixture prior")
         shape = [self.num_components, *event_shape]
@@ -132,18 +82,6 @@ class MixturePrior(Prior):
         components = self.head(tf.convert_to_tensor(self.params))  # batch [K]
         weights = Categorical(logits=tf.convert_to_tensor(self.logits))
         return mixture(weights, components)
-
-    @classmethod
-    def make(
-        cls,
-        latent: Family,
-        *,
-        num_components: int | None = None,
-        images: np.ndarray | None = None,
-        seed: int = 0,
-    ) -> MixturePrior:
-        """See `Prior.make`."""
-        return cls(latent, require_components(num_components), seed)
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this prior."""

@@ -28,18 +28,16 @@ class VampPrior(Prior):
 
     Args:
         latent: The family of z.
-        pseudo_inputs: [K, *image_shape] Where they start, between 0 and 1; values
-            beyond [0.01, 0.99] are clipped to it.
+        pseudo_inputs: [K, *image_shape] The values that they start from, between 0
+            and 1, clipped to [0.01, 0.99].
 
     Attributes:
         raw: [K, *image_shape] The logits of the pseudo-inputs.
 
     Raises:
-        InputError: The family has no such prior, or the values are out of range.
+        InputError: if the family has no such prior, or values are out of range.
     """
 
-    needs_components = True
-    needs_images = True
     text = "the mean of the encoder's posteriors at learned pseudo-inputs"
     paper = "Tomczak and Welling (2018)"
 
@@ -50,7 +48,7 @@ class VampPrior(Prior):
 
     @property
     def pseudo_inputs(self) -> tf.Tensor:
-        """[K, *image_shape] What the encoder is given, between 0 and 1."""
+        """The input of the encoder, [K, *image_shape], between 0 and 1."""
         return tf.sigmoid(tf.convert_to_tensor(self.raw))
 
     def distribution(self, encoder: Encoder) -> tfd.Distribution:
@@ -60,15 +58,24 @@ class VampPrior(Prior):
         return mixture(weights, components)
 
     @classmethod
-    def make(
+    def from_images(
         cls,
         latent: Family,
-        *,
         num_components: int | None = None,
         images: np.ndarray | None = None,
         seed: int = 0,
     ) -> VampPrior:
-        """See `Prior.make`; K different images are drawn as pseudo-inputs."""
+        """Builds a prior whose pseudo-inputs are K different images of a data set.
+
+        Args:
+            latent: The family of z.
+            num_components: K.
+            images: [N, *image_shape] The images to draw from, between 0 and 1.
+            seed: The seed of the draw.
+
+        Raises:
+            InputError: if an argument is missing or out of range.
+        """
         num_components = require_components(num_components)
         seed = derive_seed(require_int("seed", seed, 0, SEEDS), "vamp prior")
         if images is None:
@@ -86,7 +93,7 @@ class VampPrior(Prior):
         return cls(latent, np.asarray(images)[order[:num_components].numpy()])
 
     def get_config(self) -> dict:
-        """Returns what rebuilds this prior; its pseudo-inputs are weights."""
+        """Returns the arguments that rebuild this prior; pseudo-inputs are weights."""
         return {**super().get_config(), "shape": tuple(self.raw.shape)}
 
     @classmethod

@@ -21,7 +21,7 @@ from tfvae.models.optimizers import get_optimizer
 from tfvae.models.schedules import Cyclical, Exponential, Schedule
 from tfvae.networks import NETWORKS, mlp
 from tfvae.objectives import OBJECTIVES
-from tfvae.priors import PRIORS, Prior
+from tfvae.priors import Prior, make_prior, prior_arguments
 
 _IWAE_STAGES = 8
 _STEPS_PER_EXECUTION = 10  # with one sample an image, a third faster than 1
@@ -77,7 +77,7 @@ def check_config(config: Config) -> None:
         hidden_sizes=(),
         network="mlp",
     )
-    if PRIORS[config.prior].needs_components:
+    if "num_components" in prior_arguments(config.prior):
         small = dataclasses.replace(small, num_components=2)
     vae = build_vae(small, _TRIAL_SHAPE, images=np.full([2, *_TRIAL_SHAPE], 0.5))
     _check_values(vae.decoder.head, config)
@@ -279,11 +279,12 @@ def _hierarchy(config: Config, layers: Sequence[Latent]) -> Hierarchy:
 
 
 def _prior(config: Config, latent: Latent, images: np.ndarray | None) -> Prior | None:
-    prior = PRIORS[config.prior]
-    count = config.num_components
-    if count is None and prior.needs_components:
-        count = _VAMP_COMPONENTS if prior.needs_images else _MIXTURE_COMPONENTS
-    return prior.make(latent, num_components=count, images=images, seed=config.seed)
+    taken, count = prior_arguments(config.prior), config.num_components
+    if count is None and "num_components" in taken:
+        count = _VAMP_COMPONENTS if "images" in taken else _MIXTURE_COMPONENTS
+    return make_prior(
+        config.prior, latent, num_components=count, images=images, seed=config.seed
+    )
 
 
 def _kl_weight(config: Config) -> float | Schedule:

@@ -5,35 +5,23 @@ from __future__ import annotations
 import numpy as np
 from sklearn import datasets
 
-from tfvae.data.division import Part, divide
-from tfvae.data.images import resize_array
-from tfvae.data.request import Request, check_resized, refuse_folders
+from tfvae.data.spec import DatasetSpec
 from tfvae.data.splits import ImageData
+from tfvae.data.splitting import RawSplit, split_dataset
 
 _VALIDATION_FRACTION = 0.1
 
 
-def load_digits(request: Request) -> ImageData:
+def load_digits(spec: DatasetSpec) -> ImageData:
     """Loads the 1,797 digits, 8 x 8 in 17 grey levels, as float32 k / 16."""
-    refuse_folders(request, "comes with scikit-learn")
+    spec.refuse_folders("comes with scikit-learn")
     digits = datasets.load_digits()
     # k / 16 is exact in float32, and 17 levels have no exact form in uint8.
     images = (digits.images / 16.0).astype(np.float32)[..., np.newaxis]  # [N, 8, 8, 1]
-    preprocessing = ["grey level k of 0..16 becomes k / 16"]
-    if request.image_size is not None:
-        check_resized(request, images)
-        images = resize_array(images, request.image_size)
-        preprocessing.append(request.resize_note)
     provenance = {
         "name": "digits",
         "source": "scikit-learn load_digits",
-        "preprocessing": preprocessing,
+        "preprocessing": ["grey level k of 0..16 becomes k / 16", *spec.resize_notes],
     }
-    return divide(
-        "digits",
-        {"train": Part(images, digits.target.astype(np.int64))},
-        provenance,
-        request.validation_size,
-        request.split_seed,
-        _VALIDATION_FRACTION,
-    )
+    raw = RawSplit(spec.resized(images), digits.target.astype(np.int64))
+    return split_dataset(spec, {"train": raw}, provenance, _VALIDATION_FRACTION)

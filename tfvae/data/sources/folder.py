@@ -12,16 +12,9 @@ import numpy as np
 from PIL import Image
 
 from tfvae.core.types import InputError, first_line
-from tfvae.data.division import Part, divide
-from tfvae.data.images import resize_array
-from tfvae.data.request import (
-    Request,
-    check_folder,
-    check_memory,
-    check_resized,
-    refuse_folders,
-)
+from tfvae.data.spec import DatasetSpec, check_folder
 from tfvae.data.splits import ImageData
+from tfvae.data.splitting import RawSplit, split_dataset
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif")
 _SUFFIXES += (".tiff",)
@@ -30,20 +23,20 @@ _GREY_MODES = ("1", "L", "LA", "La")
 _WIDE_MODES = ("I", "F")
 
 
-def load_folder(request: Request) -> ImageData:
+def load_folder(spec: DatasetSpec) -> ImageData:
     """Loads `folder:PATH`: images below a folder, in the order of their paths.
 
     Subfolders named train, validation and test are the splits if train is there. If
     all images of all splits are in subfolders, these are the classes and give the
-    labels. GIF: the first frame. Transparent images are put on black. If grey and
-    colour are mixed, all become RGB.
+    labels. A GIF gives its first frame. Transparent images are put on black. If grey
+    and colour are mixed, all become RGB.
 
     Raises:
-        InputError: There are no images, one cannot be read, or their sizes differ and
-            `image_size` is not given.
+        InputError: if there are no images, one cannot be read, or their sizes differ
+            and `image_size` is not given.
     """
-    refuse_folders(request, "names its own folder")
-    path = request.name.split(":", 1)[1]
+    spec.refuse_folders("names its own folder")
+    path = spec.path
     root = check_folder(path, "the folder of data set folder")
     has_splits = os.path.isdir(os.path.join(root, "train"))
     folders = {s: os.path.join(root, s) for s in _SPLITS} if has_splits else {}
@@ -57,21 +50,19 @@ def load_folder(request: Request) -> ImageData:
             )
     notes: set[str] = set()
     paths = [os.path.join(folders[s], n) for s, names in files.items() for n in names]
-    images = _read_all(paths, request, notes)
+    images = _read_all(paths, spec, notes)
     provenance = {
         "name": "folder",
         "source": f"image files in {path}",
         "preprocessing": sorted(notes),
     }
     labels = _labels(files, provenance)
-    parts, start = {}, 0
+    raw_splits, start = {}, 0
     for split, names in files.items():
         place = slice(start, start + len(names))
-        parts[split] = Part(images[place], None if labels is None else labels[place])
+        raw_splits[split] = RawSplit(images, labels).rows(place)
         start = place.stop
-    return divide(
-        request.name, parts, provenance, request.validation_size, request.split_seed
-    )
+    return split_dataset(spec, raw_splits, provenance)
 
 
 def _list_images(folder: str) -> list[str]:
@@ -98,18 +89,16 @@ def _labels(files: dict[str, list[str]], provenance: dict[str, Any]) -> Any:
     return np.array([number[name.split("/", 1)[0]] for name in names], np.int64)
 
 
-def _read_all(paths: list[str], request: Request, notes: set[str]) -> np.ndarray:
+def _read_all(paths: list[str], spec: DatasetSpec, notes: set[str]) -> np.ndarray:
     """Returns uint8 [N, H, W, C]."""
     images: list[np.ndarray] = []
     first = None
     for path in paths:
         image = _read(path, notes)  # [H, W, 1] or [H, W, 3]
-        if request.image_size is not None:
-            check_resized(request, image[np.newaxis])
-            image = resize_array(image[np.newaxis], request.image_size)[0]
+        image = spec.resized(image[np.newaxis])[0]
         if first is None:
             first = image.shape[:2]
-            check_memory(request, "the images", len(paths) * image.size)
+            spec.check_memory("the images", len(paths) * image.size)
         elif image.shape[:2] != first:
             raise InputError(
                 f"the images differ in size: {paths[0]} is {_size(first)} and {path} "
@@ -117,12 +106,11 @@ def _read_all(paths: list[str], request: Request, notes: set[str]) -> np.ndarray
                 "(--image-size)"
             )
         images.append(image)
-    if request.image_size is not None:
-        notes.add(request.resize_note)
+    notes.update(spec.resize_notes)
     if len({image.shape[2] for image in images}) > 1:
         notes.add("grey images made RGB, as others have colour")
-        check_memory(
-            request, "the images", 3 * len(images) * math.prod(images[0].shape[:2])
+        spec.check_memory(
+            "the images", 3 * len(images) * math.prod(images[0].shape[:2])
         )
         images = [np.broadcast_to(image, (*image.shape[:2], 3)) for image in images]
     return np.stack(images)

@@ -11,40 +11,33 @@ from typing import BinaryIO
 import numpy as np
 
 from tfvae.core.types import InputError, first_line
-from tfvae.data.division import Part, divide
-from tfvae.data.images import resize_array
-from tfvae.data.request import (
-    Request,
-    check_folder,
-    check_memory,
-    check_resized,
-    refuse_folders,
-)
+from tfvae.data.spec import DatasetSpec, check_folder
 from tfvae.data.splits import ImageData
+from tfvae.data.splitting import RawSplit, split_dataset
 
 _STEMS = {"train": "train", "test": "t10k"}
 _UNSIGNED_BYTE = 0x08
 _PIECE = 1 << 20
 
 
-def load_idx(request: Request) -> ImageData:
+def load_idx(spec: DatasetSpec) -> ImageData:
     """Loads `idx:PATH`, a folder with train-images-idx3-ubyte and its companions.
 
     The labels and the t10k files may be absent.
 
     Raises:
-        InputError: A file is missing, damaged, or not what its name says.
+        InputError: if a file is missing, damaged, or of another kind.
     """
-    refuse_folders(request, "names its own folder")
-    path = request.name.split(":", 1)[1]
+    spec.refuse_folders("names its own folder")
+    path = spec.path
     folder = check_folder(path, "the folder of data set idx")
-    parts = {}
+    raw_splits = {}
     for split, stem in _STEMS.items():
         images_path = _find(folder, f"{stem}-images", 3)
         labels_path = _find(folder, f"{stem}-labels", 1)
         if images_path is not None:
-            parts[split] = _read_part(request, images_path, labels_path)
-    if "train" not in parts:
+            raw_splits[split] = _read_split(spec, images_path, labels_path)
+    if "train" not in raw_splits:
         raise InputError(
             f"the folder {path!r} has no file train-images-idx3-ubyte (or .gz); give "
             "a folder with MNIST-style IDX files"
@@ -52,11 +45,9 @@ def load_idx(request: Request) -> ImageData:
     provenance = {
         "name": "idx",
         "source": f"IDX files in {path}",
-        "preprocessing": [request.resize_note] if request.image_size else [],
+        "preprocessing": spec.resize_notes,
     }
-    return divide(
-        request.name, parts, provenance, request.validation_size, request.split_seed
-    )
+    return split_dataset(spec, raw_splits, provenance)
 
 
 def _find(folder: str, stem: str, rank: int) -> str | None:
@@ -68,56 +59,47 @@ def _find(folder: str, stem: str, rank: int) -> str | None:
     return None
 
 
-def _read_part(request: Request, images_path: str, labels_path: str | None) -> Part:
-    images = read_idx(images_path, 3, request)[..., np.newaxis]  # [N, H, W, 1]
+def _read_split(
+    spec: DatasetSpec, images_path: str, labels_path: str | None
+) -> RawSplit:
+    images = _read_idx(images_path, 3, spec)[..., np.newaxis]  # [N, H, W, 1]
     if images.size == 0:
         raise InputError(
             f"{images_path} has no images (shape {images.shape}); give at least one"
         )
-    labels = None if labels_path is None else read_idx(labels_path, 1, request)
+    labels = None if labels_path is None else _read_idx(labels_path, 1, spec)
     if labels is not None and len(labels) != len(images):
         raise InputError(
             f"{images_path} has {len(images)} images and {labels_path} has "
             f"{len(labels)} labels; give files that belong together"
         )
-    if request.image_size is not None:
-        check_resized(request, images)
-        images = resize_array(images, request.image_size)
-    return Part(images, labels)
+    return RawSplit(spec.resized(images), labels)
 
 
-def read_idx(path: str, rank: int, request: Request) -> np.ndarray:
-    """Reads an IDX file of unsigned bytes, plain or gzip.
+def _read_idx(path: str, rank: int, spec: DatasetSpec) -> np.ndarray:
+    """Returns the array of an IDX file of unsigned bytes, plain or gzip.
 
-    Nothing is allocated because a header says so: what is read is bounded by the
-    bytes that are there and by the bytes that the header promises.
-
-    Args:
-        path: The file.
-        rank: How many axes are wanted: 3 for images, 1 for labels.
-        request: Bounds the size.
-
-    Raises:
-        InputError: The file is damaged or holds something else.
+    A header alone allocates nothing: reading is bounded by the bytes that are there
+    and by the bytes that the header promises.
     """
     try:
         with open(path, "rb") as raw:
             if raw.read(2) == b"\x1f\x8b":
                 raw.seek(0)
                 with gzip.GzipFile(fileobj=raw) as unpacked:
-                    return _read_array(unpacked, path, rank, request)
+                    return _read_array(unpacked, path, rank, spec)
             raw.seek(0)
-            return _read_array(raw, path, rank, request)
+            return _read_array(raw, path, rank, spec)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{path} cannot be read ({first_line(error)}); give a whole file"
         ) from error
 
 
-def _read_array(file: BinaryIO, path: str, rank: int, request: Request) -> np.ndarray:
+def _read_array(file: BinaryIO, path: str, rank: int, spec: DatasetSpec) -> np.ndarray:
     shape = _read_shape(file, path, rank)
     promised = math.prod(shape)
-    check_memory(request, path, promised)
+    spec.check_memory(path, promised)
     data = bytearray()
     while len(data) <= promised:
         piece = file.read(min(_PIECE, promised + 1 - len(data)))

@@ -13,15 +13,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfvae.core.types import InputError, first_line
-from tfvae.data.division import Part, divide
-from tfvae.data.images import resize_array
-from tfvae.data.request import (
-    Request,
-    check_memory,
-    check_resized,
-    refuse_folders,
-)
+from tfvae.data.spec import DatasetSpec
 from tfvae.data.splits import ImageData
+from tfvae.data.splitting import RawSplit, split_dataset
 
 _WORDS = {"train": ("train",), "test": ("test",), "validation": ("validation", "val")}
 _BARE_IMAGES = ("images", "x", "data")
@@ -41,25 +35,25 @@ _DAMAGE = (
 )
 
 
-def load_npz(request: Request) -> ImageData:
+def load_npz(spec: DatasetSpec) -> ImageData:
     """Loads `npz:PATH`: x_train (or train_images, images, x, data), x_test, y_train.
 
     Images are [N, H, W], [N, H, W, C], or [N, D] with D a square; uint8, or floats in
     [0, 1].
 
     Raises:
-        InputError: The file or its arrays cannot be used.
+        InputError: if the file or its arrays cannot be used.
     """
-    refuse_folders(request, "names its own file")
-    path = request.name.split(":", 1)[1]
-    arrays = _open(path, request)
-    parts = {}
+    spec.refuse_folders("names its own file")
+    path = spec.path
+    arrays = _open(path, spec)
+    raw_splits = {}
     for split, words in _WORDS.items():
-        images = _first_of(arrays, _names("x", "images", words), _BARE_IMAGES, split)
-        labels = _first_of(arrays, _names("y", "labels", words), _BARE_LABELS, split)
+        images = _find(arrays, ("x", "images", "X"), split, words, _BARE_IMAGES)
+        labels = _find(arrays, ("y", "labels", "Y"), split, words, _BARE_LABELS)
         if images is not None:
-            parts[split] = _part(images, labels, arrays, request)
-    if "train" not in parts:
+            raw_splits[split] = _raw_split(images, labels, arrays, spec)
+    if "train" not in raw_splits:
         raise InputError(
             f"{path!r} has the arrays {', '.join(arrays) or 'none'}; one named "
             "x_train, train_images, images, x or data is wanted"
@@ -67,34 +61,26 @@ def load_npz(request: Request) -> ImageData:
     provenance = {
         "name": "npz",
         "source": f"arrays of {path}",
-        "preprocessing": [request.resize_note] if request.image_size else [],
+        "preprocessing": spec.resize_notes,
     }
-    return divide(
-        request.name, parts, provenance, request.validation_size, request.split_seed
-    )
+    return split_dataset(spec, raw_splits, provenance)
 
 
-def _names(short: str, long: str, words: tuple[str, ...]) -> list[str]:
-    """Returns x_train, train_x, train_images, images_train, X_train."""
-    return [
-        name
-        for word in words
-        for stem in (short, long, short.upper())
-        for name in (f"{stem}_{word}", f"{word}_{stem}")
-    ]
-
-
-def _first_of(
+def _find(
     arrays: Mapping[str, np.ndarray],
-    names: list[str],
-    bare: tuple[str, ...],
+    stems: tuple[str, ...],
     split: str,
+    words: tuple[str, ...],
+    bare: tuple[str, ...],
 ) -> str | None:
-    names = [*names, *bare] if split == "train" else names
+    """Returns the first array's name of x_train, train_x, images_train, X_train."""
+    pairs = [(stem, word) for word in words for stem in stems]
+    names = [name for s, w in pairs for name in (f"{s}_{w}", f"{w}_{s}")]
+    names += bare if split == "train" else ()
     return next((name for name in names if name in arrays), None)
 
 
-def _open(path: str, request: Request) -> Mapping[str, np.ndarray]:
+def _open(path: str, spec: DatasetSpec) -> Mapping[str, np.ndarray]:
     expanded = os.path.expanduser(path)
     if not os.path.isfile(expanded):
         raise InputError(f"{path!r} is no file; give the path of a .npz file")
@@ -102,9 +88,9 @@ def _open(path: str, request: Request) -> Mapping[str, np.ndarray]:
         raise InputError(f"{path!r} is not a .npz file; write one with numpy.savez")
     try:
         with zipfile.ZipFile(expanded) as archive:
-            # Headers are checked first: NumPy allocates what a header promises.
+            # Headers are checked first: NumPy allocates the bytes that they promise.
             for entry in archive.infolist():
-                _check_header(archive, entry, path, request)
+                _check_header(archive, entry, path, spec)
         return np.load(expanded, allow_pickle=False)
     except _DAMAGE as error:
         if isinstance(error, InputError):
@@ -116,9 +102,9 @@ def _open(path: str, request: Request) -> Mapping[str, np.ndarray]:
 
 
 def _check_header(
-    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str, request: Request
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str, spec: DatasetSpec
 ) -> None:
-    check_memory(request, f"{entry.filename} of {path!r}", entry.file_size)
+    spec.check_memory(f"{entry.filename} of {path!r}", entry.file_size)
     if entry.compress_type not in _PACKINGS:
         # Python unpacks these without a limit, whatever size the file says.
         raise InputError(
@@ -144,30 +130,27 @@ def _check_header(
         )
 
 
-def _part(
+def _raw_split(
     images_name: str,
     labels_name: str | None,
     arrays: Mapping[str, np.ndarray],
-    request: Request,
-) -> Part:
+    spec: DatasetSpec,
+) -> RawSplit:
     try:
         images = arrays[images_name]
         labels = None if labels_name is None else arrays[labels_name]
     except _DAMAGE as error:
         raise InputError(
-            f"{images_name} of {request.name!r} cannot be read ({first_line(error)}); "
+            f"{images_name} of {spec.name!r} cannot be read ({first_line(error)}); "
             "give a whole .npz file"
         ) from error
     images = _check_shape(images_name, images)
     if images.dtype != np.uint8:  # is made float32
-        check_memory(request, images_name, 4 * images.size)
+        spec.check_memory(images_name, 4 * images.size)
     images = _check_values(images_name, images)
     if labels is not None:
         labels = _check_labels(labels_name, labels, images_name, len(images))
-    if request.image_size is not None:
-        check_resized(request, images)
-        images = resize_array(images, request.image_size)
-    return Part(images, labels)
+    return RawSplit(spec.resized(images), labels)
 
 
 def _check_shape(name: str, images: np.ndarray) -> np.ndarray:

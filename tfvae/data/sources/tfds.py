@@ -11,19 +11,19 @@ import tensorflow_datasets as tfds
 
 from tfvae.core.seeds import derive_seed
 from tfvae.core.types import InputError
-from tfvae.data.division import Part, Sizes, decide_sizes, divide
 from tfvae.data.images import resize_tensor
-from tfvae.data.request import Request
 from tfvae.data.sources.tfds_builder import make_builder, prepare, quiet
+from tfvae.data.spec import DatasetSpec
 from tfvae.data.splits import ImageData, StreamSplit, image_data
+from tfvae.data.splitting import RawSplit, Sizes, decide_sizes, split_dataset
 
 _BATCH = 256
 _BUFFER_BYTES = 1 << 28
 _BUFFER_IMAGES = 10_000
 
 
-class Form(NamedTuple):
-    """How a data set's images are brought to their usual form."""
+class ImageFormat(NamedTuple):
+    """The usual size and channels of a data set's images, and how to get them."""
 
     image_size: tuple[int, int] | None = None
     channels: int | None = None
@@ -35,24 +35,26 @@ def _strokes(image: tf.Tensor) -> tf.Tensor:
     return 255 - image[..., :1]  # black on white in three equal channels
 
 
-_FORMS = {
-    "omniglot": Form((28, 28), 1, _strokes, "one channel, inverted: strokes are 1")
+_FORMATS = {
+    "omniglot": ImageFormat(
+        (28, 28), 1, _strokes, "one channel, inverted: strokes are 1"
+    )
 }
 
 
-def load_tfds(request: Request) -> ImageData:
+def load_tfds(spec: DatasetSpec) -> ImageData:
     """Loads a TFDS image data set: in memory if it fits the limit, else as streams.
 
     Raises:
-        InputError: TFDS has no such data set, it cannot be prepared, or its images
+        InputError: if TFDS has no such data set, it cannot be prepared, or its images
             cannot be used.
     """
-    builder = make_builder(request)
-    prepare(builder, request)
-    form = _FORMS.get(builder.name, Form())
-    if request.image_size is not None:
-        form = form._replace(image_size=request.image_size)
-    shape = _image_shape(builder, form)
+    builder = make_builder(spec)
+    prepare(builder, spec)
+    form = _FORMATS.get(builder.name, ImageFormat())
+    if spec.image_size is not None:
+        form = form._replace(image_size=spec.image_size)
+    source = _Source(builder, form, _image_shape(builder, form))
     available = {
         split: builder.info.splits[split].num_examples
         for split in ("train", "validation", "test")
@@ -60,20 +62,23 @@ def load_tfds(request: Request) -> ImageData:
     }
     if "train" not in available:
         raise InputError(
-            f"data set {request.name} has the splits {', '.join(builder.info.splits)}; "
+            f"data set {spec.name} has the splits {', '.join(builder.info.splits)}; "
             "a split named train is wanted"
         )
-    provenance = _provenance(builder, request, form)
-    if sum(available.values()) * int(np.prod(shape)) > request.memory_limit:
-        return _streams(builder, request, form, shape, available, provenance)
-    parts = {s: _read_part(builder, s, n, form, shape) for s, n in available.items()}
-    return divide(
-        request.name, parts, provenance, request.validation_size, request.split_seed
-    )
+    notes = [form.note] if form.note else []
+    provenance = {
+        "name": spec.name,
+        "source": f"TFDS {builder.info.full_name}",
+        "preprocessing": notes + spec._replace(image_size=form.image_size).resize_notes,
+    }
+    if sum(available.values()) * int(np.prod(source.shape)) > spec.memory_limit:
+        return _streams(source, spec, available, provenance)
+    raw_splits = {split: source.read(split, n) for split, n in available.items()}
+    return split_dataset(spec, raw_splits, provenance)
 
 
-def _image_shape(builder: Any, form: Form) -> tuple[int, int, int]:
-    """Returns (H, W, C) after the form is applied, and checks the feature."""
+def _image_shape(builder: Any, form: ImageFormat) -> tuple[int, int, int]:
+    """Returns (H, W, C) in the image format, and checks the feature."""
     features = builder.info.features
     names = list(features) if isinstance(features, tfds.features.FeaturesDict) else []
     image = features["image"] if "image" in names else None
@@ -94,70 +99,87 @@ def _image_shape(builder: Any, form: Form) -> tuple[int, int, int]:
     return height, width, form.channels or channels
 
 
-def _dataset(
-    builder: Any,
-    split: str,
-    form: Form,
-    seed: tf.Tensor | None = None,
-    with_id: bool = False,
-) -> tf.data.Dataset:
-    """Returns a data set of the decoded feature dictionaries, images in their form."""
-    if seed is not None:
-        # Shuffles mix in the global seed, and the order is to depend on ours alone.
-        tf.compat.v1.get_default_graph().seed = None
-    config = tfds.ReadConfig(
-        shuffle_seed=seed,
-        shuffle_reshuffle_each_iteration=False,
-        add_tfds_id=with_id,
-    )
-    with quiet():
-        examples = builder.as_dataset(
-            split=split, shuffle_files=seed is not None, read_config=config
+class _Source(NamedTuple):
+    """A prepared data set, the format of its images, and their shape in it."""
+
+    builder: Any
+    form: ImageFormat
+    shape: tuple[int, int, int]
+
+    def dataset(
+        self, split: str, seed: tf.Tensor | None = None, with_id: bool = False
+    ) -> tf.data.Dataset:
+        """Returns the decoded feature dictionaries, images in their format."""
+        if seed is not None:
+            # Shuffles mix in the global seed, and the order is to depend on ours alone.
+            tf.compat.v1.get_default_graph().seed = None
+        config = tfds.ReadConfig(
+            shuffle_seed=seed,
+            shuffle_reshuffle_each_iteration=False,
+            add_tfds_id=with_id,
         )
-    if form.transform is None and form.image_size is None:
-        return examples
+        with quiet():
+            examples = self.builder.as_dataset(
+                split=split, shuffle_files=seed is not None, read_config=config
+            )
+        if self.form.transform is None and self.form.image_size is None:
+            return examples
 
-    def to_form(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        image = example["image"]
-        if form.transform is not None:
-            image = form.transform(image)
-        if form.image_size is not None:
-            image = resize_tensor(image, form.image_size)
-        return {**example, "image": image}
+        def to_form(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            image = example["image"]
+            if self.form.transform is not None:
+                image = self.form.transform(image)
+            if self.form.image_size is not None:
+                image = resize_tensor(image, self.form.image_size)
+            return {**example, "image": image}
 
-    return examples.map(to_form, tf.data.AUTOTUNE, deterministic=True)
+        return examples.map(to_form, tf.data.AUTOTUNE, deterministic=True)
 
+    def read(self, split: str, size: int) -> RawSplit:
+        """Returns a split of `size` images in memory."""
+        images = np.empty((size, *self.shape), np.uint8)
+        features = self.builder.info.features
+        label = features["label"] if "label" in features else None
+        has_labels = isinstance(label, tfds.features.ClassLabel)
+        labels = np.empty(size, np.int64) if has_labels else None
+        start = 0
+        for batch in self.dataset(split).batch(_BATCH).prefetch(2):
+            end = start + len(batch["image"])
+            images[start:end] = batch["image"].numpy()
+            if has_labels:
+                labels[start:end] = batch["label"].numpy()
+            start = end
+        return RawSplit(images, labels)
 
-def _read_part(
-    builder: Any, split: str, size: int, form: Form, shape: tuple[int, int, int]
-) -> Part:
-    images = np.empty((size, *shape), np.uint8)
-    features = builder.info.features
-    label = features["label"] if "label" in features else None
-    has_labels = isinstance(label, tfds.features.ClassLabel)
-    labels = np.empty(size, np.int64) if has_labels else None
-    start = 0
-    for batch in _dataset(builder, split, form).batch(_BATCH).prefetch(2):
-        end = start + len(batch["image"])
-        images[start:end] = batch["image"].numpy()
-        if has_labels:
-            labels[start:end] = batch["label"].numpy()
-        start = end
-    return Part(images, labels)
+    def reader(self, split: str) -> Callable[[tf.Tensor | None], tf.data.Dataset]:
+        """Returns the reader of a `StreamSplit`."""
+        size = int(np.prod(self.shape))
+        buffer = max(100, min(_BUFFER_IMAGES, _BUFFER_BYTES // size))
+
+        def keep(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            identity = tf.strings.to_hash_bucket_fast(example["tfds_id"], (1 << 31) - 1)
+            return tf.ensure_shape(example["image"], self.shape), identity
+
+        def read(seed: tf.Tensor | None) -> tf.data.Dataset:
+            if seed is None:
+                return self.dataset(split, with_id=True).map(keep)
+            seed = tf.bitcast(seed, tf.int64)
+            images = self.dataset(split, seed, with_id=True).map(keep)
+            return images.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+
+        return read
 
 
 def _streams(
-    builder: Any,
-    request: Request,
-    form: Form,
-    shape: tuple[int, int, int],
+    source: _Source,
+    spec: DatasetSpec,
     available: dict[str, int],
     provenance: dict[str, Any],
 ) -> ImageData:
-    sizes = decide_sizes(request.name, available, request.validation_size)
-    made = _slices(available, sizes, request.split_seed)
+    sizes = decide_sizes(spec.name, available, spec.validation_size)
+    made = _slices(available, sizes, spec.split_seed)
     splits = {
-        split: StreamSplit(split, size, shape, _reader(builder, text, form, shape))
+        split: StreamSplit(split, size, source.shape, source.reader(text))
         for split, (text, size) in made.items()
     }
     record = {split: text for split, (text, _) in made.items()}
@@ -176,9 +198,8 @@ def _slices(
 ) -> dict[str, tuple[str, int]]:
     """Returns TFDS' name and the size of each split.
 
-    A permutation of what is not in memory would read the disk at random, and TFDS has
-    shuffled the examples when it wrote them; so what is held out is one slice, and the
-    seed says where it begins.
+    The images held out are one slice, whose place the seed decides: a permutation
+    would read the disk at random, and TFDS shuffled the examples when it wrote them.
     """
     held_out = sizes.validation + sizes.test
     start = int(
@@ -197,33 +218,3 @@ def _slices(
         elif split in sizes.own:
             made[split] = (split, available[split])
     return made
-
-
-def _reader(
-    builder: Any, text: str, form: Form, shape: tuple[int, int, int]
-) -> Callable[[tf.Tensor | None], tf.data.Dataset]:
-    buffer = max(100, min(_BUFFER_IMAGES, _BUFFER_BYTES // int(np.prod(shape))))
-
-    def keep(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        identity = tf.strings.to_hash_bucket_fast(example["tfds_id"], (1 << 31) - 1)
-        return tf.ensure_shape(example["image"], shape), identity
-
-    def read(seed: tf.Tensor | None) -> tf.data.Dataset:
-        if seed is None:
-            return _dataset(builder, text, form, with_id=True).map(keep)
-        seed = tf.bitcast(seed, tf.int64)
-        images = _dataset(builder, text, form, seed, with_id=True).map(keep)
-        return images.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
-
-    return read
-
-
-def _provenance(builder: Any, request: Request, form: Form) -> dict[str, Any]:
-    notes = [form.note] if form.note else []
-    if form.image_size is not None:
-        notes.append(request._replace(image_size=form.image_size).resize_note)
-    return {
-        "name": request.name,
-        "source": f"TFDS {builder.info.full_name}",
-        "preprocessing": notes,
-    }

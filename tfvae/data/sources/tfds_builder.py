@@ -1,4 +1,4 @@
-"""Getting a TFDS data set ready: quietly, and asking no server without need."""
+"""The preparation of a TFDS data set: quiet, and without a server where it can be."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
 
 from tfvae.core.types import InputError, first_line
-from tfvae.data.request import Request, check_folder
+from tfvae.data.spec import DatasetSpec, check_folder
 
 # Without a namespace: "huggingface:x" and the like would ask a server.
 _NAME = re.compile(r"^\w+(/[\w.\-]+)?(:\d+\.\d+\.\d+)?$")
 _RETRIES = 4
 
 
-def make_builder(request: Request) -> Any:
+def make_builder(spec: DatasetSpec) -> Any:
     """Returns TFDS' builder of the requested data set.
 
     Raises:
-        DatasetNotFoundError: TFDS knows none of that name.
-        InputError: A folder is not usable, or the builder's own needs are not met.
+        DatasetNotFoundError: if TFDS knows none of that name.
+        InputError: if a folder is not usable, or the builder's needs are not met.
     """
     for option in ("data_dir", "manual_dir"):
-        path = getattr(request, option)
+        path = getattr(spec, option)
         if path is not None and os.path.exists(path) and not os.path.isdir(path):
             raise InputError(
                 f"{option} {path!r} is not a folder; give a folder "
@@ -38,34 +38,34 @@ def make_builder(request: Request) -> Any:
             )
     tfds.disable_progress_bar()
     try:
-        return tfds.builder(request.name, data_dir=request.data_dir, try_gcs=False)
+        return tfds.builder(spec.name, data_dir=spec.data_dir, try_gcs=False)
     except tfds.core.DatasetNotFoundError:
         raise
     except Exception as error:  # a builder may raise anything
         raise InputError(
-            f"data set {request.name!r} cannot be used: {first_line(error)}"
+            f"data set {spec.name!r} cannot be used: {first_line(error)}"
         ) from error
 
 
 def is_tfds_name(name: str) -> bool:
-    """Whether `name` is a name that TFDS could know without asking a server."""
+    """Returns whether TFDS could know a name without asking a server."""
     return bool(_NAME.match(name))
 
 
-def prepare(builder: Any, request: Request) -> None:
+def prepare(builder: Any, spec: DatasetSpec) -> None:
     """Downloads and writes the data unless that was done before.
 
     Raises:
-        InputError: It failed, most often for want of a network, or `manual_dir` is
+        InputError: if it fails, most often for want of a network, or `manual_dir` is
             missing.
     """
     if builder.data_path.exists():
         return
-    if request.manual_dir is not None:
-        check_folder(request.manual_dir, "manual_dir (--manual-dir)")
-    print(f"preparing {request.name} ...", file=sys.stderr, flush=True)
+    if spec.manual_dir is not None:
+        check_folder(spec.manual_dir, "manual_dir (--manual-dir)")
+    print(f"preparing {spec.name} ...", file=sys.stderr, flush=True)
     config = tfds.download.DownloadConfig(
-        manual_dir=request.manual_dir and os.path.expanduser(request.manual_dir),
+        manual_dir=spec.manual_dir and os.path.expanduser(spec.manual_dir),
         try_download_gcs=False,
     )
     try:
@@ -74,7 +74,7 @@ def prepare(builder: Any, request: Request) -> None:
             builder.download_and_prepare(download_config=config)
     except Exception as error:  # downloads fail in many ways
         raise InputError(
-            f"data set {request.name!r} could not be prepared ({first_line(error)}); "
+            f"data set {spec.name!r} could not be prepared ({first_line(error)}); "
             "without a network give the folder of its original files as manual_dir "
             "(--manual-dir), or of data that TFDS has prepared as data_dir (--data-dir)"
         ) from error
@@ -93,7 +93,7 @@ def _fewer_retries() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps back what TensorFlow says of functions that TFDS ought not to use."""
+    """Keeps back TensorFlow's warnings about functions that TFDS still uses."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("ERROR")

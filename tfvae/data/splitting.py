@@ -1,4 +1,4 @@
-"""Dividing what a source has into train, validation and test."""
+"""The division of a source's images into train, validation and test."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
 from tfvae.core.types import InputError
-from tfvae.core.validation import require_int
+from tfvae.data.spec import DatasetSpec
 from tfvae.data.splits import ArraySplit, ImageData, image_data
 
 TEST_FRACTION = 0.2
 VALIDATION_DIVISOR = 12  # 5,000 of MNIST's 60,000, as the literature has it
 
 
-class Part(NamedTuple):
-    """One split as a source has it: images [N, H, W, C], labels [N] or None."""
+class RawSplit(NamedTuple):
+    """A split of a source: images [N, H, W, C], labels [N] or None."""
 
     images: np.ndarray
     labels: np.ndarray | None = None
 
-    def rows(self, indices: np.ndarray) -> Part:
+    def rows(self, indices: np.ndarray | slice) -> RawSplit:
         """Returns the images and labels at `indices`."""
         labels = None if self.labels is None else self.labels[indices]
-        return Part(self.images[indices], labels)
+        return RawSplit(self.images[indices], labels)
 
 
 class Sizes(NamedTuple):
-    """Where the images of each split come from.
+    """Numbers of the source's training images that go into each split.
 
     Attributes:
-        train: How many of the source's training images are trained on.
-        validation: How many of them are held out for validation.
-        test: How many of them are held out to test.
-        own: Which splits are the source's own.
+        train: The images to train on.
+        validation: The images held out for validation.
+        test: The images held out to test.
+        own: The names of the splits that are the source's own.
     """
 
     train: int
@@ -45,23 +45,12 @@ class Sizes(NamedTuple):
 
 
 def permutation(size: int, seed: int) -> np.ndarray:
-    """Returns a permutation of range(size), int64 [size], that the seed decides."""
+    """Returns the permutation of range(size), int64 [size], of a seed."""
     with tf.device("CPU:0"):
         keys = tf.random.stateless_uniform(
             [size], derive_seed(seed, "split"), None, None, tf.int64
         )
     return np.argsort(keys.numpy(), kind="stable")
-
-
-def check_validation_size(validation_size: object) -> int | None:
-    """Returns `validation_size`: None, or an int of at least 0.
-
-    Raises:
-        InputError: It is something else.
-    """
-    if validation_size is None:
-        return None
-    return require_int("validation_size (--validation-size)", validation_size, least=0)
 
 
 def decide_sizes(
@@ -75,13 +64,13 @@ def decide_sizes(
     Args:
         name: The data set's name, for the messages.
         available: Images in each split that the source has; "train" is one of them.
-        validation_size: What the user asked for; None for the default.
+        validation_size: The number that the user asked for; None for the default.
         validation_fraction: The default as a fraction of the training images; None
             for one in twelve.
 
     Raises:
-        InputError: There are not enough images, or the source has its own validation
-            split and `validation_size` asks for another.
+        InputError: if there are not enough images, or the source has its own
+            validation split and `validation_size` asks for another.
     """
     total = available["train"]
     own = [s for s in ("validation", "test") if available.get(s)]
@@ -111,43 +100,40 @@ def decide_sizes(
     return Sizes(train, validation, test, tuple(own))
 
 
-def divide(
-    name: str,
-    parts: dict[str, Part],
+def split_dataset(
+    spec: DatasetSpec,
+    raw_splits: dict[str, RawSplit],
     provenance: dict[str, Any],
-    validation_size: int | None,
-    split_seed: int,
     validation_fraction: float | None = None,
 ) -> ImageData:
-    """Makes the three splits, taking by a seeded permutation what the source lacks.
+    """Makes the three splits; a seeded permutation yields those that the source lacks.
 
     Args:
-        name: The data set's name.
-        parts: The source's splits: "train", and perhaps "validation" and "test".
-        provenance: What the source says about itself.
-        validation_size: Number of validation images; None for the default, 0 for no
-            validation split.
-        split_seed: Seed of the permutation.
+        spec: The request: name, number of validation images, seed.
+        raw_splits: The source's splits: "train", and perhaps "validation" and "test".
+        provenance: The source's record of itself.
         validation_fraction: As in `decide_sizes`.
 
     Raises:
-        InputError: There are not enough images.
+        InputError: if there are not enough images.
     """
-    available = {split: len(part.images) for split, part in parts.items()}
-    sizes = decide_sizes(name, available, validation_size, validation_fraction)
-    order = permutation(available["train"], split_seed)
+    available = {split: len(raw.images) for split, raw in raw_splits.items()}
+    sizes = decide_sizes(
+        spec.name, available, spec.validation_size, validation_fraction
+    )
+    order = permutation(available["train"], spec.split_seed)
     made, record, start = {}, {}, 0
     for split in ("train", "validation", "test"):
         size = getattr(sizes, split)
         if split in sizes.own or size == available["train"]:
-            made[split] = ArraySplit(split, *parts[split])
+            made[split] = ArraySplit(split, *raw_splits[split])
             record[split] = f"the source's {split}"
         elif size:
             chosen = order[start : start + size]
-            made[split] = ArraySplit(split, *parts["train"].rows(chosen))
+            made[split] = ArraySplit(split, *raw_splits["train"].rows(chosen))
             record[split] = (
                 f"train[{start or ''}:{start + size}] of a permutation with seed "
-                f"{split_seed}"
+                f"{spec.split_seed}"
             )
             start += size
         else:

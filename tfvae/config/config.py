@@ -1,0 +1,217 @@
+"""The configuration of a run: frozen, typed, checked once, and a JSON file.
+
+Each field has its range beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Annotated, Any, Literal
+
+from tfvae.config.checks import check_together
+from tfvae.config.fields import (
+    Count,
+    ImageSize,
+    Natural,
+    Positive,
+    Range,
+    Seed,
+    Sizes,
+    check_range,
+    check_type,
+)
+from tfvae.config.names import (
+    ActivationName,
+    Binarization,
+    DtypePolicy,
+    EstimatorName,
+    KlSchedule,
+    LatentName,
+    LearningRateSchedule,
+    LikelihoodName,
+    Monitored,
+    NetworkName,
+    ObjectiveName,
+    OptimizerName,
+    PriorName,
+    TemperatureSchedule,
+)
+from tfvae.core.types import InputError
+from tfvae.core.validation import MOST
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings that determine a run.
+
+    Raises:
+        InputError: if a value has the wrong type, is out of range, or has no effect
+            beside other settings. The parts of a model refuse more when they are
+            built, see `tfvae.training.building.check_config`.
+    """
+
+    dataset: str = "digits"
+    """A data set of the README's table, any TFDS image data set, or a kind:PATH."""
+    data_dir: str | None = None
+    """TFDS' folder of prepared data; None: its default."""
+    manual_dir: str | None = None
+    """The folder of the source's original files, for machines without a network."""
+    image_size: ImageSize | None = None
+    """The height and width to resize to; None: as they are."""
+    validation_size: Natural | None = None
+    """Images held out of the training data; None: a twelfth; 0: no validation."""
+    binarization: Binarization = "dynamic"
+    """dynamic: fresh draws; fixed: one draw; threshold: at 1/2; none: grey values."""
+    grey_targets: bool = False
+    """Allow likelihood bernoulli with binarization none: another bound, see README."""
+
+    likelihood: LikelihoodName = "bernoulli"
+    """The distribution p(x|z)."""
+    likelihood_scale: Positive | None = None
+    """The scale of normal_fixed_scale, the start of normal_shared_scale's; None: 1."""
+    likelihood_levels: Annotated[int, Range(2, 2**16)] | None = None
+    """Grey levels of discretized_logistic, its mixture, and categorical; None: 256."""
+    likelihood_components: Count | None = None
+    """The components of discretized_logistic_mixture; None: 5."""
+    latent: LatentName = "normal"
+    """The family of z."""
+    latent_size: Annotated[int, Range(1, 2**20)] = 50
+    """The number of latent variables, D; with upper layers, of the one nearest x."""
+    upper_latent_sizes: Sizes = ()
+    """Sizes of further layers of latent variables, from the second up."""
+    upper_hidden_sizes: Sizes | None = None
+    """Hidden units between layers of z, on the way up; None: 100 100; (): linear."""
+    num_classes: Annotated[int, Range(2, 2**16)] | None = None
+    """The classes of each variable of latent categorical or concrete; None: 10."""
+    num_flows: Annotated[int, Range(1, 1000)] | None = None
+    """The couplings of latent flow; None: 2."""
+    prior: PriorName = "standard"
+    """The distribution p(z)."""
+    num_components: Count | None = None
+    """The components of prior mixture or vamp; None: 10 or 100."""
+    temperature: Positive | None = None
+    """The posterior's, of latent bin_concrete or concrete; None: the family's."""
+    prior_temperature: Positive | None = None
+    """The prior's, of latent bin_concrete or concrete; None: the family's."""
+    final_temperature: Positive | None = None
+    """The last value of temperature, annealed; None: it is fixed."""
+    final_prior_temperature: Positive | None = None
+    """The last value of prior_temperature, annealed; None: it is fixed."""
+    temperature_schedule: TemperatureSchedule = "linear"
+    """The curve along which temperatures are annealed."""
+    temperature_steps: Natural = 0
+    """The training steps that the annealing takes."""
+    network: NetworkName = "mlp"
+    """The architecture of encoder and decoder."""
+    hidden_sizes: Sizes = (200, 200)
+    """Units (mlp) or filters (conv) of the encoder; the decoder has them in reverse."""
+    activation: ActivationName = "tanh"
+    """The activation of the hidden layers."""
+    output_start: Literal["mean", "zero"] = "mean"
+    """The start of the decoder's output bias: the mean training image, or zeros."""
+
+    objective: ObjectiveName = "iwae"
+    """The bound to maximise."""
+    num_samples: Annotated[int, Range(1, 2**20)] = 1
+    """Samples of z per image, S."""
+    estimator: EstimatorName = "pathwise"
+    """The estimator of the gradient."""
+    backward_samples: Count | None = None
+    """Samples of z per image in the backward pass, up to num_samples; None: all."""
+    sample_chunk: Count | None = None
+    """Samples of z per image at a time, for large num_samples; None: all at once."""
+    analytic_kl: bool = False
+    """Objective elbo: take the KL divergence in closed form."""
+    free_bits: Annotated[float, Range(0, 1e6)] = 0.0
+    """Objective elbo: nats below which the rate of one latent variable is free."""
+    alpha: Annotated[float, Range(-1000, 1000)] | None = None
+    """The order of objective renyi; None: 0.5."""
+    beta: Annotated[float, Range(0, 1)] | None = None
+    """The elbo's part in objective ciwae; None: 0.5. For a beta-VAE: kl_weight."""
+    num_groups: Count | None = None
+    """The groups of samples of objective miwae or piwae; None: 2."""
+    kl_weight: Annotated[float, Range(0, 1e6)] = 1.0
+    """The factor of the rate in the loss; only 1 makes a bound."""
+    kl_warmup_steps: Natural = 0
+    """Training steps in which the factor grows from 0 to kl_weight."""
+    kl_schedule: KlSchedule = "linear"
+    """The curve along which it grows; cyclical: several times (Fu et al., 2019)."""
+    kl_cycles: Count | None = None
+    """The cycles of kl_schedule cyclical; None: 4."""
+
+    epochs: Count = 100
+    """Passes over the training data."""
+    batch_size: Annotated[int, Range(1, 2**24)] = 100
+    """Images in a training step."""
+    optimizer: OptimizerName = "adam"
+    """Keras' optimizer, with its defaults but for the learning rate."""
+    learning_rate: Positive = 1e-3
+    """The learning rate of the first step."""
+    learning_rate_schedule: LearningRateSchedule = "constant"
+    """cosine: to 0; exponential: to 1 %; iwae: Burda et al.'s stages of 3^i epochs."""
+    clip_norm: Positive | None = None
+    """Largest norm of the gradient, all weights together; None: any."""
+    skip_nonfinite: Natural = 0
+    """Steps with a loss or gradient that is not finite to leave out before stopping."""
+    monitored: Monitored = "val_loss"
+    """The number that early_stopping, reduce_on_plateau and keep_best follow."""
+    early_stopping: Count | None = None
+    """Epochs without a better value, after warm-up, that end the run; None: never."""
+    reduce_on_plateau: Count | None = None
+    """Epochs without a better value after which learning_rate falls; None: never."""
+    plateau_factor: Positive | None = None
+    """The factor by which it then falls; None: 0.1."""
+    keep_best: bool = False
+    """Keep the model of the best epoch after warm-up; else the last one."""
+    seed: Seed = 0
+    """The seed of initial weights, order, binarisation and samples."""
+    device_binarization: Literal["auto"] | bool = "auto"
+    """Draw the pixels of binarization dynamic in the step; auto: on a GPU."""
+    jit_compile: Literal["auto"] | bool = "auto"
+    """Compile the step with XLA; auto: on a GPU."""
+    dtype_policy: DtypePolicy = "float32"
+    """The dtype of the networks; distributions are always computed in float32."""
+    steps_per_execution: Count | None = None
+    """Training steps in one call of TensorFlow; None: to 10, dividing an epoch."""
+
+    def __post_init__(self) -> None:
+        """Checks every value, then all of them together."""
+        for name, hint in typing.get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            check_type(name, value, hint)
+            if hint is float and abs(value) <= MOST:
+                object.__setattr__(self, name, float(value))
+        ranged = typing.get_type_hints(type(self), include_extras=True)
+        for name, hint in ranged.items():
+            check_range(name, getattr(self, name), hint)
+        check_together(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns every field, in the types of JSON."""
+        fields = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+
+    @classmethod
+    def from_dict(cls, values: object) -> Config:
+        """Rebuilds a configuration from `to_dict`.
+
+        Raises:
+            InputError: if a field is unknown, or its value is refused.
+        """
+        if not isinstance(values, dict):
+            raise InputError(f"a configuration is a JSON object, not {values!r:.80}")
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = sorted(str(name) for name in values if name not in known)
+        if unknown:
+            raise InputError(
+                f"unknown configuration field {unknown[0]!r:.100}; the fields are "
+                f"{', '.join(known)}"
+            )
+        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**tuples)
+
+    def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
+        """Returns the fields that differ: name -> (here, there)."""
+        here, there = self.to_dict(), other.to_dict()
+        return {k: (here[k], there[k]) for k in here if here[k] != there[k]}
