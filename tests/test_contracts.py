@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import binary_images, estimator_for, slow_but, tiny_vae
+from helpers.models import binary_images, estimator_for, slow_but, tiny_vae
 
 from tfvae.heads import HEADS
 from tfvae.latents import LATENTS

@@ -13,18 +13,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import (
+from helpers.estimators import PathwiseOfGivenDraws
+from helpers.kernels import XLA_GPU, Transfer, graphs, transfers, without_kernel
+from helpers.models import (
     IMAGE_SHAPE,
     SOME_LATENTS,
     WRITTEN_OUT,
     binary_images,
     slow_but,
     tiny_vae,
+    with_layer,
 )
-from reference_kernels import XLA_GPU, Transfer, graphs, transfers, without_kernel
-from test_estimators import PathwiseOfGivenDraws
-from test_priors_models import vae_with
-from test_repeatability import with_layer
+from helpers.priors import vae_with
 
 from tfvae.config import Config
 from tfvae.core.types import InputError

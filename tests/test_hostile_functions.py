@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from reference import binary_images, tiny_vae
+from helpers.models import binary_images, tiny_vae
 
 from tfvae import data
 from tfvae.config.settings import Scoring

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from reference import binary_images, linear_gaussian, slow_but, tiny_vae
+from helpers.models import binary_images, linear_gaussian, slow_but, tiny_vae
 from scipy import stats
 
 from tfvae.core.types import InputError

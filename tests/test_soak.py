@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import binary_images, tiny_vae
+from helpers.models import binary_images, tiny_vae
 from tensorflow.python.framework.func_graph import FuncGraph
 
 from tfvae.evaluation import score_images

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import slow_but
+from helpers.models import slow_but
 from scipy.special import logsumexp
 
 from tfvae.config import Config

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import slow_but
+from helpers.models import slow_but
 
 from tfvae import data
 from tfvae.core.types import InputError

@@ -49,13 +49,13 @@ def layer_terms(
             posterior.layers(z), prior.layers(z), strict=True
         ):
             # The distribution of layer 1 alone is the same for all draws.
-            means = _sampled(q.mean()) if found else (q.mean(), None)
+            means = mean_of_draws(q.mean()) if found else (q.mean(), None)
             found.append(LayerTerms(*_sampled_rates(q, p, value), *means))
         return found
     try:
         means = (posterior.mean(), None)
     except NotImplementedError:
-        means = _sampled(draw())
+        means = mean_of_draws(draw())
     return [LayerTerms(*_rates(posterior, prior, draw), *means)]
 
 
@@ -117,7 +117,7 @@ def _sampled_rates(
     return tf.reduce_mean(q.log_prob(z) - p.log_prob(z), axis=0), True  # [B, D]
 
 
-def _sampled(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def mean_of_draws(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the mean of draws [S, B, ...] with the variance of its noise."""
     noise = tf.math.reduce_variance(values, axis=0) / (values.shape[0] - 1)
     return tf.reduce_mean(values, axis=0), noise

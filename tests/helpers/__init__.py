@@ -1,0 +1,1 @@
+"""Models, oracles and accidents that several files of tests share."""

@@ -1,0 +1,152 @@
+"""The gradients of hierarchies against exact ones, and against each other."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers.hierarchies import SHAPE, Chain, X, at_states, model, small
+from helpers.models import binary_images, standard_error
+
+from tfvae.core.seeds import derive_seed
+from tfvae.estimators import ESTIMATORS
+from tfvae.models import VAE
+from tfvae.objectives import Elbo, Iwae, Objective
+
+
+def gradients(vae: VAE, x, objective: Objective, estimator: str, samples: int, seed):
+    with tf.GradientTape() as tape:
+        x = tf.cast(x, tf.float64)
+        batch = vae.variational_batch(x, samples, seed, True, objective)
+        surrogate = ESTIMATORS[estimator]().estimate(batch).surrogate
+        surrogate = tf.reduce_mean(surrogate)
+    return tape.gradient(surrogate, vae.trainable_variables)
+
+
+@pytest.mark.parametrize("family", ["normal", "logistic", "bin_concrete"])
+def test_the_pathwise_gradient_is_that_of_central_differences(family):
+    vae, x = model(family), binary_images(3, shape=SHAPE)
+    found = gradients(vae, x, Iwae(), "pathwise", 4, seed=7)
+
+    def value() -> float:
+        terms = vae.log_weight_terms(x, 4, seed=7)
+        return float(tf.reduce_mean(Iwae().value(terms.log_weights())))
+
+    rng = np.random.default_rng(0)
+    for variable, gradient in zip(vae.trainable_variables, found, strict=True):
+        direction = rng.normal(size=variable.shape)
+        start, values = variable.numpy(), []
+        for sign in (1, -1):
+            variable.assign(start + sign * 1e-5 * direction)
+            values.append(value())
+        variable.assign(start)
+        slope = (values[0] - values[1]) / 2e-5
+        # Rounding: 1e-15 * 10 / 1e-5; the rule's own error has 1e-10 of a third
+        # derivative.
+        expected = np.sum(gradient.numpy() * direction)
+        np.testing.assert_allclose(slope, expected, rtol=1e-5, atol=1e-6)
+
+
+COPIES, SEEDS = 8000, 50
+
+
+def repeated(vae: VAE, objective: Objective, estimator: str, samples: int = 2):
+    """SEEDS independent means of COPIES gradients, one array a variable."""
+    x = np.tile(binary_images(1, seed=4, shape=SHAPE), [COPIES, 1, 1, 1])
+    step = tf.function(
+        lambda seed: gradients(vae, x, objective, estimator, samples, seed)
+    )
+    draws = [step(derive_seed(11, "test", index)) for index in range(SEEDS)]
+    return [np.stack([d[i] for d in draws]) for i in range(len(draws[0]))]
+
+
+@functools.cache
+def pathwise(objective: Objective):
+    return repeated(small("normal"), objective, "pathwise")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "objective"), [("stl", Elbo()), ("dreg", Elbo()), ("dreg", Iwae())]
+)
+def test_estimators_without_the_score_have_pathwises_mean(estimator, objective):
+    found = repeated(small("normal"), objective, estimator)
+    for one, other in zip(found, pathwise(objective), strict=True):
+        difference = one - other  # of the same draws
+        error = standard_error(difference)
+        # Variables on which both agree draw by draw differ by rounding.
+        assert np.all(np.abs(difference.mean(axis=0)) < 5 * error + 1e-12)
+        size = np.linalg.norm(other.mean(axis=0))
+        assert np.linalg.norm(5 * error) < 0.05 * size, "5 % would not be seen"
+
+
+def test_sticking_the_landing_is_seen_to_be_biased_for_iwae():
+    found = repeated(small("normal"), Iwae(), "stl")
+    off = [
+        np.any(np.abs((a - b).mean(axis=0)) > 5 * standard_error(a - b) + 1e-12)
+        for a, b in zip(found, pathwise(Iwae()), strict=True)
+    ]
+    names = [v.path for v in small("normal").trainable_variables]
+    wrong = {n.split("_")[0] for n, is_off in zip(names, off, strict=True) if is_off}
+    assert wrong == {"encoder", "up"}
+
+
+def test_a_stopped_posterior_has_the_gradient_of_z_alone():
+    vae, x = model("normal"), tf.constant(binary_images(3, shape=SHAPE), tf.float64)
+    head, z = vae.encoder.head, vae.encode(x).sample(2, seed=1)
+    slopes = []
+    for make in (head, head.stopped):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(z)
+            density = make(vae.encoder.params(x)).log_prob(z)
+        slopes.append(tape.gradient(density, z))
+        others = tape.gradient(density, vae.encoder.trainable_variables)
+        assert len(others) == 8
+        assert [g is None for g in others] == [make == head.stopped] * 8
+    np.testing.assert_allclose(slopes[0], slopes[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("objective", [Elbo(), Iwae()])
+@pytest.mark.parametrize("estimator", ["stl", "dreg"])
+def test_with_the_exact_posterior_the_encoders_gradient_is_zero(estimator, objective):
+    vae = Chain().vae()
+    posteriors = {v.path for v in vae.encoder.trainable_variables}
+    assert {path.split("_")[0] for path in posteriors} == {"encoder", "up"}
+    seen = {}
+    for name in (estimator, "pathwise"):
+        slopes = gradients(vae, X, objective, name, 3, seed=1)
+        for variable, slope in zip(vae.trainable_variables, slopes, strict=True):
+            seen[name, variable.path] = np.abs(slope).max()
+    for variable in vae.trainable_variables:
+        if variable.path in posteriors:
+            assert seen[estimator, variable.path] < 1e-12
+            assert seen["pathwise", variable.path] > 1e-3
+        else:
+            assert seen[estimator, variable.path] > 1e-3
+
+
+def exact_gradient(vae: VAE, objective: Objective, samples: int):
+    x = binary_images(1, seed=4, shape=SHAPE)
+    with tf.GradientTape() as tape:
+        terms = at_states(vae, x)
+        tuples = np.array(list(itertools.product(range(16), repeat=samples)))
+        log_weights = tf.gather(terms.log_weights()[:, 0], tuples)  # [n, S]
+        values = objective.value(tf.transpose(log_weights))
+        log_q = tf.gather(terms.log_posterior[:, 0], tuples)
+        expected = tf.reduce_sum(tf.exp(tf.reduce_sum(log_q, axis=1)) * values)
+    return tape.gradient(expected, vae.trainable_variables)
+
+
+@pytest.mark.parametrize("objective", [Elbo(), Iwae()])
+@pytest.mark.parametrize("estimator", ["reinforce", "vimco"])
+def test_discrete_estimators_are_unbiased_for_bernoulli_layers(estimator, objective):
+    vae = small("bernoulli")
+    found = repeated(vae, objective, estimator)
+    wanted = exact_gradient(vae, objective, 2)
+    for draws, slope in zip(found, wanted, strict=True):
+        error = standard_error(draws)
+        assert np.all(np.abs(draws.mean(axis=0) - slope) < 5 * error + 1e-12)
+        size = np.linalg.norm(slope)
+        assert np.linalg.norm(5 * error) < 0.05 * size, "5 % would not be seen"

@@ -1,0 +1,147 @@
+"""Models with each latent family: trained, saved, and loaded in a fresh process."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from helpers.models import binary_images
+
+from tfvae.heads import BernoulliHead
+from tfvae.latents import LATENTS, Latent
+from tfvae.models import VAE, ConditionalDistribution
+from tfvae.networks import NETWORKS
+from tfvae.objectives import Elbo
+
+SHAPE = (4, 4, 1)
+NEW = ("bernoulli", "categorical", "concrete", "multivariate_normal", "flow")
+DISCRETE = ("bernoulli", "categorical")
+
+
+def vae_with(latent: Latent, network: str = "mlp") -> VAE:
+    head, likelihood = latent.posterior_head(), BernoulliHead(SHAPE, dtype=latent.dtype)
+    shared = {"hidden_sizes": (8,), "seed": 1, "dtype": latent.compute_dtype}
+    build = NETWORKS[network]
+    encoder = build.encoder(SHAPE, head.params_shape, name="encoder", **shared)
+    decoder = build.decoder(
+        latent.decoder_shape, likelihood.params_shape, name="decoder", **shared
+    )
+    return VAE(
+        ConditionalDistribution(encoder, head),
+        ConditionalDistribution(decoder, likelihood),
+        latent,
+    )
+
+
+def trained(name: str, **how) -> VAE:
+    vae = vae_with(LATENTS[name](3))
+    estimator = "reinforce" if name in DISCRETE else "pathwise"
+    how = {"objective": "iwae", "num_samples": 3, "estimator": estimator, **how}
+    vae.compile(keras.optimizers.Adam(0.03), **how)
+    return vae
+
+
+LOAD = """
+import json, pathlib, sys
+import tfvae
+import keras, numpy as np
+folder = pathlib.Path(sys.argv[1])
+x = np.load(folder / "x.npy")
+found = {}
+for path in sorted(folder.glob("*.keras")):
+    vae = keras.models.load_model(path)
+    terms = vae.log_weight_terms(x, 4, seed=5)
+    found[path.stem] = {
+        "weights": terms.log_weights().numpy().tolist(),
+        "mean": vae.reconstruct(x).numpy().tolist(),
+    }
+    if path.stem == "flow":  # the one with weights outside the networks
+        how = {"batch_size": 10, "shuffle": False, "verbose": 0}
+        found["flow"]["logs"] = vae.fit(x, **how).history
+(folder / "found.json").write_text(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory, fresh_python):
+    """Trains, saves, and goes on here and in a fresh process."""
+    folder = tmp_path_factory.mktemp("latents")
+    x = np.tile(binary_images(2, shape=SHAPE), [15, 1, 1, 1])
+    np.save(folder / "x.npy", x)
+    here = {}
+    for name in NEW:
+        vae = trained(name)
+        how = {"batch_size": 10, "shuffle": False, "verbose": 0}
+        losses = vae.fit(x, epochs=9, **how).history["loss"]
+        vae.save(folder / f"{name}.keras")
+        here[name] = {
+            "losses": losses,
+            "weights": vae.log_weight_terms(x, 4, seed=5).log_weights().numpy(),
+            "mean": vae.reconstruct(x).numpy(),
+        }
+        if name == "flow":
+            here[name]["logs"] = vae.fit(x, **how).history
+    fresh_python(LOAD, folder)
+    return here, json.loads((folder / "found.json").read_text())
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_a_loaded_model_is_the_same_bit_for_bit(journey, name):
+    here, there = journey[0][name], journey[1][name]
+    np.testing.assert_array_equal(np.float32(there["weights"]), here["weights"])
+    np.testing.assert_array_equal(np.float32(there["mean"]), here["mean"])
+
+
+def test_a_loaded_flow_trains_on_as_if_unbroken(journey):
+    assert journey[1]["flow"]["logs"] == journey[0]["flow"]["logs"]
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_training_lowers_the_loss(journey, name):
+    losses = journey[0][name]["losses"]
+    # Two images of 16 bits: it starts near 16 log 2 = 11 nats and can go to log 2.
+    assert losses[-1] < losses[0] - 1
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_every_family_works_with_convolutions(name):
+    vae, x = vae_with(LATENTS[name](3), "conv"), binary_images(2, shape=SHAPE)
+    assert vae(x).shape == x.shape
+    terms = vae.log_weight_terms(x, 4, seed=0)
+    assert {tuple(term.shape) for term in terms[:3]} == {(4, 2)}
+
+
+@pytest.mark.parametrize("estimator", ["pathwise", "stl", "dreg"])
+def test_every_weight_of_a_flow_is_trained(estimator):
+    vae, x = trained("flow", estimator=estimator), binary_images(8, shape=SHAPE)
+    # Two steps: at the start the couplings' last layers are 0, and pass no gradient on.
+    before = vae.encoder.head.get_weights()
+    vae.fit(x, batch_size=4, verbose=0)
+    after = vae.encoder.head.get_weights()
+    assert len(after) == 8 == len(vae.encoder.head.trainable_variables)
+    for one, other in zip(before, after, strict=True):
+        assert np.any(one != other)
+
+
+@pytest.mark.parametrize("name", ["multivariate_normal", "bernoulli", "categorical"])
+def test_the_closed_rate_is_the_mean_of_the_sampled_one(name):
+    vae, x = vae_with(LATENTS[name](3, dtype="float64")), binary_images(4, shape=SHAPE)
+    terms = vae.log_weight_terms(x, 4000, seed=1)
+    sampled = (terms.log_posterior - terms.log_prior).numpy()  # [S, B]
+    how = {"estimator": "straight_through"} if name in DISCRETE else {}
+    vae.compile("sgd", Elbo(analytic_kl=True), 2, **how)
+    closed = vae.evaluate(x, verbose=0, return_dict=True)["rate"]
+    error = np.abs(sampled.mean() - closed)
+    # Each example's draws are independent of the others'.
+    within = np.sqrt((sampled.var(axis=0, ddof=1) / 4000).sum()) / 4
+    assert error < 5 * within
+
+
+@pytest.mark.parametrize("name", sorted(LATENTS))
+def test_reconstruction_decodes_the_centre(name):
+    vae, x = vae_with(LATENTS[name](3)), binary_images(4, shape=SHAPE)
+    centre = vae.latent.point_estimate(vae.encode(x))
+    np.testing.assert_array_equal(vae.reconstruct(x), vae.decode(centre).mean())
+    assert vae.sample(2, seed=1).mean.shape == (2, *SHAPE)
