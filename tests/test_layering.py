@@ -175,3 +175,15 @@ def test_a_broken_rule_is_found(path, source, said):
 )
 def test_what_is_allowed_is_not_found(path, source):
     assert problems(path, source) == []
+
+
+def test_no_test_imports_another():
+    files = sorted(pathlib.Path(__file__).parent.rglob("*.py"))
+    names = {path.stem for path in files if path.stem.startswith("test_")}
+    for path in files:
+        taken = {
+            name.split(".")[0]
+            for node in ast.walk(ast.parse(path.read_text()))
+            for name in imported(node)
+        }
+        assert not taken & names, path

@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import replicas as reference_replicas
+from helpers.several import assert_alike, on_several
 
 from tfvae.core.sharding import part_of
 from tfvae.core.types import InputError
 from tfvae.models.batch import check_order
 from tfvae.models.checks import check_replicas
 
-# Float64 sums of up to 25 images in another order, of numbers up to some hundreds:
-# 1e-13, and Adam divides by gradients that may be small.
-ROUNDING = 1e-10
 SCRIPT = pathlib.Path(reference_replicas.__file__)
 ALL = tuple(reference_replicas.cases())
-
-
-def on_several(replicas: int, steps: int, *names: str) -> dict[str, list[dict]]:
-    """What one device has found, and what several have, for each case."""
-    done = subprocess.run(
-        [sys.executable, SCRIPT, str(replicas), str(steps), *names],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def assert_alike(one: dict, other: dict) -> None:
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        if name == "weights":
-            for here, there in zip(value, other[name], strict=True):
-                np.testing.assert_allclose(here, there, rtol=0, atol=ROUNDING)
-        else:
-            # Means of numbers up to some hundreds, in float64.
-            assert other[name] == pytest.approx(value, rel=ROUNDING), name
 
 
 def test_two_replicas_train_as_one_with_an_empty_share_now_and_then():

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import hostile_files as hostile
+from helpers import killed_run as killer
 from helpers.broken_off import (
     EACH_STEP,
     KINDS,
@@ -187,7 +188,7 @@ def test_the_command_exits_with_the_status_of_the_signal(tmp_path):
 def killed_run(folder: Path, config: Config, every: int, *n: int) -> subprocess.Popen:
     settings = folder.parent / "config.json"
     settings.write_text(json.dumps(config.to_dict()))
-    script = Path(__file__).with_name("killed_run.py")
+    script = Path(killer.__file__)
     words = [sys.executable, script, folder, settings, every, *n]
     return subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE, text=True)
 

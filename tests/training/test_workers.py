@@ -13,11 +13,9 @@ import time
 
 import numpy as np
 import pytest
-from helpers import replicas as reference_replicas
-from test_replicas import assert_alike, on_several
+from helpers.several import SCRIPT, SMALL, assert_alike, on_several
 
 from tfvae.cli.launching import Launched, free_ports
-from tfvae.config import Config
 from tfvae.config.cluster import Worker, this_worker
 from tfvae.config.settings import Distribution
 from tfvae.core.types import InputError
@@ -25,8 +23,7 @@ from tfvae.training import train
 from tfvae.training.runs import load_run, read_history
 from tfvae.training.workers import WorkerGroup
 
-SCRIPT = pathlib.Path(reference_replicas.__file__)
-ROOT = SCRIPT.parents[1]
+ROOT = SCRIPT.parents[2]
 TWO = {"worker": ["a:1", "b:2"]}
 LAUNCH = [sys.executable, "-m", "tfvae.cli.launching"]
 RECIPE = "digits-binconcrete"
@@ -154,10 +151,6 @@ def test_a_worker_that_failed_comes_before_those_that_lost_it(codes, found, tmp_
 
 # -- one device, and all of this machine -----------------------------------------------
 
-SMALL = Config(
-    latent_size=3, hidden_sizes=(8,), num_samples=2, epochs=2, batch_size=400
-)
-
 
 @pytest.mark.slow
 def test_a_strategy_with_one_device_trains_as_none_does(tmp_path, capsys):
@@ -176,7 +169,7 @@ logical = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, logical)
 import dataclasses
 import numpy as np
-from test_workers import SMALL
+from helpers.several import SMALL
 from tfvae.config.settings import Distribution
 from tfvae.training import train
 
@@ -195,7 +188,7 @@ for here, there in zip(run.vae.weights, one.vae.weights, strict=True):
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_replicas(fresh_python, tmp_path):
-    said = fresh_python(OTHER_NUMBER, tmp_path, PYTHONPATH=f"{ROOT}:{SCRIPT.parent}")
+    said = fresh_python(OTHER_NUMBER, tmp_path, PYTHONPATH=f"{ROOT}:{ROOT}/tests")
     assert "2 replicas share each batch of 400" in said.stdout
 
 
