@@ -14,7 +14,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from helpers.models import binary_images, linear_gaussian, slow_but, tiny_vae
+from helpers.models import (
+    binary_images,
+    estimate_of,
+    linear_gaussian,
+    slow_but,
+    tiny_vae,
+)
 from scipy import stats
 
 from tfvae.core.types import InputError
@@ -91,7 +97,7 @@ def step(
     vae.compile("sgd", objective, samples, estimator)
     x = tf.constant(binary_images(2))
     with tf.GradientTape() as tape:
-        estimate = vae._estimate(x, 0, training=True)
+        estimate = estimate_of(vae, x, 0)
     return estimate.terms, tape.gradient(estimate.surrogate, vae.trainable_variables)
 
 

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from helpers.models import FLOAT64, binary_images, slow_but, standard_error, tiny_vae
+from helpers.models import (
+    FLOAT64,
+    binary_images,
+    estimate_of,
+    slow_but,
+    standard_error,
+    tiny_vae,
+)
 
 from tfvae.config import Config
 from tfvae.core.types import InputError
@@ -43,7 +50,7 @@ def gradients(vae: VAE, objective: Objective, samples: int, estimator: str, **ho
     @tf.function(autograph=False)
     def step(x):
         with tf.GradientTape() as tape:
-            estimate = vae._estimate(x, (1, 2), training=True)
+            estimate = estimate_of(vae, x, (1, 2))
         slopes = tape.gradient(estimate.surrogate, vae.trainable_variables)
         return [*estimate.terms[:3], estimate.surrogate], slopes
 
@@ -125,7 +132,7 @@ def test_several_layers_and_other_priors_have_the_dense_gradient(made, how):
         vae.compile("sgd", "iwae", 6, "dreg", **given)
         with tf.GradientTape() as tape:
             x = tf.cast(X, tf.float32)
-            surrogate = vae._estimate(x, (1, 2), training=True).surrogate
+            surrogate = estimate_of(vae, x, (1, 2)).surrogate
         slopes.append(tape.gradient(surrogate, vae.trainable_variables))
     for ours, theirs in zip(*slopes, strict=True):
         # float32 sums of a few hundred numbers, in another order.

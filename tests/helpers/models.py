@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 from scipy import special, stats
 
 from tfvae.core.seeds import derive_seed
+from tfvae.estimators import Estimate
 from tfvae.heads import HEADS, MIN_SCALE, DistributionHead
 from tfvae.latents import LATENTS, NormalLatent
 from tfvae.models import VAE, ConditionalDistribution
@@ -307,3 +308,12 @@ def with_layer(vae: VAE, layer: keras.layers.Layer) -> VAE:
     network = keras.Model(vae.encoder.network.input, last(layer(x)))
     encoder = ConditionalDistribution(network, vae.encoder.head)
     return VAE(encoder, vae.decoder, vae.latent)
+
+
+def estimate_of(vae: VAE, x: np.ndarray, seed) -> Estimate:
+    """The estimate of a training step of a compiled model."""
+    kl_weight = tf.convert_to_tensor(vae.kl_weight)
+    batch = vae.variational_batch(
+        x, vae.num_samples, seed, True, vae.objective, kl_weight
+    )
+    return vae.estimator.estimate(batch)

@@ -24,16 +24,21 @@ from tfvae.distributions.families import (
 )
 from tfvae.distributions.mixtures import NormalMixture, mixture
 from tfvae.distributions.scalar import ScalarDistribution
-from tfvae.distributions.tfd import FULLY_REPARAMETERIZED, Distribution, kl_divergence
+from tfvae.distributions.tfd import (
+    FULLY_REPARAMETERIZED,
+    Distribution,
+    kl_divergence,
+)
+from tfvae.distributions.tfd import Bernoulli as AnyBernoulli  # ours is one too
 
 __all__ = [
-    "Distribution",
-    "FULLY_REPARAMETERIZED",
-    "kl_divergence",
+    "AnyBernoulli",
     "Bernoulli",
     "Categorical",
     "ContinuousBernoulli",
+    "Distribution",
     "ExpRelaxedOneHotCategorical",
+    "FULLY_REPARAMETERIZED",
     "IndependentBernoulli",
     "IndependentLogistic",
     "Laplace",
@@ -45,5 +50,6 @@ __all__ = [
     "OneHotCategorical",
     "ScalarDistribution",
     "independent_variables",
+    "kl_divergence",
     "mixture",
 ]

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
 from tfvae.core.types import InputError
-from tfvae.distributions import Bernoulli, Distribution, draws
+from tfvae.distributions import AnyBernoulli, Distribution, draws
 from tfvae.estimators.base import (
     Estimate,
     Estimator,
@@ -266,9 +266,9 @@ def _value_of_each(objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
     return tf.reshape(objective.value(flat), shape[1:])
 
 
-def _bernoulli(posterior: Distribution) -> Bernoulli:
+def _bernoulli(posterior: Distribution) -> AnyBernoulli:
     inner = getattr(posterior, "distribution", posterior)
-    if not isinstance(inner, Bernoulli):
+    if not isinstance(inner, AnyBernoulli):
         raise InputError(
             f"estimator 'disarm' is for Bernoulli posteriors, and this one is "
             f"{posterior.name}; use 'reinforce' or 'vimco'"
