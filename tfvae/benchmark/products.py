@@ -147,7 +147,7 @@ class Runner:
     def __init__(self, work: Sequence[Work], seed: int = 0) -> None:
         work = [one for one in work if one.products]
         together = [one for one in work if one.times == 1]
-        groups = [(one,) for one in work if one.times > 1]
+        groups: list[tuple[Work, ...]] = [(one,) for one in work if one.times > 1]
         groups += [tuple(together)] if together else []
         numbers = itertools.count()
         self.calls = []

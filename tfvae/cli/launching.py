@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tfvae.config.cluster import VARIABLE
 from tfvae.core.types import LOST_WORKER, InputError
@@ -111,7 +112,7 @@ def _started(
             task = {"type": "worker", "index": number}
             content = {"cluster": {"worker": addresses}, "task": task}
             # Of its own session: the terminal's Ctrl-C would reach it twice.
-            how = {
+            how: dict[str, Any] = {
                 "env": {**os.environ, VARIABLE: json.dumps(content)},
                 "start_new_session": True,
             }

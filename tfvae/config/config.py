@@ -193,7 +193,7 @@ class Config:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
     @classmethod
-    def from_dict(cls, values: object) -> Config:
+    def from_dict(cls, values: Any) -> Config:
         """Rebuilds a configuration from `to_dict`.
 
         Raises:
@@ -208,8 +208,8 @@ class Config:
                 f"unknown configuration field {unknown[0]!r:.100}; the fields are "
                 f"{', '.join(known)}"
             )
-        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**tuples)
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**values)
 
     def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
         """Returns the fields that differ: name -> (here, there)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tfvae.config import Config
 
@@ -92,8 +92,8 @@ _CONCRETE = Config(
     batch_size=64,
     learning_rate=3e-4,
 )
-_LAYERS = {"upper_latent_sizes": (200,), "upper_hidden_sizes": ()}
-_NONLINEAR = {"hidden_sizes": (200, 200), "learning_rate": 1e-4}
+_LAYERS: dict[str, Any] = {"upper_latent_sizes": (200,), "upper_hidden_sizes": ()}
+_NONLINEAR: dict[str, Any] = {"hidden_sizes": (200, 200), "learning_rate": 1e-4}
 
 RECIPES: Mapping[str, Recipe] = {
     "digits-binconcrete": Recipe(

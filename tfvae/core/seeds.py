@@ -21,7 +21,7 @@ def as_seed(seed: Seed) -> tf.Tensor:
         InputError: if `seed` is neither an int nor an integer tensor of shape [2].
     """
     if isinstance(seed, numbers.Integral) and not isinstance(seed, bool):
-        if not 0 <= seed < 2**62:
+        if not 0 <= int(seed) < 2**62:
             raise InputError(
                 f"seed {seed} is not usable; give an int from 0 to 2^62 - 1"
             )

@@ -8,6 +8,7 @@ import numbers
 import operator
 import os
 from pathlib import Path
+from typing import Any
 
 from tfvae.core.types import InputError
 
@@ -15,7 +16,7 @@ MOST = 2**31 - 1  # the largest number of TensorFlow's int32 counters
 SEEDS = 2**62 - 1  # the largest seed of `tfvae.core.seeds`
 
 
-def require_int(name: str, value: object, least: int = 1, most: int = MOST) -> int:
+def require_int(name: str, value: Any, least: int = 1, most: int = MOST) -> int:
     """Returns `value` as an int; NumPy's ints are ints, True and 2.0 are not.
 
     Raises:
@@ -32,7 +33,7 @@ def require_int(name: str, value: object, least: int = 1, most: int = MOST) -> i
     return number
 
 
-def require_path(name: str, value: object) -> Path:
+def require_path(name: str, value: Any) -> Path:
     """Returns `value`, a str or path-like object, as a `Path`.
 
     Raises:
@@ -57,7 +58,7 @@ def require_path(name: str, value: object) -> Path:
     return Path(text)
 
 
-def require_number(name: str, value: object, zero: bool = False) -> float:
+def require_number(name: str, value: Any, zero: bool = False) -> float:
     """Returns `value` as a float; True is no number.
 
     Args:
@@ -75,7 +76,7 @@ def require_number(name: str, value: object, zero: bool = False) -> float:
     raise InputError(f"{name} {value!r} is not usable; give a finite number {wanted}")
 
 
-def require_real(name: str, value: object) -> float:
+def require_real(name: str, value: Any) -> float:
     """Returns `value` as a float; True is no number.
 
     Raises:

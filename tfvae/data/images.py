@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -17,7 +19,7 @@ def to_grey(images: tf.Tensor) -> tf.Tensor:
     return tf.cast(images, tf.float32)
 
 
-def check_image_size(image_size: object) -> tuple[int, int] | None:
+def check_image_size(image_size: Any) -> tuple[int, int] | None:
     """Returns `image_size` as (height, width), or None.
 
     Raises:

@@ -79,17 +79,18 @@ def training_batches(
     steps = steps_per_epoch(split, batch_size)
     kind = lookup(BINARIZATIONS, binarization, "binarization")
     start_step = require_int("start_step", start_step, least=0)
-    make = _array_training if isinstance(split, ArraySplit) else _stream_training
     if on_device:
         if kind.draws != "step":
             raise InputError(
                 f"on_device has no effect with binarization {binarization!r}; leave it "
                 "out, or use 'dynamic'"
             )
-        kind = kind._replace(apply=None)
+        kind = kind._replace(is_binary=False)  # until the step draws
     fixed_seed = as_seed(seed if binarization_seed is None else binarization_seed)
-    seeds = (as_seed(seed), fixed_seed)
-    return make(split, int(batch_size), steps, kind, seeds, start_step)
+    how = (int(batch_size), steps, kind, (as_seed(seed), fixed_seed), start_step)
+    if isinstance(split, ArraySplit):
+        return _array_training(split, *how)
+    return _stream_training(split, *how)
 
 
 def evaluation_batches(
@@ -294,7 +295,7 @@ def _draw(
     kind: Binarization, images: tf.Tensor, seed: tf.Tensor, step: tf.Tensor
 ) -> tf.Tensor:
     """Draws a batch, unless the training step does."""
-    if kind.apply is None:
+    if not kind.is_binary:
         return images
     return kind.apply(to_grey(images), _fold(seed, step))
 

@@ -77,7 +77,7 @@ class ArraySplit:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """The shape of an image, (H, W, C)."""
-        return tuple(int(n) for n in self.images.shape[1:])
+        return self.images.shape[1:]
 
     def tensor(self) -> tf.Tensor:
         """Returns the images as one tensor [N, H, W, C] in the host's memory."""
@@ -88,7 +88,7 @@ class ArraySplit:
 
     def checksum(self) -> str:
         """Returns 16 hexadecimal digits of the images' SHA-256, to notice a change."""
-        return hashlib.sha256(np.ascontiguousarray(self.images)).hexdigest()[:16]
+        return hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()[:16]
 
     def mean_image(self) -> np.ndarray:
         """Returns the mean over all images, float32 [H, W, C] in [0, 1]."""
@@ -140,7 +140,7 @@ class StreamSplit:
         if size < 1:
             raise InputError(f"the {name} split has no images; give at least one")
         self.name = name
-        self.image_shape = tuple(image_shape)
+        self.image_shape = (*image_shape,)
         self.read = read
         self._size = size
 

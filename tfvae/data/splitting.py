@@ -75,7 +75,6 @@ def decide_sizes(
     total = available["train"]
     own = [s for s in ("validation", "test") if available.get(s)]
     test = 0 if "test" in own else max(1, round(TEST_FRACTION * total))
-    validation = validation_size
     if "validation" in own:
         if validation_size:
             raise InputError(
@@ -86,9 +85,11 @@ def decide_sizes(
         if validation_size == 0:
             own.remove("validation")
         validation = 0
-    elif validation_size is None and validation_fraction is not None:
+    elif validation_size is not None:
+        validation = validation_size
+    elif validation_fraction is not None:
         validation = round(validation_fraction * total)
-    elif validation_size is None:
+    else:
         validation = max(1, (total - test) // VALIDATION_DIVISOR)
     train = total - test - validation
     if train < 1:

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import tensorflow as tf
 
-Shape = Sequence[int | tf.Tensor] | tf.Tensor
+Shape: TypeAlias = Sequence[int | tf.Tensor] | tf.Tensor
 
 
 def signed_uniform(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:

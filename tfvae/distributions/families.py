@@ -13,16 +13,15 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from tfvae.core.types import Seed
 from tfvae.distributions import draws, tfd
-
-Seed = tf.Tensor | int | None
 
 # The product of so many numbers from 1/2 to 1 is far above float32's smallest number.
 _MOST_FACTORS = 64
 
 
 def _location_scale(
-    family: tfd.Distribution, n: tf.Tensor, seed: Seed, standard: Callable
+    family: tfd.Distribution, n: tf.Tensor, seed: Seed | None, standard: Callable
 ) -> tf.Tensor:
     """Returns loc + scale * noise, [n, ...]."""
     loc, scale = tf.convert_to_tensor(family.loc), tf.convert_to_tensor(family.scale)
@@ -36,28 +35,28 @@ def _location_scale(
 class Normal(tfd.Normal):
     """`tfd.Normal`, whose draws go on beyond 5.7 scales."""
 
-    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+    def _sample_n(self, n: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
         return _location_scale(self, n, seed, draws.standard_normal)
 
 
 class Logistic(tfd.Logistic):
     """`tfd.Logistic`, with exact tails."""
 
-    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+    def _sample_n(self, n: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
         return _location_scale(self, n, seed, draws.standard_logistic)
 
 
 class Laplace(tfd.Laplace):
     """`tfd.Laplace`, with exact tails."""
 
-    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+    def _sample_n(self, n: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
         return _location_scale(self, n, seed, draws.standard_laplace)
 
 
 class Bernoulli(tfd.Bernoulli):
     """`tfd.Bernoulli` of logits, whose rarer value has its exact probability."""
 
-    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+    def _sample_n(self, n: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
         logits = self.logits_parameter()
         shape = tf.concat([[n], tf.shape(logits)], axis=0)
         v = draws.signed_uniform(shape, tfd.sanitize_seed(seed), logits.dtype)
@@ -67,7 +66,7 @@ class Bernoulli(tfd.Bernoulli):
 class Categorical(tfd.Categorical):
     """`tfd.Categorical`, the same on every device."""
 
-    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+    def _sample_n(self, n: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
         drawn = draws.categorical(self.logits_parameter(), [n], tfd.sanitize_seed(seed))
         return tf.cast(drawn, self.dtype)
 
@@ -85,7 +84,7 @@ class OneHotCategorical(tfd.OneHotCategorical):
         x = tf.cast(x, logits.dtype)
         return tf.reduce_sum(x * tf.nn.log_softmax(logits), axis=-1)
 
-    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+    def _sample_n(self, n: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
         logits = self.logits_parameter()
         drawn = draws.categorical(logits, [n], tfd.sanitize_seed(seed))
         return tf.one_hot(drawn, tf.shape(logits)[-1], dtype=self.dtype)
@@ -94,7 +93,7 @@ class OneHotCategorical(tfd.OneHotCategorical):
 class ExpRelaxedOneHotCategorical(tfd.ExpRelaxedOneHotCategorical):
     """`tfd.ExpRelaxedOneHotCategorical`, with exact tails."""
 
-    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+    def _sample_n(self, n: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
         temperature = tf.convert_to_tensor(self.temperature)
         logits = self.logits_parameter()
         batch = tf.broadcast_dynamic_shape(tf.shape(temperature), tf.shape(logits)[:-1])
@@ -110,7 +109,7 @@ class ContinuousBernoulli(tfd.ContinuousBernoulli):
     l = |logits|, so that y = -log(1 - u (1 - e^-l)) / l for a uniform u.
     """
 
-    def _sample_n(self, n: tf.Tensor, seed: Seed = None) -> tf.Tensor:
+    def _sample_n(self, n: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
         logits = self.logits_parameter()
         shape = tf.concat([[n], tf.shape(logits)], axis=0)
         v = draws.signed_uniform(shape, tfd.sanitize_seed(seed), logits.dtype)

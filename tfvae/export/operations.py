@@ -50,7 +50,8 @@ def _reachable(graph: Any, functions: Mapping[str, Any]) -> set[str]:
     """Returns the functions that a signature calls, the one that initialises too."""
     nodes = {node.name: node for node in graph.graph_def.node}
     asked = [t for s in graph.signature_def.values() for t in s.outputs.values()]
-    waiting, seen, called = [_node_of(tensor.name) for tensor in asked], set(), set()
+    waiting, seen = [_node_of(tensor.name) for tensor in asked], set()
+    called: set[str] = set()
     while waiting:
         name = waiting.pop()
         if name in seen or name not in nodes:

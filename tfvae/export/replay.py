@@ -36,10 +36,11 @@ def main(path: Path) -> dict[str, Any]:
     card = _read(path / layout.CARD)
     described, default = card["signatures"], card.get(layout.DEFAULT)
     requests = {name: _read_pair(path, name, layout) for name in described}
-    sys.modules.update(dict.fromkeys(_BLOCKED))  # importing one fails from here on
+    blocked: dict[str, Any] = dict.fromkeys(_BLOCKED)
+    sys.modules.update(blocked)  # importing one fails from here on
     import tensorflow as tf
 
-    found = {name: {"rows": len(pair[0])} for name, pair in requests.items()}
+    found: dict[str, dict] = {n: {"rows": len(p[0])} for n, p in requests.items()}
     with _problems("the session loader cannot read it"):
         refused = operations.refused_operation(path)
     if refused is not None:

@@ -164,8 +164,8 @@ def _examples(vae: VAE, examples: np.ndarray | None, pixels: Pixels) -> np.ndarr
             f"examples have shape {examples.shape}; give 1 to 8 images of shape "
             f"{vae.image_shape}"
         )
-    inside = np.issubdtype(examples.dtype, np.floating)
-    inside = inside and np.all((examples >= low) & (examples <= high))  # False for NaN
+    floats = np.issubdtype(examples.dtype, np.floating)
+    inside = floats and np.all((examples >= low) & (examples <= high))  # False for NaN
     if not inside:
         raise InputError(
             f"examples have dtype {examples.dtype} or values outside [{low:g}, "

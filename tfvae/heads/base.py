@@ -123,7 +123,8 @@ class DistributionHead(keras.layers.Layer):
             Tensors [..., *event_shape]. Logits of levels, and parameters of mixed
             components, end in one more axis, of these.
         """
-        found, single = {}, distribution.distribution
+        single = distribution.distribution
+        found: dict[str, tf.Tensor] = {}
         for name in self.param_names:
             value = distribution.mean() if name == "mean" else getattr(single, name)
             if value.shape.rank == 0:  # a scale that all elements share
@@ -162,7 +163,7 @@ def clipped_logit(mean: np.ndarray) -> np.ndarray:
     return np.log(clipped) - np.log1p(-clipped)
 
 
-def softplus_inverse(y: np.ndarray) -> np.ndarray:
+def softplus_inverse(y: float | np.ndarray) -> np.ndarray:
     """Returns x with log(1 + exp(x)) = y, for y > 0."""
     return y + np.log(-np.expm1(-y))
 
@@ -174,12 +175,12 @@ def inverse_of_increasing(
     high: float,
 ) -> np.ndarray:
     """Returns x in [low, high] with function(x) = value, by bisection, in float64."""
-    low, high = np.full(np.shape(value), low), np.full(np.shape(value), high)
+    left, right = np.full(np.shape(value), low), np.full(np.shape(value), high)
     for _ in range(64):  # float64 divides the interval no further
-        middle = 0.5 * (low + high)
+        middle = 0.5 * (left + right)
         below = function(middle) < value
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return 0.5 * (low + high)
+        left, right = np.where(below, middle, left), np.where(below, right, middle)
+    return 0.5 * (left + right)
 
 
 def tilted_mean(tilt: np.ndarray) -> np.ndarray:

@@ -37,7 +37,7 @@ class Coupling(keras.layers.Layer):
         super().__init__(**kwargs)
         self.sizes, self.swapped = (size // 2, size - size // 2), swapped
         given, moved = self.sizes[::-1] if swapped else self.sizes
-        self.network = []
+        self.network: list[keras.layers.Dense] = []
         for index, units in enumerate(hidden_sizes):
             glorot = keras.initializers.GlorotUniform(derive_int(seed, f"{index}"))
             self._add(given, units, activation="tanh", kernel_initializer=glorot)

@@ -61,7 +61,7 @@ class LayerChain(tfd.Distribution):
             values.append(pick(k, link(values[-1])))
         return tf.concat(self._ordered(values), axis=-1)
 
-    def layers(self, z: tf.Tensor) -> list[tuple[tfd.Distribution, tf.Tensor]]:
+    def layers(self, z: tf.Tensor) -> Sequence[tuple[tfd.Distribution, tf.Tensor]]:
         """Returns each layer's distribution given the others, and its value, at z.
 
         Args:

@@ -72,10 +72,11 @@ class CategoricalLevelsHead(LevelsHead):
     formula = "P(k / (num_levels - 1)) = softmax(logits)_k"
     paper = "van den Oord et al. (2016), Pixel Recurrent Neural Networks"
 
-    @property
-    def num_params(self) -> int:
-        """The number of logits, one for each level."""
-        return self.num_levels
+    def __init__(
+        self, event_shape: Sequence[int], num_levels: int = 256, **kwargs
+    ) -> None:
+        super().__init__(event_shape, num_levels, **kwargs)
+        self.num_params = self.num_levels
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the CategoricalLevels of logits [..., num_levels * last]."""
@@ -155,11 +156,7 @@ class DiscretizedLogisticMixtureHead(LevelsHead):
     ) -> None:
         super().__init__(event_shape, num_levels, **kwargs)
         self.num_components = require_int("num_components", num_components)
-
-    @property
-    def num_params(self) -> int:
-        """The number of parameters: logit, location and raw scale of each component."""
-        return 3 * self.num_components
+        self.num_params = 3 * self.num_components  # logit, location and raw scale
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the mixture of (logits, locs, raw scales)."""

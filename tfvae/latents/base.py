@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import keras
@@ -43,7 +44,7 @@ class Latent(keras.layers.Layer):
         paper: The source of the family.
     """
 
-    head_class: ClassVar[type[DistributionHead]]
+    head_class: ClassVar[Callable[..., DistributionHead]]
     relaxed: bool = False
     reparameterised: bool = True
     layered: ClassVar[bool] = False

@@ -148,8 +148,8 @@ class Hierarchy(Latent):
 
     def discrete(self) -> Hierarchy | None:
         """Returns the hierarchy of the twins, with the same networks."""
-        twins = [layer.discrete() for layer in self.layers]
-        if any(twin is None for twin in twins):
+        twins = list(filter(None, (layer.discrete() for layer in self.layers)))
+        if len(twins) < len(self.layers):
             return None
         return Hierarchy(twins, self.upward, self.downward, dtype=self.compute_dtype)
 

@@ -63,14 +63,15 @@ class Prior(keras.layers.Layer):
         if kwargs.get("dtype") is None:
             kwargs["dtype"] = latent.compute_dtype
         super().__init__(**kwargs)
-        self.start = latent.prior_params()
-        if self.start is None:
+        start = latent.prior_params()
+        if start is None:
             raise InputError(
                 f"{type(self).__name__} is for priors and posteriors of one form, and "
                 f"{type(latent).__name__} has two; set prior 'standard', or use latent "
                 "'normal', 'logistic', 'multivariate_normal', 'bernoulli' or "
                 "'categorical'"
             )
+        self.start = start
         self._latent_config = keras.saving.serialize_keras_object(latent)
         self.built = True
 

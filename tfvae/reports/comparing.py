@@ -64,10 +64,10 @@ def compare_runs(
     how = Scoring(**scoring)
     runs = {"first": load_run(first), "second": load_run(second)}
     images = {name: images_of(run, how) for name, run in runs.items()}
-    _check_comparable(*runs.values(), *images.values())
-    scores, found = {}, {}
+    _check_comparable(runs["first"], runs["second"], *images.values())
+    scores: dict[str, dict] = {"first": {}, "second": {}}
+    found = {}
     for side, run in runs.items():
-        scores[side] = {}
         for name, vae in models_of(run).items():
             title = f"{run.folder.path}, {name}"
             scores[side][name] = scored(vae, images[side], how, title, progress_bar)

@@ -176,7 +176,7 @@ def _annealed(
     """Returns the results of annealed importance sampling, and its bounds [N]."""
     name = next(iter(models_of(run)))
     how_counted = (run.vae.image_shape, run.vae.decoder.head.is_probability)
-    how = {
+    how: dict[str, Any] = {
         "num_chains": annealing.ais_chains,
         "num_steps": annealing.ais_steps,
         "num_leapfrog_steps": annealing.ais_leapfrogs,

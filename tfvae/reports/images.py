@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import tfvae.data
 from tfvae.config import Config
+from tfvae.config.names import Binarization
 from tfvae.config.settings import Scoring
 from tfvae.core.types import InputError
 from tfvae.evaluation import ImageScores, paired_difference, score_images
@@ -152,7 +153,7 @@ def split_of(run: Run, name: str) -> tfvae.data.Split:
     return images
 
 
-def _rebinarized(run: Run, binarization: str | None) -> Config:
+def _rebinarized(run: Run, binarization: Binarization | None) -> Config:
     """Returns the run's configuration with another binarisation, if it has a meaning.
 
     Raises:

@@ -83,7 +83,7 @@ def figures_of(
     """Yields plots by name, one at a time, or the reason why one is not defined."""
     for name in PLOTS if kind is None else (kind,):
         try:
-            figure = PLOTS[name](given)
+            figure: Figure | Undefined = PLOTS[name](given)
         except Undefined as reason:
             figure = reason
         yield name, figure

@@ -131,9 +131,9 @@ class VAETransformer(
             InputError: if a setting is not usable, X is outside the likelihood's
                 support, or the loss is not finite.
         """
-        X = validate_data(self, X, dtype=np.float32)
-        self._start(X)
-        return self._train(X, int(self.epochs))
+        rows = validate_data(self, X, dtype=np.float32)
+        self._start(rows)
+        return self._train(rows, int(self.epochs))
 
     def partial_fit(self, X: ArrayLike, y: object = None) -> VAETransformer:
         """Goes on training, with the same optimizer, for one pass over X.
@@ -150,12 +150,12 @@ class VAETransformer(
             InputError: if `fit` would raise it.
         """
         started = hasattr(self, "vae_")
-        X = validate_data(self, X, dtype=np.float32, reset=not started)
+        rows = validate_data(self, X, dtype=np.float32, reset=not started)
         if started:
-            self._check_support(X, self.vae_)
+            self._check_support(rows, self.vae_)
         else:
-            self._start(X)
-        return self._train(X, epochs=1)
+            self._start(rows)
+        return self._train(rows, epochs=1)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Returns point estimates of z: means of q(z|x), or modes of discrete ones.
@@ -274,7 +274,8 @@ class VAETransformer(
         self._check_support(X, vae)
         compile_vae(vae, config, steps_per_epoch=1)
         self.vae_, self._score_rows = vae, row_scorer(vae)
-        self.history_, self.n_iter_ = {}, 0
+        self.history_: dict[str, list[float]] = {}
+        self.n_iter_ = 0
 
     def _train(self, X: np.ndarray, epochs: int) -> VAETransformer:
         size = min(require_int("batch_size", self.batch_size), len(X))
@@ -292,8 +293,7 @@ class VAETransformer(
 
     def _checked(self, X: ArrayLike) -> tuple[VAE, np.ndarray]:
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, reset=False)
-        return self.vae_, X
+        return self.vae_, validate_data(self, X, dtype=np.float32, reset=False)
 
     def _check_support(self, X: np.ndarray, vae: VAE) -> None:
         head = vae.decoder.head

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -20,7 +21,7 @@ def as_seed(random_state: RandomState) -> int:
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-def as_config(params: Mapping[str, object], seed: int) -> Config:
+def as_config(params: Mapping[str, Any], seed: int) -> Config:
     """Returns the arguments as a configuration, which checks them.
 
     Raises:
@@ -37,7 +38,7 @@ def as_config(params: Mapping[str, object], seed: int) -> Config:
     )
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     """Returns Python's numbers and tuples for the NumPy's and lists of a search."""
     if isinstance(value, np.generic):
         return value.item()

@@ -212,7 +212,7 @@ def steps_per_execution(config: Config, steps_per_epoch: int) -> int:
 
 def _takes(part: type, argument: str) -> bool:
     # The class's own signature is, in Python 3.10, that of Keras' metaclass.
-    return argument in inspect.signature(part.__init__).parameters
+    return argument in inspect.signature(part.__init__).parameters  # type: ignore[misc]
 
 
 def _arguments(config: Config, owner: str) -> dict[str, Any]:
@@ -257,7 +257,6 @@ def _latent(config: Config) -> Latent:
 def _hierarchy(config: Config, layers: Sequence[Latent]) -> Hierarchy:
     hidden = config.upper_hidden_sizes
     hidden = _UPPER_HIDDEN_SIZES if hidden is None else hidden
-    shared = {"seed": config.seed, "dtype": config.dtype_policy}
 
     def network(name: str, source: Latent, target: Latent, sizes: tuple) -> keras.Model:
         head = target.posterior_head()
@@ -267,7 +266,8 @@ def _hierarchy(config: Config, layers: Sequence[Latent]) -> Hierarchy:
             sizes,
             config.activation,
             name=name,
-            **shared,
+            seed=config.seed,
+            dtype=config.dtype_policy,
         )
 
     pairs = list(enumerate(itertools.pairwise(layers), start=1))

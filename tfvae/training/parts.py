@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -160,8 +160,8 @@ def fit_parts(
 
 def _watchers(config: Config, start: int) -> list[keras.callbacks.Callback]:
     """Returns the callbacks that act on how good an epoch was, from `start` on."""
-    shared = {"monitor": config.monitored, "mode": direction(config.monitored)}
-    shared["start_from_epoch"] = start
+    shared: dict[str, Any] = {"monitor": config.monitored, "start_from_epoch": start}
+    shared["mode"] = direction(config.monitored)
     found = []
     if config.early_stopping is not None:
         found.append(EarlyStopping(patience=config.early_stopping, **shared))
@@ -172,13 +172,12 @@ def _watchers(config: Config, start: int) -> list[keras.callbacks.Callback]:
 
 
 def _watched(config: Config, data: tfvae.data.ImageData) -> Watched:
-    held_out = data.validation is not None
-    split = data.validation if held_out else data.train
+    split = data.train if data.validation is None else data.validation
     count = min(_WATCHED, max(1, _WATCHED_NUMBERS // math.prod(data.image_shape)))
     images = next(iter(run_evaluation_batches(config, split, count, count)))
     return Watched(
         images,
-        held_out,
+        data.validation is not None,
         test=lambda: run_evaluation_batches(config, data.test, _WATCHED, _PROJECTED),
         labels=data.test.labels,
     )

@@ -45,7 +45,7 @@ class ResumableCallbackList(keras.callbacks.CallbackList):
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
         """Begins the epoch, or restores its means, which Keras has reset."""
         super().on_epoch_begin(epoch, logs)
-        if self._done:
+        if self._done and self._checkpoint is not None:
             apply_metrics(self.model, self._checkpoint.arrays)
 
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:

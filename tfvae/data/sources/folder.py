@@ -16,8 +16,7 @@ from tfvae.data.spec import DatasetSpec, check_folder
 from tfvae.data.splits import ImageData
 from tfvae.data.splitting import RawSplit, split_dataset
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif")
-_SUFFIXES += (".tiff",)
+_SUFFIXES = tuple(".png .jpg .jpeg .bmp .gif .webp .ppm .pgm .tif .tiff".split())
 _SPLITS = ("train", "validation", "test")
 _GREY_MODES = ("1", "L", "LA", "La")
 _WIDE_MODES = ("I", "F")

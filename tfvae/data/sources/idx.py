@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import os
 import zlib
-from typing import BinaryIO
 
 import numpy as np
 
@@ -96,7 +96,9 @@ def _read_idx(path: str, rank: int, spec: DatasetSpec) -> np.ndarray:
         ) from error
 
 
-def _read_array(file: BinaryIO, path: str, rank: int, spec: DatasetSpec) -> np.ndarray:
+def _read_array(
+    file: io.BufferedIOBase, path: str, rank: int, spec: DatasetSpec
+) -> np.ndarray:
     shape = _read_shape(file, path, rank)
     promised = math.prod(shape)
     spec.check_memory(path, promised)
@@ -115,7 +117,7 @@ def _read_array(file: BinaryIO, path: str, rank: int, spec: DatasetSpec) -> np.n
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _read_shape(file: BinaryIO, path: str, rank: int) -> tuple[int, ...]:
+def _read_shape(file: io.BufferedIOBase, path: str, rank: int) -> tuple[int, ...]:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise InputError(

@@ -148,7 +148,7 @@ def _raw_split(
     if images.dtype != np.uint8:  # is made float32
         spec.check_memory(images_name, 4 * images.size)
     images = _check_values(images_name, images)
-    if labels is not None:
+    if labels_name is not None and labels is not None:
         labels = _check_labels(labels_name, labels, images_name, len(images))
     return RawSplit(spec.resized(images), labels)
 

@@ -146,7 +146,7 @@ class _Source(NamedTuple):
         for batch in self.dataset(split).batch(_BATCH).prefetch(2):
             end = start + len(batch["image"])
             images[start:end] = batch["image"].numpy()
-            if has_labels:
+            if labels is not None:
                 labels[start:end] = batch["label"].numpy()
             start = end
         return RawSplit(images, labels)

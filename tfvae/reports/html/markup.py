@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 _ERROR_DIGITS = 2  # of a standard error; its mean is rounded to the same place
 _MINUS = "\N{MINUS SIGN}"
@@ -97,7 +98,7 @@ def brief(value: object) -> str:
     return str(value)
 
 
-def with_error(mean: object, error: object) -> str:
+def with_error(mean: Any, error: Any) -> str:
     """Returns "mean ± error", rounded to the digits that the error leaves."""
     if not _is_number(mean) or not _is_number(error) or not 0 < error < math.inf:
         known = brief(error) if _is_number(error) else "?"

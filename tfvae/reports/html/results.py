@@ -62,7 +62,8 @@ def training_html(history: Sequence[Mapping[str, float]]) -> Iterator[str]:
 
 def tree_html(title: str, node: Mapping[str, Any], level: int = 3) -> Iterator[str]:
     """Yields a tree of names and values under a heading: estimates, facts, parts."""
-    estimates, facts, parts = {}, {}, {}
+    estimates, facts = {}, {}
+    parts: dict[str, Any] = {}
     for name, value in node.items():
         if _is_estimate(value):
             estimates[name] = value

@@ -53,7 +53,7 @@ def rates(layers: Sequence[LayerRates]) -> Figure:
     Raises:
         Undefined: if no layer's variables have rates of their own.
     """
-    shown = {k: layer for k, layer in enumerate(layers, 1) if layer.rates is not None}
+    shown = [(k, x, x.rates) for k, x in enumerate(layers, 1) if x.rates is not None]
     if not shown:
         raise Undefined(
             "rates of single variables are not defined for this model: they depend on "
@@ -62,16 +62,16 @@ def rates(layers: Sequence[LayerRates]) -> Figure:
         )
     figure = new_figure(2.9 * len(shown) + 0.3)
     axes = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
-    for axis, (number, layer) in zip(axes, shown.items(), strict=True):
-        _rates(axis, layer)
+    for axis, (number, layer, values) in zip(axes, shown, strict=True):
+        _rates(axis, layer, values)
         which = f"layer {number}: " if len(layers) > 1 else ""
-        axis.set_title(f"{which}rates, sum {layer.rates.sum():.2f} nats")
+        axis.set_title(f"{which}rates, sum {values.sum():.2f} nats")
     return figure
 
 
-def _rates(axis: Axes, layer: LayerRates) -> None:
-    order = np.argsort(-layer.rates, kind="stable")
-    values, places = layer.rates[order], np.arange(len(order))
+def _rates(axis: Axes, layer: LayerRates, values: np.ndarray) -> None:
+    order = np.argsort(-values, kind="stable")
+    values, places = values[order], np.arange(len(order))
     active = np.ones(len(order), bool) if layer.active is None else layer.active[order]
     for which, colour, name in (
         (active, BLUE, f"active: {active.sum()} of {len(order)}"),
@@ -139,7 +139,7 @@ def importance_weights(log_weights: np.ndarray) -> Figure:
 
 def _one_two_five(count: int) -> list[int]:
     """Returns 1, 2, 5, 10, ... up to a count."""
-    powers = 10 ** np.arange(len(str(count)))
+    powers = [10**digits for digits in range(len(str(count)))]
     return [n for power in powers for n in (power, 2 * power, 5 * power) if n <= count]
 
 

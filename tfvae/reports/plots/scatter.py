@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -81,7 +83,7 @@ def latent_scatter(means: np.ndarray, labels: np.ndarray | None = None) -> Figur
     figure.axes[1].set_aspect("equal", adjustable="datalim")
     handles, texts = figure.axes[0].get_legend_handles_labels()
     if 0 < len(texts) <= _NAMED:
-        where = {"loc": "outside lower center", "ncols": 5}
+        where: dict[str, Any] = {"loc": "outside lower center", "ncols": 5}
         figure.legend(handles, texts, **where, title="label", markerscale=2.5)
     figure.suptitle(f"posterior means of {count} images, latent units")
     return figure
@@ -89,7 +91,7 @@ def latent_scatter(means: np.ndarray, labels: np.ndarray | None = None) -> Figur
 
 def _scatter(axis: Axes, points: np.ndarray, labels: np.ndarray | None) -> None:
     open_frame(axis)
-    small = {"s": 9, "linewidths": 0}
+    small: dict[str, Any] = {"s": 9, "linewidths": 0}
     if labels is None:
         axis.scatter(*points.T, color=GREY, **small)
         return

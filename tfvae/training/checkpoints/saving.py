@@ -75,17 +75,16 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Mapping | None = None) -> None:
         """Writes, if it is time to, or the training is to stop."""
         if self._first_step is None:  # the first that is seen of the epoch
-            step = int(self.model.steps)
-            self._first_step = step - batch
-            if self._saved_step is None:
-                self._saved_step = step
+            self._first_step = int(self.model.steps) - batch
         step = self._first_step + batch
+        if self._saved_step is None:
+            self._saved_step = step
         due = self.every is not None and step - self._saved_step >= self.every
-        if self._stopping or due:
+        if self._signum or due:
             seconds = time.perf_counter() - self._begun
             self._write(Position(step, self._epoch, batch, seconds))
-        if self._stopping:
-            self._end(step)
+        if self._signum:
+            self._end(step, self._signum)
 
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
         """Writes, unless the last one is new; at the end always."""
@@ -93,15 +92,15 @@ class SaveCheckpoints(keras.callbacks.Callback):
         wait = max(self.min_seconds, self._cost / _SHARE)
         waited = time.perf_counter() - self._saved_at >= wait
         step = int(self.model.steps)
-        if last or self._stopping or waited or self.every is not None:
+        if last or self._signum or waited or self.every is not None:
             early = bool(self.model.stop_training)
             self._write(Position(step, epoch + 1, stopped_early=early))
-        if self._stopping and not last:
-            self._end(step)
+        if self._signum and not last:
+            self._end(step, self._signum)
 
     @property
-    def _stopping(self) -> bool:
-        return self.stop is not None and self.stop.signum is not None
+    def _signum(self) -> int | None:
+        return None if self.stop is None else self.stop.signum
 
     def _write(self, position: Position) -> None:
         if position.step == self._saved_step:
@@ -121,9 +120,9 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._saved_at, self._saved_step = time.perf_counter(), position.step
         self._cost = self._saved_at - begun
 
-    def _end(self, step: int) -> None:
+    def _end(self, step: int, signum: int) -> None:
         if self.on_stop is not None:
             self.on_stop()
         raise Interrupted(
-            self.stop.signum, f"stopped after step {step}; the same command goes on"
+            signum, f"stopped after step {step}; the same command goes on"
         )

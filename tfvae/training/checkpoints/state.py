@@ -122,5 +122,5 @@ def _variables(vae: VAE) -> dict[str, keras.Variable]:
 
 def _rate(vae: VAE) -> Any:
     """Returns the learning rate's variable, or its schedule."""
-    optimizer = getattr(vae.optimizer, "inner_optimizer", vae.optimizer)
+    optimizer: Any = getattr(vae.optimizer, "inner_optimizer", vae.optimizer)
     return optimizer._learning_rate

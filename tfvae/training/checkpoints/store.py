@@ -127,7 +127,7 @@ class CheckpointStore:
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
     with (folder / _STATE).open("wb") as file:
-        np.savez(file, **checkpoint.arrays)
+        np.savez(file, **checkpoint.arrays)  # type: ignore[arg-type]
     (folder / _HISTORY).write_text(checkpoint.history, encoding="utf-8", newline="")
     manifest = {
         "format": _FORMAT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import datetime
 import importlib.metadata
 import io
@@ -25,7 +26,8 @@ _MOST_HISTORY = 256 << 20  # a line of an epoch has some 300
 _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
 
 
-class RunFolder(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
     """Paths of a run's files; making one touches nothing.
 
     Attributes:

@@ -85,7 +85,6 @@ class Monitor(keras.callbacks.Callback):
         self.settings = settings or Monitoring()
         self._track_every = max(1, steps_per_epoch // _GRADIENTS)
         self._stopwatch, self._profiler = Stopwatch(), Profiler(self.settings.profile)
-        self._views: Views | None = None
         self._writers: dict[str, EventWriter] = {}
         self._tracked: dict[str, float] | None = None
         self._first_step: int | None = None
@@ -100,10 +99,10 @@ class Monitor(keras.callbacks.Callback):
 
     def set_model(self, model: keras.Model) -> None:
         """Takes the model, before Keras makes its training function."""
+        if self.model is not model:
+            self._views = Views(model, self.watched.images)
         super().set_model(model)
         model.track_gradients(self._track_every)
-        if self._views is None or self._views.vae is not model:
-            self._views = Views(model, self.watched.images)
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
         """Opens the files, without their records of steps that are to come again."""
@@ -149,10 +148,9 @@ class Monitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Writes the epoch's numbers, and at times histograms and images."""
         validated = self._tracked is not None
-        if not validated:
-            self._take()
+        tracked = self._take() if self._tracked is None else self._tracked
         self._epoch, step = epoch + 1, int(self.model.steps)
-        found = {"train": {**reported(logs), **self._tracked}}
+        found = {"train": {**reported(logs), **tracked}}
         found["train"] |= settings_now(self.model)
         if validated and self.watched.held_out:
             bound = self.model.tracked()["bound"]
@@ -196,13 +194,14 @@ class Monitor(keras.callbacks.Callback):
         """The writer of the watched images' statistics, and of the line of hparams."""
         return self._writers[self._where]
 
-    def _take(self) -> None:
+    def _take(self) -> dict[str, float]:
         self._profiler.after(int(self.model.steps))
-        self._tracked = self.model.tracked()
+        self._tracked = tracked = self.model.tracked()
         seconds = self._stopwatch.seconds
         if seconds is not None:
             seen = self.model.examples_seen - self._seen_before
-            self._tracked["images_per_second"] = seen / seconds
+            tracked["images_per_second"] = seen / seconds
+        return tracked
 
     def _now_and_then(self, step: int, wanted: Callable[[Cadence], bool]) -> None:
         if wanted(self._histograms):

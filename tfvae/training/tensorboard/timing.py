@@ -107,7 +107,7 @@ class Profiler:
 
     def after(self, done: int) -> None:
         """Stops when the last step is done."""
-        if self._running and done >= self.steps[1]:
+        if self.steps and self._running and done >= self.steps[1]:
             self.stop()
 
     def stop(self) -> None:
