@@ -140,7 +140,7 @@ DATA = {
     "a side of 2^40": (lambda: data.load("digits", image_size=(2**40, 1)), "memory"),
     "a seed below 0": (lambda: data.load("digits", split_seed=-1), "-1"),
     "a seed of 2^80": (lambda: data.load("digits", split_seed=2**80), "seed"),
-    "2^80 images": (lambda: data.load("digits", validation_size=2**80), "1797"),
+    "2^80 images": (lambda: data.load("digits", validation_size=2**80), "at most"),
 }
 
 

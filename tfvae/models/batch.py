@@ -62,7 +62,9 @@ def read_batch(data: Any, sharded: bool = False) -> Batch:
     """
     if isinstance(data, Batch):
         return data._replace(shard=shard_held(data.x)) if sharded else data
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    # Keras would take a list for a tuple; here it is an array of examples.
+    given = data if isinstance(data, tuple) else (data,)
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(given)
     roles = _roles(x) if isinstance(x, Mapping) else {"x": x}
     if sample_weight is not None:
         roles["sample_weight"] = sample_weight

@@ -70,7 +70,7 @@ class MetricTracker:
         Raises:
             InputError: if some values were outside the likelihood's support.
         """
-        if float(self._support_violation.latest) > 0:
+        if float(tf.convert_to_tensor(self._support_violation.latest)) > 0:
             raise not_binary(head)
 
     def compute(
