@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.latents import ONE_HOT, RELAXED
 from helpers.models import binary_images, estimator_for, slow_but, tiny_vae
 
 from tfvae.heads import HEADS
@@ -52,7 +53,7 @@ for path in sorted(folder.glob("*.keras")):
 def schedule_of(latent: str) -> dict:
     ramp = keras.optimizers.schedules.PolynomialDecay
     schedules = {"kl_weight": ramp(0.1, 5, 0.9)}
-    if latent in ("bin_concrete", "concrete"):
+    if latent in RELAXED:
         schedules["temperature"] = ramp(0.9, 5, 0.5)
     return schedules
 
@@ -204,7 +205,7 @@ def test_shapes_are_those_of_the_glossary(latent, network):
     x = x.astype("float32")
     posterior, terms = vae.encode(x), vae.log_weight_terms(x, 4, seed=0)
     event_shape = vae.latent.event_shape
-    assert event_shape == ((3, 10) if latent in ("categorical", "concrete") else (3,))
+    assert event_shape == ((3, 10) if latent in ONE_HOT else (3,))
     assert (posterior.batch_shape, posterior.event_shape) == ((2,), event_shape)
     assert {term.shape.as_list() == [4, 2] for term in terms[:3]} == {True}
     likelihood = vae.decode(tf.zeros([4, 2, *event_shape]))

@@ -212,12 +212,12 @@ def test_recipes_go_together(name):
     ("field", "owner", "table"),
     [
         (field, owner, building._TABLES[owner])
-        for owner, fields in building._ARGUMENTS.items()
+        for owner, fields in building.ARGUMENTS.items()
         for field in fields
     ],
 )
 def test_every_argument_of_a_part_has_a_part_that_takes_it(field, owner, table):
-    argument = building._ARGUMENTS[owner][field]
+    argument = building.ARGUMENTS[owner][field]
     assert any(building._takes(part, argument) for part in table.values())
     assert any(f.name == field for f in dataclasses.fields(Config))
 

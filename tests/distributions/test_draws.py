@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from helpers.models import LATENTS, estimator_for, slow_but, standard_error, vae_of
+from helpers.heads import CONTINUOUS
+from helpers.latents import DISCRETE
+from helpers.models import LATENTS, slow_but, standard_error, vae_of
 from scipy import stats
 
 import tfvae
@@ -157,6 +159,8 @@ TAILS = {
     ),
     "prior mixture": Tails(mixture_of_logistics, as_it_is, stats.logistic),
 }
+# Heads of a Normal, whose tails are those of "normal".
+OF_A_NORMAL = {"normal_fixed_scale", "normal_shared_scale"}
 ONE_SIDED = (
     "continuous_bernoulli",
     "continuous_bernoulli, above",
@@ -206,6 +210,13 @@ def check_tails(name: str, tails: Tails, total: int) -> None:
         elif name not in ONE_SIDED:
             assert_chance_allows(count, total, tails.law.cdf(distance))
     assert total * 2 * tails.law.sf(farthest) > RARELY
+
+
+def test_every_density_and_every_family_has_its_tails_counted():
+    assert set(CONTINUOUS) <= TAILS.keys() | OF_A_NORMAL
+    families = set(LATENTS) - set(DISCRETE)
+    assert families <= TAILS.keys()
+    assert {f"prior {name}" for name in families - {"flow"}} <= TAILS.keys()
 
 
 @pytest.mark.parametrize("name", TAILS)
@@ -398,6 +409,10 @@ OPTIONS = {
 PIXELS = (2, 2, 1)
 
 
+def test_every_family_has_a_narrow_posterior():
+    assert set(NARROW) == set(LATENTS)
+
+
 def blind_vae(latent: str) -> tfvae.VAE:
     """A model whose decoder and encoder ignore what they are given."""
     family = LATENTS[latent](8, **OPTIONS.get(latent, {}))
@@ -421,8 +436,6 @@ def test_no_bound_is_above_the_likelihood_by_more_than_chance_allows(latent):
     In 4e7 draws TensorFlow's own least uniform comes five times, and its weight would
     be too large by 40 nats and more, of which K = 5000 leaves 30.
     """
-    assert set(NARROW) == set(LATENTS)
-    assert estimator_for(latent)
     count = 1000
     batches = [np.zeros([250, *PIXELS], np.float32)] * (count // 250)
     scores = score_images(blind_vae(latent), batches, num_samples=5000)

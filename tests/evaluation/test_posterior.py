@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.hierarchies import model as hierarchical
+from helpers.latents import CLOSED_FORM, DEPENDENT
 from helpers.models import (
     FLOAT64,
     binary_images,
@@ -185,14 +186,14 @@ def test_the_rate_is_information_and_divergence_and_that_of_the_same_draws(name)
 def test_rates_of_single_variables_make_up_the_rate_where_they_are_defined(name):
     vae, x = any_model(name)
     layers = summary_of(vae, x).layers
-    if name in ("multivariate_normal", "flow"):
+    if name in DEPENDENT:
         assert layers[0].variable_rates is layers[0].rate_errors is None
         return
     z, posterior = draws(vae, x), vae.encode(x)
     if layers[0].rates_sampled:
         rates = posterior.log_prob(z) - vae.prior().log_prob(z)  # [S, B]
     else:
-        assert name in ("normal", "bernoulli", "categorical")
+        assert name in CLOSED_FORM
         rates = posterior.kl_divergence(vae.prior())
     total = sum(layer.variable_rates.sum() for layer in layers)
     np.testing.assert_allclose(total, np.mean(rates), rtol=1e-4)  # float32 layers

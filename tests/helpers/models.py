@@ -47,7 +47,7 @@ SOME_LATENTS = slow_but(("normal", "bin_concrete", "bernoulli"), LATENTS)
 
 def estimator_for(latent: str) -> str:
     """An estimator that is defined for the family's draws."""
-    return "reinforce" if latent in ("bernoulli", "categorical") else "pathwise"
+    return "pathwise" if LATENTS[latent].reparameterised else "reinforce"
 
 
 def tiny_vae(
@@ -258,6 +258,8 @@ BOUNDS = {
     "miwae": lambda lw: numpy_groups(lw, numpy_iwae),
     "piwae": numpy_iwae,
 }
+# Those that bound nothing with their default arguments.
+NO_BOUNDS = ()
 
 
 def numpy_log_weights(

@@ -17,13 +17,7 @@ from tfvae.priors import (
 SHAPE = (4, 4, 1)
 
 
-FAMILIES = ("normal", "logistic", "multivariate_normal", "bernoulli", "categorical")
-
-
 WITH_WEIGHTS = [name for name in PRIORS if name != "standard"]
-
-
-DISCRETE = ("bernoulli", "categorical")
 
 
 IMAGES = np.random.default_rng(0).random([12, *SHAPE])

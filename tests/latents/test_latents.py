@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from helpers.latents import DISCRETE, ONE_HOT, RELAXED
 from scipy import special, stats
 
 from tfvae.latents import (
@@ -22,9 +23,6 @@ from tfvae.latents import (
 
 tfd = tfp.distributions
 NAMES = sorted(LATENTS)
-ONE_HOT = ("categorical", "concrete")
-DISCRETE = ("bernoulli", "categorical")
-RELAXED = ("bin_concrete", "concrete")
 
 
 def family_of(name: str, size: int = 4, dtype: str | None = "float64") -> Latent:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.latents import CLOSED_FORM, DEPENDENT, DISCRETE, ONE_HOT
 from helpers.models import IMAGE_SHAPE, SOME_LATENTS, binary_images, slow_but, tiny_vae
 
 from tfvae.config import Config
@@ -42,7 +43,6 @@ def configuration(latent, objective, estimator, option, samples) -> Config:
 
 
 THROUGH_Z = ("pathwise", "stl", "dreg")
-DISCRETE = ("bernoulli", "categorical")
 
 
 def is_defined(latent, objective, estimator, option, samples) -> bool:
@@ -57,12 +57,10 @@ def is_defined(latent, objective, estimator, option, samples) -> bool:
         or (objective == "piwae" and discrete)
         or (option and estimator not in ("pathwise", "straight_through"))
         or ("analytic_kl" in option and latent not in CLOSED_FORM)
-        or ("free_bits" in option and latent not in INDEPENDENT)
+        or ("free_bits" in option and latent in (*DEPENDENT, *ONE_HOT))
     )
 
 
-CLOSED_FORM = ("normal", "multivariate_normal", *DISCRETE)
-INDEPENDENT = ("normal", "logistic", "bin_concrete", "bernoulli")
 LET_IN = [case for case in CASES if is_defined(*case)]
 ALLOWED = [case for case in LET_IN if case[-1] == 4]
 
@@ -98,7 +96,11 @@ def test_a_configuration_is_refused_as_compile_would_refuse_it(latent):
 
 def test_the_tables_allow_what_the_field_uses():
     names = {case[:3] for case in ALLOWED}
-    assert len(names) == 6 * 6 * 3 + (5 * 4 - 1) + (5 * 3 - 1)
+    # Every objective through z; of bits with four estimators and of one-hots with
+    # three, all but piwae, and miwae without reinforce.
+    bounds, through_z = len(OBJECTIVES), set(LATENTS) - set(DISCRETE)
+    discrete = ((bounds - 1) * 4 - 1) + ((bounds - 1) * 3 - 1)
+    assert len(names) == len(through_z) * bounds * len(THROUGH_Z) + discrete
     for usual in (
         ("normal", "iwae", "dreg"),
         ("bernoulli", "iwae", "vimco"),
@@ -132,7 +134,7 @@ def test_every_combination_takes_steps_with_finite_numbers_and_gradients(latent)
 @pytest.mark.parametrize("latent", slow_but(["bin_concrete"], LATENTS))
 def test_every_family_trains_under_xla_with_batches_of_several_sizes(latent):
     vae, x = tiny_vae(latent), binary_images(13)
-    estimator = "vimco" if latent in ("bernoulli", "categorical") else "dreg"
+    estimator = "vimco" if latent in DISCRETE else "dreg"
     vae.compile("adam", "iwae", 4, estimator, jit_compile=True)
     data = tf.data.Dataset.from_tensor_slices(x).batch(8)
     logs = vae.fit(data, epochs=2, verbose=0).history

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,8 +20,9 @@ tfd = tfp.distributions
 
 def made(objective: str, samples: int) -> Objective:
     """The objective, with one group where there is one sample."""
-    groups = {"num_groups": 1} if objective in ("miwae", "piwae") else {}
-    return OBJECTIVES[objective](**(groups if samples == 1 else {}))
+    names = {field.name for field in dataclasses.fields(OBJECTIVES[objective])}
+    grouped = samples == 1 and "num_groups" in names
+    return OBJECTIVES[objective](**({"num_groups": 1} if grouped else {}))
 
 
 # -- objectives ------------------------------------------------------------------------

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from helpers.latents import DISCRETE, LEARNED_PRIORS
 from helpers.priors import (
-    DISCRETE,
-    FAMILIES,
     IMAGES,
     WITH_WEIGHTS,
     encoder_of,
@@ -61,7 +60,7 @@ def some_z(family: Latent) -> np.ndarray:
 # -- densities -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", LEARNED_PRIORS)
 def test_a_learned_prior_starts_as_the_familys_own(name):
     family = family_of(name)
     found = LearnedPrior(family).distribution(None)
@@ -72,7 +71,7 @@ def test_a_learned_prior_starts_as_the_familys_own(name):
     assert found.batch_shape == () and found.event_shape == family.event_shape
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", LEARNED_PRIORS)
 def test_a_learned_prior_has_the_density_of_its_weights(name):
     family = family_of(name)
     prior = shaken(LearnedPrior(family))
@@ -81,7 +80,7 @@ def test_a_learned_prior_has_the_density_of_its_weights(name):
     np.testing.assert_allclose(prior.distribution(None).log_prob(z), oracle, rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", LEARNED_PRIORS)
 def test_a_mixtures_density_is_numpys_log_sum_exp(name):
     family = family_of(name)
     prior = shaken(MixturePrior(family, 3))
@@ -95,7 +94,7 @@ def test_a_mixtures_density_is_numpys_log_sum_exp(name):
     assert found.batch_shape == () and found.event_shape == family.event_shape
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", LEARNED_PRIORS)
 def test_a_vamps_density_is_the_mean_of_the_posteriors_densities(name):
     family = family_of(name)
     encoder = encoder_of(family)
@@ -111,7 +110,7 @@ def test_a_vamps_density_is_the_mean_of_the_posteriors_densities(name):
     assert found.batch_shape == () and found.event_shape == family.event_shape
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", LEARNED_PRIORS)
 def test_the_rate_of_the_pseudo_input_of_a_vamp_of_one_is_zero(name):
     family = family_of(name)
     encoder = encoder_of(family)
@@ -124,7 +123,7 @@ def test_the_rate_of_the_pseudo_input_of_a_vamp_of_one_is_zero(name):
 
 
 @pytest.mark.parametrize("prior_name", WITH_WEIGHTS)
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", LEARNED_PRIORS)
 def test_draws_have_the_mean_of_the_components(name, prior_name):
     family = family_of(name)
     encoder = encoder_of(family)
@@ -144,7 +143,7 @@ def test_draws_have_the_mean_of_the_components(name, prior_name):
     assert np.all(error < 5 * draws.std(axis=0, ddof=1) / np.sqrt(4000))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", LEARNED_PRIORS)
 def test_the_density_is_the_same_in_a_graph_and_with_xla(name):
     family = family_of(name)
     encoder, z = encoder_of(family), some_z(family)
@@ -173,7 +172,7 @@ def test_a_learned_prior_keeps_the_closed_rate(name):
 # -- the start -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", LEARNED_PRIORS)
 def test_the_components_start_apart_by_their_locations_alone(name):
     family = family_of(name)
     prior = MixturePrior(family, 200, seed=3)
@@ -210,7 +209,7 @@ def test_pseudo_inputs_stay_between_zero_and_one_whatever_the_weights():
 
 
 @pytest.mark.parametrize("prior_name", WITH_WEIGHTS)
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", LEARNED_PRIORS)
 def test_a_prior_is_rebuilt_from_its_config_with_weights_to_be_set(name, prior_name):
     family = family_of(name)
     prior, encoder, z = prior_of(prior_name, family), encoder_of(family), some_z(family)

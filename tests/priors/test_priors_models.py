@@ -7,9 +7,9 @@ import json
 import keras
 import numpy as np
 import pytest
+from helpers.latents import DISCRETE, LEARNED_PRIORS
 from helpers.models import binary_images
 from helpers.priors import (
-    DISCRETE,
     IMAGES,
     SHAPE,
     WITH_WEIGHTS,
@@ -24,8 +24,7 @@ from tfvae.latents import LATENTS, NormalLatent
 from tfvae.models import VAE
 from tfvae.priors import PRIORS, LearnedPrior, MixturePrior, VampPrior, make_prior
 
-FAMILIES = ("normal", "logistic", "multivariate_normal", *DISCRETE)
-WITHOUT = sorted(set(LATENTS) - set(FAMILIES))
+WITHOUT = sorted(set(LATENTS) - set(LEARNED_PRIORS))
 
 
 def compiled(vae: VAE, latent: str) -> VAE:

@@ -9,6 +9,7 @@ import typing
 import numpy as np
 import pytest
 from helpers import hostile_files as hostile
+from helpers.latents import DISCRETE
 from helpers.models import tiny_vae
 
 from tfvae.config import Config, names
@@ -38,7 +39,7 @@ CONFIGS = [
     for number in range(COUNT)
 ]
 CONFIGS += [
-    {"latent": name, **(BITS if name in ("bernoulli", "categorical") else {})}
+    {"latent": name, **(BITS if name in DISCRETE else {})}
     for name in typing.get_args(names.LatentName)
 ]
 CONFIGS += [{"prior": name} for name in typing.get_args(names.PriorName)]

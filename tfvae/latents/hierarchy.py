@@ -41,8 +41,8 @@ class Hierarchy(Latent):
     that dropout in them has no effect.
 
     Args:
-        layers: Families, nearest x first: normal, logistic, bin_concrete or bernoulli.
-            All relaxed ones have the same temperatures.
+        layers: Families that are `layered`, nearest x first. All relaxed ones have the
+            same temperatures.
         upward: K - 1 Keras networks, the k-th from the decoder's input of layer k to
             the parameters of layer k + 1's posterior.
         downward: K - 1 Keras networks, the k-th from the decoder's input of layer

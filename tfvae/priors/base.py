@@ -68,8 +68,7 @@ class Prior(keras.layers.Layer):
             raise InputError(
                 f"{type(self).__name__} is for priors and posteriors of one form, and "
                 f"{type(latent).__name__} has two; set prior 'standard', or use latent "
-                "'normal', 'logistic', 'multivariate_normal', 'bernoulli' or "
-                "'categorical'"
+                "'normal' or another whose posterior and prior are of one form"
             )
         self.start = start
         self._latent_config = keras.saving.serialize_keras_object(latent)

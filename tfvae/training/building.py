@@ -36,7 +36,7 @@ _TABLES: Mapping[str, Mapping[str, type]] = {
     "latent": LATENTS,
     "objective": OBJECTIVES,
 }
-_ARGUMENTS = {
+ARGUMENTS = {
     "likelihood": {
         "likelihood_scale": "scale",
         "likelihood_levels": "num_levels",
@@ -223,7 +223,7 @@ def _arguments(config: Config, owner: str) -> dict[str, Any]:
     """
     part = _TABLES[owner][getattr(config, owner)]
     given = {}
-    for field, argument in _ARGUMENTS[owner].items():
+    for field, argument in ARGUMENTS[owner].items():
         value = getattr(config, field)
         if value == getattr(Config, field):  # the default: nothing was said
             continue

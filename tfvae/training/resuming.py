@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tfvae.config import Config
 from tfvae.core.types import InputError
 from tfvae.models import VAE
+from tfvae.training.building import ARGUMENTS
 from tfvae.training.checkpoints import (
     Checkpoint,
     CheckpointStore,
@@ -20,9 +21,9 @@ from tfvae.training.runs import RunFolder, RunRecord, read_record
 # The fields that may change in a run that goes on; others make the model, or the order
 # of the data.
 CHANGEABLE = (
-    *("objective", "num_samples", "estimator", "backward_samples"),
-    *("sample_chunk", "analytic_kl", "free_bits", "alpha", "beta"),
-    *("num_groups", "kl_weight", "kl_warmup_steps", "kl_schedule", "kl_cycles"),
+    *("objective", *ARGUMENTS["objective"]),
+    *("num_samples", "estimator", "backward_samples", "sample_chunk"),
+    *("kl_weight", "kl_warmup_steps", "kl_schedule", "kl_cycles"),
     *("final_temperature", "final_prior_temperature", "temperature_schedule"),
     *("temperature_steps", "learning_rate", "learning_rate_schedule", "clip_norm"),
     *("skip_nonfinite", "monitored", "early_stopping", "reduce_on_plateau"),
