@@ -32,7 +32,7 @@ class LocationScaleHead(DistributionHead):
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the distribution of (loc, raw scale), [..., 2 * last]."""
-        loc, raw_scale = self.split(params)
+        loc, raw_scale = tf.split(params, 2, axis=-1)
         return self.family(loc, tf.nn.softplus(raw_scale) + MIN_SCALE)
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
