@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from helpers.several import SCRIPT, SMALL, assert_alike, on_several
 
+from tfvae.cli import launching
 from tfvae.cli.launching import Launched, free_ports
 from tfvae.config.cluster import Worker, this_worker
 from tfvae.config.settings import Distribution
@@ -25,7 +26,13 @@ from tfvae.training.workers import WorkerGroup
 
 ROOT = SCRIPT.parents[2]
 TWO = {"worker": ["a:1", "b:2"]}
-LAUNCH = [sys.executable, "-m", "tfvae.cli.launching"]
+# As scripts/launch_local does: TensorFlow is left to the workers.
+LAUNCH = [
+    sys.executable,
+    "-c",
+    "import sys, tfvae_command; from tfvae.cli import launching; "
+    "sys.exit(launching.main())",
+]
 RECIPE = "digits-binconcrete"
 PATIENCE = 150  # seconds for what takes some 30 on a quiet machine
 
@@ -123,12 +130,13 @@ def test_fewer_images_in_a_batch_than_replicas_are_refused():
         (["two", RECIPE, "--workdir", "w"], "N 'two'"),
     ],
 )
-def test_the_launcher_answers_without_starting_anything(arguments, said, tmp_path):
-    done = subprocess.run(
-        [*LAUNCH, *arguments], capture_output=True, text=True, cwd=tmp_path, env=env()
-    )
-    assert done.returncode == (0 if said == "usage" else 2)
-    assert said in done.stdout + done.stderr
+def test_the_launcher_answers_without_starting_anything(
+    arguments, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert launching.main(arguments) == (0 if said == "usage" else 2)
+    output = capsys.readouterr()
+    assert said in output.out + output.err
     assert not list(tmp_path.iterdir())
 
 

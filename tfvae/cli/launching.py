@@ -1,4 +1,4 @@
-"""Several workers on one machine: `python -m tfvae.cli.launching`.
+"""Several workers on one machine: `scripts/launch_local`.
 
 It is for trying things out, and for machines whose GPUs are given a process each. The
 workers of several machines are started by what starts programs there.
