@@ -6,11 +6,14 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.models import tiny_vae
 
 from tfvae import data
 from tfvae.core.seeds import derive_seed
+from tfvae.core.types import InputError
 from tfvae.data.pipeline import fixed_draw
 from tfvae.data.splits import ArraySplit
+from tfvae.evaluation import score_images
 
 
 def numbered(n: int, name: str = "train") -> ArraySplit:
@@ -227,3 +230,54 @@ def test_pipeline_ignores_the_global_seed():
     first = batch()
     tf.random.set_seed(2)
     assert np.array_equal(first, batch())
+
+
+# -- labels ----------------------------------------------------------------------------
+
+
+def labelled(n: int) -> ArraySplit:
+    split = numbered(n)
+    return ArraySplit("train", split.images, np.arange(n) % 7)
+
+
+@pytest.mark.parametrize("start_step", [0, 5])
+@pytest.mark.parametrize("on_device", [False, True])
+def test_training_batches_deliver_labels_with_the_same_images(on_device, start_step):
+    how = {"binarization": "dynamic" if on_device else "none", "seed": 3}
+    how |= {"on_device": on_device, "start_step": start_step}
+    alone = data.training_batches(labelled(50), 8, **how).take(9)
+    pairs = data.training_batches(labelled(50), 8, **how, labels=True).take(9)
+    for x, pair in zip(alone, pairs, strict=True):
+        assert pair.keys() == {"x", "label"} and pair["label"].dtype == tf.int64
+        np.testing.assert_array_equal(pair["x"], x)
+        grey = pair["x"] / 255 if on_device else pair["x"]
+        assert pair["label"].numpy().tolist() == [i % 7 for i in numbers(grey)]
+
+
+def test_evaluation_batches_deliver_labels_in_order():
+    how = {"binarization": "none", "seed": 3, "limit": 11, "labels": True}
+    batches = list(data.evaluation_batches(labelled(50), 4, **how))
+    found = np.concatenate([batch["label"] for batch in batches])
+    assert found.tolist() == [i % 7 for i in range(11)]
+    assert numbers(np.concatenate([b["x"] for b in batches])) == list(range(11))
+
+
+def test_labels_that_there_are_not_are_refused():
+    for make in (data.training_batches, data.evaluation_batches):
+        with pytest.raises(InputError, match="train split has no labels"):
+            make(numbered(9), 3, binarization="none", seed=0, labels=True)
+
+
+def test_a_model_takes_batches_with_labels_as_those_without():
+    split = labelled(40)
+    found = []
+    for labels in (False, True):
+        how = {"binarization": "dynamic", "seed": 1, "labels": labels}
+        vae = tiny_vae(image_shape=split.image_shape, seed=2)
+        vae.compile("sgd", num_samples=2)
+        batches = data.training_batches(split, 8, **how)
+        vae.fit(batches, steps_per_epoch=5, verbose=0)
+        scores = score_images(vae, data.evaluation_batches(split, 8, **how), 3)
+        found.append([*vae.get_weights(), *scores])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -139,7 +139,7 @@ def test_the_fixed_draw_of_a_stream_stays_with_the_image(toy_dir):
 
 def test_ids_of_a_stream_number_each_image_once(toy_dir):
     loaded = data.load("toy", toy_dir, memory_limit=0)
-    ids = [int(i) for _, i in loaded.train.read(None)]
+    ids = [int(i) for _, _, i in loaded.train.read(None)]
     assert len(set(ids)) == len(ids) == 101
 
 
@@ -217,3 +217,27 @@ def test_labels_stay_with_their_images(tmp_path, prepare_tfds):
     prepare_tfds(tmp_path, "labelled", (2, 2, 1), examples, label=label)
     train = data.load("labelled", tmp_path).train
     assert train.labels.tolist() == (train.images[:, 0, 0, 0] % 3).tolist()
+
+
+@pytest.mark.parametrize("binarization", ["none", "dynamic", "fixed"])
+def test_streamed_labels_stay_with_their_images(tmp_path, prepare_tfds, binarization):
+    import tensorflow_datasets as tfds
+
+    # Black or white, so that every draw of a binarisation is the image itself.
+    examples = [
+        {"image": np.full((2, 2, 1), 255 * (i % 2), np.uint8), "label": i % 2}
+        for i in range(30)
+    ]
+    label = tfds.features.ClassLabel(num_classes=2)
+    prepare_tfds(tmp_path, "labelled", (2, 2, 1), examples, label=label)
+    train = data.load("labelled", tmp_path, memory_limit=0).train
+    images, labels = train.first(7)
+    assert labels.tolist() == images[:, 0, 0, 0].astype(int).tolist()
+    how = {"binarization": binarization, "seed": 1, "labels": True}
+    steps = data.steps_per_epoch(train, 4)
+    batches = [
+        *data.training_batches(train, 4, **how, start_step=1).take(2 * steps),
+        *data.evaluation_batches(train, 4, **how),
+    ]
+    for batch in batches:
+        np.testing.assert_array_equal(batch["x"][:, 0, 0, 0], batch["label"])

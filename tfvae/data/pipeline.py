@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import tensorflow as tf
 
@@ -18,6 +19,9 @@ from tfvae.data.splits import ArraySplit, Split, StreamSplit, check_split
 _DRAW_CHUNK = 1_000  # images; fixed draws depend on it, so never change it
 _PREFETCH = 8
 _BATCH_SIZE = "batch_size (--batch-size)"
+
+Element: TypeAlias = tf.Tensor | dict[str, tf.Tensor]
+"""Images, or a dictionary of them with their labels."""
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
@@ -47,6 +51,7 @@ def training_batches(
     binarization_seed: Seed | None = None,
     start_step: int = 0,
     on_device: bool = False,
+    labels: bool = False,
 ) -> tf.data.Dataset:
     """Returns endless shuffled batches; batch t is a function of (seed, t).
 
@@ -68,10 +73,12 @@ def training_batches(
         on_device: Leave the draws of "dynamic" to the training step, which makes the
             same ones (`VAE.compile(binarize=True)`): a quarter of the bytes go to a
             GPU, and the host has less to do.
+        labels: Deliver labels with their images.
 
     Returns:
         A data set of float32 [B, H, W, C], of infinite cardinality; with `on_device`
-        of the split's own dtype.
+        of the split's own dtype. With `labels` its elements are dictionaries of these
+        as "x", and of int64 [B], -1 where unknown, as "label".
 
     Raises:
         InputError: if an argument is not usable.
@@ -87,7 +94,9 @@ def training_batches(
             )
         kind = kind._replace(is_binary=False)  # until the step draws
     fixed_seed = as_seed(seed if binarization_seed is None else binarization_seed)
-    how = (int(batch_size), steps, kind, (as_seed(seed), fixed_seed), start_step)
+    if labels:
+        _check_labels(split)
+    how = (batch_size, steps, kind, (as_seed(seed), fixed_seed), start_step, labels)
     if isinstance(split, ArraySplit):
         return _array_training(split, *how)
     return _stream_training(split, *how)
@@ -100,6 +109,7 @@ def evaluation_batches(
     binarization: str,
     seed: Seed,
     limit: int | None = None,
+    labels: bool = False,
 ) -> tf.data.Dataset:
     """Returns batches of each image once, in order; the last may be smaller.
 
@@ -112,9 +122,12 @@ def evaluation_batches(
         binarization: A name in `BINARIZATIONS`.
         seed: The root seed of the draw.
         limit: The number of images to use, the first ones; None for all.
+        labels: Deliver labels with their images.
 
     Returns:
-        A data set of float32 [B, H, W, C], of known cardinality.
+        A data set of float32 [B, H, W, C], of known cardinality. With `labels` its
+        elements are dictionaries of these as "x", and of int64 [B], -1 where unknown,
+        as "label".
 
     Raises:
         InputError: if an argument is not usable.
@@ -126,18 +139,23 @@ def evaluation_batches(
         size = min(size, require_int("limit (--limit)", limit))
     kind = lookup(BINARIZATIONS, binarization, "binarization")
     steps = -(-size // batch_size)
+    if labels:
+        _check_labels(split)
     if isinstance(split, StreamSplit):
-        draw = _stream_transform(split, kind, as_seed(seed))
+        draw = _stream_transform(split, kind, as_seed(seed), labels)
         batches = split.read(None).take(size).map(draw, tf.data.AUTOTUNE)
         batches = batches.batch(batch_size).apply(
             tf.data.experimental.assert_cardinality(steps)
         )
         return in_order(batches)
     images, transform = _array_source(split, kind, as_seed(seed), size)
+    known = tf.constant(split.labels) if labels else None  # [N]
 
-    def batch(step: tf.Tensor) -> tf.Tensor:
+    def batch(step: tf.Tensor) -> Element:
         start = step * batch_size
-        return transform(images[start : tf.minimum(start + batch_size, size)])
+        end = tf.minimum(start + batch_size, size)
+        x = transform(images[start:end])
+        return x if known is None else {"x": x, "label": known[start:end]}
 
     return in_order(tf.data.Dataset.range(steps).map(batch, tf.data.AUTOTUNE))
 
@@ -149,6 +167,7 @@ def _array_training(
     kind: Binarization,
     seeds: tuple[tf.Tensor, tf.Tensor],
     start_step: int,
+    labels: bool,
 ) -> tf.data.Dataset:
     size = len(split)
     seed, fixed_seed = seeds
@@ -158,14 +177,17 @@ def _array_training(
         images = split.tensor()
     else:
         images, transform = _array_source(split, kind, fixed_seed, size)
+    known = tf.constant(split.labels) if labels else None  # [N]
 
-    def batch(step: tf.Tensor) -> tf.Tensor:
+    def batch(step: tf.Tensor) -> Element:
         order = _fold(order_seed, step // steps)
         indices = shuffled_rows(step % steps, batch_size, size, order)  # [B]
         chosen = tf.gather(images, indices)  # [B, H, W, C]
         if kind.draws == "step":
-            return _draw(kind, chosen, draw_seed, step)
-        return transform(chosen)
+            x = _draw(kind, chosen, draw_seed, step)
+        else:
+            x = transform(chosen)
+        return x if known is None else {"x": x, "label": tf.gather(known, indices)}
 
     counter = tf.data.Dataset.counter(start_step)
     return in_order(counter.map(batch, tf.data.AUTOTUNE))
@@ -226,22 +248,22 @@ def _stream_training(
     kind: Binarization,
     seeds: tuple[tf.Tensor, tf.Tensor],
     start_step: int,
+    labels: bool,
 ) -> tf.data.Dataset:
     seed, fixed_seed = seeds
     order_seed = derive_seed(seed, f"order/{split.name}")
     draw_seed = draw_seed_of(seed)
-    transform = _stream_transform(split, kind, fixed_seed)
+    drawn = kind.draws != "step"  # the others are drawn with the number of their step
+    transform = _stream_transform(split, kind, fixed_seed, labels, drawn)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         images = split.read(_fold(order_seed, epoch))
-        if kind.draws != "step":
-            images = images.map(transform, tf.data.AUTOTUNE)
-        else:
-            images = images.map(lambda image, _: image, tf.data.AUTOTUNE)
-        return images.batch(batch_size)
+        return images.map(transform, tf.data.AUTOTUNE).batch(batch_size)
 
-    def redraw(step: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-        return _draw(kind, images, draw_seed, step)
+    def redraw(step: tf.Tensor, batch: Element) -> Element:
+        if labels:
+            return {**batch, "x": _draw(kind, batch["x"], draw_seed, step)}
+        return _draw(kind, batch, draw_seed, step)
 
     first_epoch, skipped = divmod(start_step, steps)
     batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch_batches).skip(skipped)
@@ -251,18 +273,23 @@ def _stream_training(
 
 
 def _stream_transform(
-    split: StreamSplit, kind: Binarization, seed: tf.Tensor
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Returns a function of (image, id) that gives the image's pixels.
+    split: StreamSplit,
+    kind: Binarization,
+    seed: tf.Tensor,
+    labels: bool,
+    drawn: bool = True,
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Element]:
+    """Returns a function of (image, label, id) that gives an element of a batch.
 
-    The seed of the draw is a function of the id, and so the same in any order.
+    The image is drawn from, or left as it is. The seed of the draw is a function of the
+    id, and so the same in any order.
     """
     root = derive_seed(seed, f"binarization/{split.name}")
 
-    def transform(image: tf.Tensor, identity: tf.Tensor) -> tf.Tensor:
-        if kind.draws == "never":
-            return kind.apply(to_grey(image), None)
-        return kind.apply(to_grey(image), _fold(root, identity))
+    def transform(image: tf.Tensor, label: tf.Tensor, identity: tf.Tensor) -> Element:
+        draw_seed = None if kind.draws == "never" else _fold(root, identity)
+        x = kind.apply(to_grey(image), draw_seed) if drawn else image
+        return {"x": x, "label": label} if labels else x
 
     return transform
 
@@ -303,6 +330,15 @@ def _draw(
 def _fold(seed: tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:
     # The last step of derive_seed; the part that no step changes is done beforehand.
     return tf.random.fold_in(seed, tf.cast(step, tf.int32))
+
+
+def _check_labels(split: Split) -> None:
+    """Refuses labels of a split that has none."""
+    if not split.has_labels:
+        raise InputError(
+            f"the {split.name} split has no labels; leave labels out, or give data "
+            "that have them"
+        )
 
 
 def in_order(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -68,6 +68,11 @@ class ArraySplit:
         )
         self._tensor: tf.Tensor | None = None
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the images have labels."""
+        return self.labels is not None
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -115,7 +120,8 @@ class StreamSplit:
     Attributes:
         name: "train", "validation" or "test".
         image_shape: (H, W, C).
-        labels: None; a stream has no labels.
+        has_labels: Whether the reader knows the images' labels.
+        labels: None: they are read with their images.
     """
 
     labels = None
@@ -126,6 +132,7 @@ class StreamSplit:
         size: int,
         image_shape: tuple[int, int, int],
         read: Callable[[tf.Tensor | None], tf.data.Dataset],
+        has_labels: bool = False,
     ) -> None:
         """Makes a split of a reader.
 
@@ -134,14 +141,17 @@ class StreamSplit:
             size: The number of images.
             image_shape: (H, W, C).
             read: Takes None (in order) or an integer seed of shape [2] (shuffled)
-                and returns a data set of (image [H, W, C], id), the id being an
-                int64 that stays with the image in whatever order it is read.
+                and returns a data set of (image [H, W, C], label, id), both int64:
+                the label -1 where it is unknown, the id one that stays with the image
+                in whatever order it is read.
+            has_labels: Whether the labels are known.
         """
         if size < 1:
             raise InputError(f"the {name} split has no images; give at least one")
         self.name = name
         self.image_shape = (*image_shape,)
         self.read = read
+        self.has_labels = has_labels
         self._size = size
 
     def __len__(self) -> int:
@@ -153,17 +163,19 @@ class StreamSplit:
     def mean_image(self) -> np.ndarray:
         """Returns the mean over the first 10,000 images, float32 [H, W, C]."""
         total, count = np.zeros(self.image_shape, np.float64), 0
-        images = self.read(None).take(MEAN_IMAGES).map(lambda image, _: image)
+        images = self.read(None).take(MEAN_IMAGES).map(lambda image, *_: image)
         for batch in images.batch(_CHUNK):
             total += to_grey(batch).numpy().sum(axis=0, dtype=np.float64)
             count += len(batch)
         return (total / count).astype(np.float32)
 
-    def first(self, n: int) -> tuple[np.ndarray, None]:
-        """Returns the first `n` images as `ArraySplit.first` does, without labels."""
+    def first(self, n: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns the first `n` images and their labels as `ArraySplit.first` does."""
         require_int("n", n)
-        images = self.read(None).take(n).map(lambda image, _: to_grey(image))
-        return np.stack([image.numpy() for image in images]), None
+        examples = list(self.read(None).take(n))
+        images = np.stack([to_grey(image).numpy() for image, _, _ in examples])
+        labels = np.array([int(label) for _, label, _ in examples])
+        return images, labels if self.has_labels else None
 
 
 Split = ArraySplit | StreamSplit

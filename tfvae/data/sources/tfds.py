@@ -135,13 +135,17 @@ class _Source(NamedTuple):
 
         return examples.map(to_form, tf.data.AUTOTUNE, deterministic=True)
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is a feature label, of classes."""
+        features = self.builder.info.features
+        label = features["label"] if "label" in features else None
+        return isinstance(label, tfds.features.ClassLabel)
+
     def read(self, split: str, size: int) -> RawSplit:
         """Returns a split of `size` images in memory."""
         images = np.empty((size, *self.shape), np.uint8)
-        features = self.builder.info.features
-        label = features["label"] if "label" in features else None
-        has_labels = isinstance(label, tfds.features.ClassLabel)
-        labels = np.empty(size, np.int64) if has_labels else None
+        labels = np.empty(size, np.int64) if self.has_labels else None
         start = 0
         for batch in self.dataset(split).batch(_BATCH).prefetch(2):
             end = start + len(batch["image"])
@@ -156,9 +160,10 @@ class _Source(NamedTuple):
         size = int(np.prod(self.shape))
         buffer = max(100, min(_BUFFER_IMAGES, _BUFFER_BYTES // size))
 
-        def keep(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        def keep(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             identity = tf.strings.to_hash_bucket_fast(example["tfds_id"], (1 << 31) - 1)
-            return tf.ensure_shape(example["image"], self.shape), identity
+            label = example["label"] if self.has_labels else tf.constant(-1, tf.int64)
+            return tf.ensure_shape(example["image"], self.shape), label, identity
 
         def read(seed: tf.Tensor | None) -> tf.data.Dataset:
             if seed is None:
@@ -179,7 +184,9 @@ def _streams(
     sizes = decide_sizes(spec.name, available, spec.validation_size)
     made = _slices(available, sizes, spec.split_seed)
     splits = {
-        split: StreamSplit(split, size, source.shape, source.reader(text))
+        split: StreamSplit(
+            split, size, source.shape, source.reader(text), source.has_labels
+        )
         for split, (text, size) in made.items()
     }
     record = {split: text for split, (text, _) in made.items()}
