@@ -8,7 +8,8 @@ import tensorflow as tf
 from helpers.models import binary_images, tiny_vae
 
 from tfvae.core.types import InputError
-from tfvae.models import Batch
+from tfvae.evaluation import posterior_summary, score_images
+from tfvae.models import VAE, Batch, ConditionalDistribution
 from tfvae.models.batch import read_batch
 
 X = binary_images(4)
@@ -78,6 +79,48 @@ def test_no_role_is_dropped_in_silence(data, said):
         with pytest.raises(InputError) as caught:
             method(data)
         assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (({"x": X, "label": LABELS}, LABELS), "its label twice"),
+        (
+            ({"x": X, "sample_weight": WEIGHTS}, None, WEIGHTS),
+            "its sample_weight twice",
+        ),
+    ],
+)
+def test_a_role_that_is_given_twice_is_refused(data, said):
+    with pytest.raises(InputError, match=said):
+        read_batch(data)
+
+
+def test_weights_that_scores_would_not_use_are_refused():
+    batches = [{"x": X, "sample_weight": WEIGHTS}]
+    for score in (score_images, posterior_summary):
+        with pytest.raises(InputError, match="sample_weight, which has no effect"):
+            score(tiny_vae(), batches, 2)
+
+
+class Shifted(ConditionalDistribution):
+    """A decoder of a user's own."""
+
+    def call(self, inputs, training=None):
+        return self.head(self.params(inputs, training) + 1.0)
+
+
+def test_a_users_own_decoder_is_what_decodes():
+    vae = tiny_vae()
+    decoder = Shifted(vae.decoder.network, vae.decoder.head)
+    own = VAE(vae.encoder, decoder, vae.latent)
+    z = tf.zeros([2, 3])
+    logits = vae.decode(z).distribution.logits
+    np.testing.assert_array_equal(own.decode(z).distribution.logits, logits + 1.0)
+    with pytest.raises(InputError, match="Shifted has a call of its own"):
+        VAE(Shifted(vae.encoder.network, vae.encoder.head), decoder, vae.latent)
+    terms, plain = (m.log_weight_terms(X, 2, seed=0) for m in (own, vae))
+    assert np.all(terms.log_likelihood != plain.log_likelihood)
 
 
 def test_rows_are_those_of_every_role():

@@ -60,9 +60,9 @@ def shard_held(batch) -> BatchShard | None:
     Args:
         batch: A tensor [size, ...], or a structure of such.
     """
-    if not several_replicas():
-        return None
     context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return None
     number = context.replica_id_in_sync_group
     # As floats, which every device reduces; they are exact up to 2^24 rows.
     size = tf.cast(tf.shape(tf.nest.flatten(batch)[0])[0], tf.float32)

@@ -45,6 +45,11 @@ def counted_batches(
     seen = 0
     for batch in batches:
         batch = vae.as_batch(batch)
+        if batch.sample_weight is not None:
+            raise InputError(
+                "a batch has sample_weight, which has no effect where every example "
+                "is scored alone; leave it out, or use vae.evaluate"
+            )
         if not batch.size:
             continue
         check_values(batch.x, vae.decoder.head)

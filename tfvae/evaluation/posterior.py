@@ -103,7 +103,7 @@ def posterior_summary(
             z = posterior.sample(
                 num_samples, seed=derive_seed(seed, "summary", index, start)
             )  # [S, B, ...]
-            terms = layer_terms(posterior, prior, lambda: z)  # noqa: B023
+            terms = layer_terms(posterior, prior, lambda: z)  # noqa: B023  called at once
             layers = layers or [_Layer() for _ in terms]
             for layer, its_terms in zip(layers, terms, strict=True):
                 layer.add(its_terms)

@@ -58,7 +58,8 @@ def read_batch(data: Any, sharded: bool = False) -> Batch:
             replicas must call this.
 
     Raises:
-        InputError: if a dictionary has no x, or holds more than roles.
+        InputError: if a dictionary has no x, or holds more than roles, or a role is
+            given twice.
     """
     if isinstance(data, Batch):
         return data._replace(shard=shard_held(data.x)) if sharded else data
@@ -66,10 +67,16 @@ def read_batch(data: Any, sharded: bool = False) -> Batch:
     given = data if isinstance(data, tuple) else (data,)
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(given)
     roles = _roles(x) if isinstance(x, Mapping) else {"x": x}
-    if sample_weight is not None:
-        roles["sample_weight"] = sample_weight
-    if getattr(y, "ndim", None) == 1 and tf.as_dtype(y.dtype).is_integer:
-        roles.setdefault("label", y)
+    is_label = getattr(y, "ndim", None) == 1 and tf.as_dtype(y.dtype).is_integer
+    beside = {"label": y if is_label else None, "sample_weight": sample_weight}
+    for role, values in beside.items():
+        if values is not None and role in roles:
+            raise InputError(
+                f"the batch has its {role} twice, in its dictionary and beside it; "
+                "leave one out"
+            )
+        if values is not None:
+            roles[role] = values
     return Batch(**roles, shard=shard_held(roles["x"]) if sharded else None)
 
 

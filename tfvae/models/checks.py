@@ -69,6 +69,11 @@ def check_parts(
 ) -> None:
     """Refuses an encoder, a decoder and a latent family that do not fit together."""
     _check_kinds(encoder, decoder, latent, prior)
+    if type(encoder).call is not ConditionalDistribution.call:
+        raise InputError(
+            f"the encoder's class {type(encoder).__name__} has a call of its own, "
+            "which training does not use; override params, or the head's distribution"
+        )
     if encoder.head.event_shape != latent.event_shape:
         raise InputError(
             f"the encoder's head has event_shape {encoder.head.event_shape} and the "

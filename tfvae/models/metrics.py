@@ -108,18 +108,27 @@ class MetricTracker:
             self._means["ess"]: (effective_sample_size(sampled), weight),
             self._bound: (objective.value(log_weights), weight),
         }
+        violation = None
         if head.exact_binary:
             # Nothing is refused here: within the step that would cost a transfer on a
             # GPU, and XLA leaves it out.
             axes = range(1, batch.x.shape.rank)
             violation = tf.reduce_max(tf.abs(batch.x * (1.0 - batch.x)), axis=axes)
-            values[self._support_violation] = (violation, None)  # [B], 0 for 0 and 1
         if shard is None:
             loss = penalty - weighted_mean(bound, batch)
-            return {**values, self._means["loss"]: (loss, tf.shape(bound)[0])}
-        loss = penalty - (bound if weight is None else bound * weight)  # [B]
-        values[self._means["loss"]] = (loss, None)
-        return global_means(values)
+            values[self._means["loss"]] = (loss, tf.shape(bound)[0])
+        else:
+            loss = penalty - (bound if weight is None else bound * weight)  # [B]
+            values[self._means["loss"]] = (loss, None)
+            if violation is not None:
+                values[self._support_violation] = (violation, None)
+            values = global_means(values)
+            if violation is not None:
+                violation, _ = values.pop(self._support_violation)
+        if violation is not None:
+            # Now, since it counts in a step that is left out too.
+            self._support_violation.update_state(violation)
+        return values
 
     def update(self, values: Values, kl_weight: tf.Tensor) -> None:
         """Takes one batch into the means.

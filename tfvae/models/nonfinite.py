@@ -61,9 +61,24 @@ class NonFiniteGuard:
             gradients: The gradients of the variables, in their order.
             shard: The rows that the terms are of; None: the whole batch.
         """
-        means = _means(terms, loss, shard)  # [4]
+        values = (terms.log_likelihood, terms.log_prior, terms.log_posterior)
+        if shard is None:
+            parts = [tf.reduce_mean(each) for each in values]
+        else:
+            sums = [tf.reduce_sum(tf.reduce_mean(each, axis=0)) for each in values]
+            parts = [each / tf.cast(shard.total, each.dtype) for each in sums]
+        means = tf.stack([tf.cast(each, tf.float32) for each in (*parts, loss)])  # [4]
+        if shard is not None:
+            means = global_sum(means)
         # A sum is finite if all of its parts are; parts whose sum overflows are lost.
-        sums = tf.stack([_sum(g) for g in gradients]) if self.gradients else self._sums
+        sums = self._sums
+        if self.gradients:
+            parts = [
+                # Of sparse gradients the values that there are; of none a 0.
+                tf.zeros([]) if g is None else tf.reduce_sum(getattr(g, "values", g))
+                for g in gradients
+            ]
+            sums = tf.stack([tf.cast(part, tf.float32) for part in parts])
         finite = tf.reduce_all(tf.math.is_finite(tf.concat([means, sums], axis=0)))
         left = tf.less(self.skipped, self.tolerated)
         bad = tf.logical_not(finite)
@@ -104,24 +119,3 @@ class NonFiniteGuard:
             "kl_warmup_steps, scales and temperatures nearer to 1, or skip_nonfinite "
             "to leave out such steps"
         )
-
-
-def _means(
-    terms: LogWeightTerms, loss: tf.Tensor, shard: BatchShard | None
-) -> tf.Tensor:
-    """Returns [4]: the means of three terms over the global batch, and the loss."""
-    values = (terms.log_likelihood, terms.log_prior, terms.log_posterior)
-    if shard is None:
-        parts = [tf.reduce_mean(each) for each in values]
-    else:
-        sums = [tf.reduce_sum(tf.reduce_mean(each, axis=0)) for each in values]
-        parts = [each / tf.cast(shard.total, each.dtype) for each in sums]
-    means = tf.stack([tf.cast(each, tf.float32) for each in (*parts, loss)])
-    return means if shard is None else global_sum(means)
-
-
-def _sum(gradient: tf.Tensor | tf.IndexedSlices | None) -> tf.Tensor:
-    if gradient is None:
-        return tf.zeros([])
-    values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
-    return tf.cast(tf.reduce_sum(values), tf.float32)

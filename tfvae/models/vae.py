@@ -170,8 +170,7 @@ class VAE(keras.Model):
 
     def decode(self, z: tf.Tensor, training: bool | None = None) -> Distribution:
         """Returns p(x|z), batch [...], for z [..., D]."""
-        inputs = self.latent.decoder_input(z)
-        return self.decoder.head(self.decoder.params(inputs, training=training))
+        return self.decoder(self.latent.decoder_input(z), training=training)
 
     def prior(self) -> Distribution:
         """Returns p(z), batch [], event [D]."""
