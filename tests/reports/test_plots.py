@@ -1,4 +1,4 @@
-"""Pictures show what they say."""
+"""Plots show what they say."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from scipy import special, stats
 
 from tfvae.evaluation.traversals import prior_quantiles
 from tfvae.models import VAE
+from tfvae.models.batch import read_batch
 from tfvae.priors import make_prior
 from tfvae.reports import plots
 
@@ -273,7 +274,7 @@ def plot_inputs(vae: VAE, num_samples: int = 3) -> plots.PlotInputs:
     history = [{"epoch": 1, "loss": 1.0}]
     closed = [plots.LayerRates(np.ones(3))]
     return plots.PlotInputs(
-        vae, IMAGES, IMAGES, labels, history, num_samples, 0, lambda: closed
+        vae, IMAGES, read_batch(IMAGES), labels, history, num_samples, 0, lambda: closed
     )
 
 

@@ -275,7 +275,7 @@ def test_images_come_when_asked_for_and_at_the_end(trained):
 
 def test_the_same_weights_give_the_same_images(trained, held_out):
     events = read(trained.folder.logs / "validation")
-    again = Views(trained.vae, held_out).images()
+    again = Views(trained.vae, trained.vae.as_batch(held_out)).images()
     for tag, image in again.items():
         *_, png = points(events, tag)[STEPS[-1]]
         np.testing.assert_array_equal(tf.io.decode_png(png).numpy(), image)

@@ -131,7 +131,7 @@ def test_noise_of_draws_is_no_activity():
 
 def test_rates_of_dimensions_make_up_the_divergence(data, held_out):
     vae = still(data)
-    rates = histograms(vae, held_out, 0)["rate_per_dimension"]
+    rates = histograms(vae, vae.as_batch(held_out), 0)["rate_per_dimension"]
     posterior = vae.encode(held_out)
     wanted = tfp.distributions.kl_divergence(posterior, vae.prior())
     assert rates.shape == (3,)
@@ -171,20 +171,20 @@ def test_every_family_has_what_is_defined_for_it(family, data, held_out):
         estimator="vimco" if discrete else "pathwise",
     )
     vae, x = make_model(config, data), held_out[:20]
-    found = histograms(vae, x, 0)
+    found = histograms(vae, vae.as_batch(x), 0)
     assert set(found) == FAMILIES[family] | {"log_weights"}
     assert all(np.isfinite(values).all() for values in found.values())
-    seen = model_images(vae, x, 0)
+    seen = model_images(vae, vae.as_batch(x), 0)
     assert ("traversals" in seen) == (family not in NO_TRAVERSALS)
     shape = (6 * 9 - 1, 8 * 9 - 1, 1)  # 20 images in rows of 8, twice; with lines
     assert seen["reconstructions"].shape == shape
     assert np.isfinite(codes(vae, x)).all()
-    assert 0 <= int(active_units(vae, x, 0)) <= 5
+    assert 0 <= int(active_units(vae, vae.as_batch(x), 0)) <= 5
 
 
 def test_reconstructions_stand_below_their_images(data, held_out):
     vae = still(data)
-    grid = model_images(vae, held_out, 0)["reconstructions"].numpy()
+    grid = model_images(vae, vae.as_batch(held_out), 0)["reconstructions"].numpy()
     means = vae.reconstruct(held_out).numpy()
     for place, (row, column) in {0: (0, 0), 9: (2, 1), 31: (6, 7)}.items():
         top, left = 9 * row, 9 * column
@@ -196,7 +196,7 @@ def test_reconstructions_stand_below_their_images(data, held_out):
 
 def test_a_traversal_goes_from_quantile_to_quantile_of_one_variable(data, held_out):
     vae = still(data)
-    grid = model_images(vae, held_out, 0)["traversals"].numpy()
+    grid = model_images(vae, vae.as_batch(held_out), 0)["traversals"].numpy()
     assert grid.shape == (3 * 9 - 1, 11 * 9 - 1, 1)
     centre = vae.encode(held_out[:1]).mean().numpy()[0]
     ends = tfp.distributions.Normal(0.0, 1.0).quantile([0.01, 0.99]).numpy()

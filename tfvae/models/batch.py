@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -43,9 +43,12 @@ class Batch(NamedTuple):
 
     def rows(self, start: int, stop: int) -> Batch:
         """Returns the examples from `start` to before `stop`."""
-        roles = {name: getattr(self, name) for name in ROLES}
-        some = {k: None if v is None else v[start:stop] for k, v in roles.items()}
-        return self._replace(**some)
+        return self._replace(**{k: v[start:stop] for k, v in self.roles().items()})
+
+    def roles(self) -> dict[str, tf.Tensor]:
+        """Returns the roles that there are, by name."""
+        named = {name: getattr(self, name) for name in ROLES}
+        return {name: value for name, value in named.items() if value is not None}
 
 
 def read_batch(data: Any, sharded: bool = False) -> Batch:
@@ -78,6 +81,15 @@ def read_batch(data: Any, sharded: bool = False) -> Batch:
         if values is not None:
             roles[role] = values
     return Batch(**roles, shard=shard_held(roles["x"]) if sharded else None)
+
+
+def concatenate_batches(batches: Iterable[Batch]) -> Batch:
+    """Returns the examples of batches of the same roles as arrays in one batch."""
+    parts = [batch.roles() for batch in batches]
+    joined: dict[str, Any] = {
+        role: np.concatenate([part[role] for part in parts]) for role in parts[0]
+    }
+    return Batch(**joined)
 
 
 def _roles(data: Mapping[str, Any]) -> dict[str, Any]:

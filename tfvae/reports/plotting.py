@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from tfvae.core.files import atomic_write
 from tfvae.core.lookup import lookup
 from tfvae.core.seeds import as_seed
 from tfvae.core.types import InputError
 from tfvae.evaluation import posterior_summary
 from tfvae.evaluation.layers import ACTIVE_VARIANCE
+from tfvae.models.batch import concatenate_batches, read_batch
 from tfvae.reports.images import split_of
 from tfvae.reports.plots import PLOTS, LayerRates, PlotInputs, Undefined, png_bytes
 from tfvae.training.runs import Run, load_run, read_history, run_evaluation_batches
@@ -115,7 +114,7 @@ def plot_inputs(run: Run, seed: int = 0) -> PlotInputs:
     return PlotInputs(
         vae=run.vae,
         originals=originals,
-        inputs=np.concatenate([batch.numpy() for batch in batches]),
+        inputs=concatenate_batches(map(read_batch, batches)),
         labels=labels,
         history=read_history(run.folder.history),
         num_samples=run.record.config.num_samples,

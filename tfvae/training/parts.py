@@ -13,6 +13,7 @@ from tfvae.config import Config
 from tfvae.config.settings import Checkpointing, Monitoring
 from tfvae.core.types import InputError
 from tfvae.models import VAE
+from tfvae.models.batch import read_batch
 from tfvae.training.building import (
     binarizes_on_device,
     build_vae,
@@ -174,9 +175,9 @@ def _watchers(config: Config, start: int) -> list[keras.callbacks.Callback]:
 def _watched(config: Config, data: tfvae.data.ImageData) -> Watched:
     split = data.train if data.validation is None else data.validation
     count = min(_WATCHED, max(1, _WATCHED_NUMBERS // math.prod(data.image_shape)))
-    images = next(iter(run_evaluation_batches(config, split, count, count)))
+    batch = next(iter(run_evaluation_batches(config, split, count, count)))
     return Watched(
-        images,
+        read_batch(batch),
         data.validation is not None,
         test=lambda: run_evaluation_batches(config, data.test, _WATCHED, _PROJECTED),
         labels=data.test.labels,

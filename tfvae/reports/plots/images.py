@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +13,7 @@ from tfvae.core.types import Seed
 from tfvae.distributions import FULLY_REPARAMETERIZED
 from tfvae.evaluation.traversals import prior_quantiles, traversal_levels, traverse
 from tfvae.models import VAE
+from tfvae.models.batch import read_batch
 from tfvae.reports.plots.drawing import (
     Undefined,
     grid,
@@ -22,17 +24,18 @@ from tfvae.reports.plots.drawing import (
 )
 
 
-def reconstructions(vae: VAE, originals: np.ndarray, inputs: np.ndarray) -> Figure:
+def reconstructions(vae: VAE, originals: np.ndarray, inputs: Any) -> Figure:
     """Draws images, the encoder's inputs, and the reconstruction means.
 
     Args:
         vae: The model.
         originals: [n, H, W, C] Grey or colour values.
-        inputs: [n, H, W, C] The same images as the encoder sees them.
+        inputs: The same images as the encoder sees them: [n, H, W, C], or a `Batch`.
     """
+    inputs = read_batch(inputs)
     means = vae.reconstruct(inputs).numpy()
-    rows = {"original": originals, "input": inputs, "mean": means}
-    if np.array_equal(originals, inputs):
+    rows = {"original": originals, "input": np.asarray(inputs.x), "mean": means}
+    if np.array_equal(originals, rows["input"]):
         del rows["input"]
     title = "reconstructions: the mean of p(x|z) at z for x"
     return image_rows(list(rows.values()), list(rows), title)
@@ -63,7 +66,7 @@ def samples(vae: VAE, num_images: int, seed: Seed) -> Figure:
 
 def traversal(
     vae: VAE,
-    inputs: np.ndarray,
+    inputs: Any,
     num_dims: int = 10,
     num_steps: int = 11,
     seed: Seed = 0,
@@ -76,7 +79,7 @@ def traversal(
 
     Args:
         vae: The model.
-        inputs: [1, H, W, C] The image as the encoder sees it.
+        inputs: The image as the encoder sees it: [1, H, W, C], or a `Batch`.
         num_dims: The number of rows, at most D.
         num_steps: The number of columns.
         seed: The seed of the draws that give a learned prior's quantiles.
@@ -102,24 +105,25 @@ def prior_traversal(
     return _traversal(vae, values[-1], values[:-1], num_dims, title)
 
 
-def interpolations(vae: VAE, inputs: np.ndarray, num_steps: int = 7) -> Figure:
+def interpolations(vae: VAE, inputs: Any, num_steps: int = 7) -> Figure:
     """Draws the steps between the codes of two images, one pair of images a row.
 
     The codes are posterior means, and the steps between them equal.
 
     Args:
         vae: The model.
-        inputs: [2 n, H, W, C] Images as the encoder sees them: each row's first, then
-            each row's last.
+        inputs: Images as the encoder sees them: [2 n, H, W, C], or a `Batch`; each
+            row's first, then each row's last.
         num_steps: The number of images between the two, both reconstructions included.
 
     Raises:
         Undefined: if nothing lies between two codes, or there are no pairs.
     """
-    pairs = len(inputs) // 2
-    if pairs < 1 or len(inputs) % 2:
+    inputs = read_batch(inputs)
+    pairs = inputs.size // 2
+    if pairs < 1 or inputs.size % 2:
         raise Undefined(
-            f"interpolations are not defined for {len(inputs)} images, which are no "
+            f"interpolations are not defined for {inputs.size} images, which are no "
             "pairs; give an even number, 2 or more"
         )
     posterior = vae.encode(inputs)
@@ -136,16 +140,15 @@ def interpolations(vae: VAE, inputs: np.ndarray, num_steps: int = 7) -> Figure:
         )
     centres = vae.latent.point_estimate(posterior).numpy()  # [2 n, D]
     share = np.linspace(0, 1, num_steps, dtype=centres.dtype)[:, np.newaxis]
-    rows = []
+    x, rows = np.asarray(inputs.x), []
     for row in range(pairs):
         first, last = centres[row], centres[pairs + row]  # [D]
         images = vae.decode((1 - share) * first + share * last).mean().numpy()
-        ends = inputs[row, np.newaxis], inputs[pairs + row, np.newaxis]
-        rows.append(np.concatenate([ends[0], images, ends[1]]))
+        rows.append(np.concatenate([x[[row]], images, x[[pairs + row]]]))
     figure = image_rows(rows, [""] * pairs, "interpolations between two codes")
     between = [""] * num_steps
     between[0], between[-1] = "0", "1"
-    label_columns(figure, ["from", *between, "to"], inputs.shape[2])
+    label_columns(figure, ["from", *between, "to"], x.shape[2])
     return figure
 
 

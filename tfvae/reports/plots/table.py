@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from tfvae.core.seeds import derive_seed
 from tfvae.latents import layer_means
-from tfvae.models import VAE
+from tfvae.models import VAE, Batch
 from tfvae.reports.plots import charts, images, scatter
 
 _COLUMNS = 8  # images in a row of reconstructions
@@ -29,7 +29,7 @@ class PlotInputs:
     Attributes:
         vae: The model.
         originals: [N, H, W, C] Images of the test set, grey or colour values.
-        inputs: [N, H, W, C] The same images as the encoder sees them.
+        inputs: The same images as the encoder sees them, with their roles.
         labels: [N] Integers, or None.
         history: One mapping an epoch, as `tfvae.training.runs.read_history` gives.
         num_samples: S, for the importance weights.
@@ -39,7 +39,7 @@ class PlotInputs:
 
     vae: VAE
     originals: np.ndarray
-    inputs: np.ndarray
+    inputs: Batch
     labels: np.ndarray | None
     history: Sequence[Mapping[str, float]]
     num_samples: int
@@ -48,37 +48,39 @@ class PlotInputs:
 
 
 def _reconstructions(given: PlotInputs) -> Figure:
-    originals, inputs = given.originals[:_COLUMNS], given.inputs[:_COLUMNS]
+    originals, inputs = given.originals[:_COLUMNS], given.inputs.rows(0, _COLUMNS)
     return images.reconstructions(given.vae, originals, inputs)
 
 
 def _interpolations(given: PlotInputs) -> Figure:
-    pairs = min(_PAIRS, len(given.inputs) // 2)
-    return images.interpolations(given.vae, given.inputs[: 2 * pairs])
+    pairs = min(_PAIRS, given.inputs.size // 2)
+    return images.interpolations(given.vae, given.inputs.rows(0, 2 * pairs))
 
 
 def _latent_scatter(given: PlotInputs) -> Figure:
     vae, means = given.vae, []
-    for index, x in enumerate(_parts(given.inputs, vae, _MEAN_DRAWS)):
+    for index, batch in enumerate(_parts(given.inputs, vae, _MEAN_DRAWS)):
         seed = derive_seed(given.seed, "scatter", index)
-        means.append(layer_means(vae, x, _MEAN_DRAWS, seed)[0].numpy())
+        means.append(layer_means(vae, batch, _MEAN_DRAWS, seed)[0].numpy())
     return scatter.latent_scatter(np.concatenate(means), given.labels)
 
 
 def _importance_weights(given: PlotInputs) -> Figure:
     vae, count = given.vae, given.num_samples
     log_weights = []
-    for index, x in enumerate(_parts(given.inputs[:_WEIGHED], vae, count)):
+    for index, batch in enumerate(_parts(given.inputs.rows(0, _WEIGHED), vae, count)):
         seed = derive_seed(given.seed, "weights", index)
-        log_weights.append(vae.log_weight_terms(x, count, seed).log_weights().numpy())
+        terms = vae.log_weight_terms(batch, count, seed)
+        log_weights.append(terms.log_weights().numpy())
     return charts.importance_weights(np.concatenate(log_weights, axis=1))
 
 
-def _parts(inputs: np.ndarray, vae: VAE, count: int) -> list[np.ndarray]:
+def _parts(inputs: Batch, vae: VAE, count: int) -> list[Batch]:
     """Returns images a few at a time, so that `count` draws of each fit in memory."""
     size = max(math.prod(vae.image_shape), math.prod(vae.latent.event_shape))
     step = max(1, _ELEMENTS // (count * size))
-    return [inputs[start : start + step] for start in range(0, len(inputs), step)]
+    starts = range(0, inputs.size, step)
+    return [inputs.rows(start, start + step) for start in starts]
 
 
 PLOTS: Mapping[str, Callable[[PlotInputs], Figure]] = {
@@ -86,7 +88,7 @@ PLOTS: Mapping[str, Callable[[PlotInputs], Figure]] = {
     "samples": lambda given: images.samples(given.vae, _SAMPLED, given.seed),
     "prior_traversal": lambda given: images.prior_traversal(given.vae, seed=given.seed),
     "posterior_traversal": lambda given: images.traversal(
-        given.vae, given.inputs[:1], seed=given.seed
+        given.vae, given.inputs.rows(0, 1), seed=given.seed
     ),
     "interpolations": _interpolations,
     "latent_scatter": _latent_scatter,

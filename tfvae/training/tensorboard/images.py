@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfvae.core.types import Seed
 from tfvae.evaluation.traversals import prior_quantiles, traversal_levels, traverse
-from tfvae.models import VAE
+from tfvae.models import VAE, Batch
 
 _COLUMNS = 8
 _PAIRS = 4  # rows of images, each with a row of their reconstructions
@@ -14,7 +14,7 @@ _TRAVERSED = 8  # variables
 _LINE = 0.5  # grey
 
 
-def model_images(vae: VAE, x: tf.Tensor, seed: Seed) -> dict[str, tf.Tensor]:
+def model_images(vae: VAE, batch: Batch, seed: Seed) -> dict[str, tf.Tensor]:
     """Returns images by name, uint8 [H, W, 1 or 3].
 
     - `reconstructions`: rows of images as the encoder sees them, each above a row of
@@ -26,33 +26,33 @@ def model_images(vae: VAE, x: tf.Tensor, seed: Seed) -> dict[str, tf.Tensor]:
 
     Args:
         vae: The model.
-        x: [n, H, W, C] Images.
+        batch: n images [H, W, C], with their roles.
         seed: The seed of the draws.
     """
     found = {
-        "reconstructions": _reconstructions(vae, x[: _COLUMNS * _PAIRS]),
+        "reconstructions": _reconstructions(vae, batch.rows(0, _COLUMNS * _PAIRS)),
         "samples": _grid(vae.sample(_COLUMNS**2, seed).mean, _COLUMNS),
     }
     values = prior_quantiles(vae, traversal_levels(), seed)
     if values is not None:
-        found["traversals"] = _traversals(vae, x[:1], values)
+        found["traversals"] = _traversals(vae, batch.rows(0, 1), values)
     return found
 
 
-def _reconstructions(vae: VAE, x: tf.Tensor) -> tf.Tensor:
+def _reconstructions(vae: VAE, batch: Batch) -> tf.Tensor:
     # Fewer images than the grid has places leave some white.
-    padding = [[0, -x.shape[0] % _COLUMNS]] + [[0, 0]] * 3
+    padding = [[0, -batch.size % _COLUMNS]] + [[0, 0]] * 3
     both = [
         tf.pad(tf.cast(images, tf.float32), padding, constant_values=1)
-        for images in (x, vae.reconstruct(x))
+        for images in (batch.x, vae.reconstruct(batch))
     ]
     rows = [tf.reshape(b, [-1, _COLUMNS, *vae.image_shape]) for b in both]
     pairs = tf.stack(rows, axis=1)  # [rows, 2, columns, H, W, C]
     return _grid(tf.reshape(pairs, [-1, *vae.image_shape]), _COLUMNS)
 
 
-def _traversals(vae: VAE, x: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    code = vae.latent.point_estimate(vae.encode(x))[0]  # [D]
+def _traversals(vae: VAE, batch: Batch, values: tf.Tensor) -> tf.Tensor:
+    code = vae.latent.point_estimate(vae.encode(batch))[0]  # [D]
     size = code.shape[0]
     ends = tf.gather(values, [0, values.shape[0] - 1])  # [2, D]
     moved = vae.decode(traverse(code, ends, tf.range(size))).mean()  # [D, 2, H, W, C]

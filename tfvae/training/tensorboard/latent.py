@@ -14,14 +14,14 @@ from tfvae.evaluation.layers import (
     layer_terms,
     variance_of_means,
 )
-from tfvae.models import VAE
+from tfvae.models import VAE, Batch
 
 _DRAWS = 25_000  # of all images together, where E_q[z|x] has no closed form
 _WEIGHED = 100  # images whose log-weights are shown
 
 
-def active_units(vae: VAE, x: tf.Tensor, seed: Seed) -> tf.Tensor:
-    """Returns how many latent variables depend on x [n, *image_shape], an int32.
+def active_units(vae: VAE, batch: Batch, seed: Seed) -> tf.Tensor:
+    """Returns how many latent variables depend on x, an int32.
 
     These have Var_x(E_q[z_d|x]) > 0.01, as in `tfvae.evaluation.active_units`, over all
     layers. Where E_q[z|x] has no closed form it is a mean over draws, and the variance
@@ -29,12 +29,12 @@ def active_units(vae: VAE, x: tf.Tensor, seed: Seed) -> tf.Tensor:
     variance counts.
     """
     variances = [
-        variance_of_means(each.means, each.noise) for each in _terms(vae, x, seed)
+        variance_of_means(each.means, each.noise) for each in _terms(vae, batch, seed)
     ]
     return tf.add_n([count_active(each) for each in variances])
 
 
-def histograms(vae: VAE, x: tf.Tensor, seed: Seed) -> dict[str, tf.Tensor]:
+def histograms(vae: VAE, batch: Batch, seed: Seed) -> dict[str, tf.Tensor]:
     """Returns arrays by name, whose histograms are shown.
 
     - `rate_per_dimension` [D]: the rate of each latent variable, a mean over the
@@ -45,21 +45,21 @@ def histograms(vae: VAE, x: tf.Tensor, seed: Seed) -> dict[str, tf.Tensor]:
     - `log_weights`: S for each of the first 100 images, in nats.
     """
     found = {}
-    rates = [each.rates for each in _terms(vae, x, seed)]  # [n, D] of each layer
+    rates = [each.rates for each in _terms(vae, batch, seed)]  # [n, D] of each layer
     if not any(each is None for each in rates):
         means = [tf.reduce_mean(each, axis=0) for each in rates]
         found["rate_per_dimension"] = tf.concat(means, axis=0)
-    posterior = vae.encode(x)
+    posterior = vae.encode(batch)
     for name, values in vae.encoder.head.named_params(posterior).items():
         found[f"posterior_{name}"] = values
-    terms = vae.log_weight_terms(x[:_WEIGHED], vae.num_samples, seed)
+    terms = vae.log_weight_terms(batch.rows(0, _WEIGHED), vae.num_samples, seed)
     found["log_weights"] = terms.log_weights()
     return found
 
 
-def codes(vae: VAE, x: tf.Tensor) -> tf.Tensor:
+def codes(vae: VAE, batch: Batch) -> tf.Tensor:
     """Returns E_q[z|x] [n, numbers], or point estimates where it has no closed form."""
-    posterior = vae.encode(x)
+    posterior = vae.encode(batch)
     try:
         means = posterior.mean()
     except NotImplementedError:
@@ -67,10 +67,10 @@ def codes(vae: VAE, x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(means, [tf.shape(means)[0], math.prod(vae.latent.event_shape)])
 
 
-def _terms(vae: VAE, x: tf.Tensor, seed: Seed) -> list[LayerTerms]:
+def _terms(vae: VAE, batch: Batch, seed: Seed) -> list[LayerTerms]:
     """Returns the terms of each layer; with more images fewer draws of each."""
-    posterior = vae.encode(x)
-    count = min(max(_DRAWS // x.shape[0], 25), 100)
+    posterior = vae.encode(batch)
+    count = min(max(_DRAWS // batch.size, 25), 100)
     seed = derive_seed(seed, "monitor")
     return layer_terms(
         posterior, vae.prior(), lambda: posterior.sample(count, seed=seed)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.config.settings import Monitoring
+from tfvae.models import Batch
 from tfvae.training.tensorboard.events import EventWriter, writing
 from tfvae.training.tensorboard.numbers import reported, settings_now, with_bits
 from tfvae.training.tensorboard.projector import write_projection
@@ -29,16 +30,16 @@ _GRADIENTS = 50  # steps of an epoch whose gradient norm is looked at
 
 
 class Watched(NamedTuple):
-    """The images that a training is watched on.
+    """The examples that a training is watched on.
 
     Attributes:
-        images: [n, H, W, C] The images as the encoder sees them.
-        held_out: True for validation images, False for training images.
+        batch: The examples as the encoder sees them, with their roles.
+        held_out: True for validation examples, False for training examples.
         test: Returns batches of test images [B, H, W, C], for the projector.
         labels: The labels of the test images, or None.
     """
 
-    images: tf.Tensor
+    batch: Batch
     held_out: bool
     test: Callable[[], Iterable[tf.Tensor]]
     labels: np.ndarray | None
@@ -100,7 +101,7 @@ class Monitor(keras.callbacks.Callback):
     def set_model(self, model: keras.Model) -> None:
         """Takes the model, before Keras makes its training function."""
         if self.model is not model:
-            self._views = Views(model, self.watched.images)
+            self._views = Views(model, model.as_batch(self.watched.batch))
         super().set_model(model)
         model.track_gradients(self._track_every)
 

@@ -28,14 +28,17 @@ def write_projection(
     batches: Iterable[tf.Tensor],
     labels: np.ndarray | None = None,
 ) -> None:
-    """Writes the posterior means of images [B, H, W, C], with labels and thumbnails.
+    """Writes the posterior means of images, with labels and thumbnails.
 
     The folder is one with event files, by which TensorBoard knows a run.
     """
     encode = tf.function(
-        lambda x: codes(vae, x), reduce_retracing=True, autograph=False
+        lambda batch: codes(vae, batch), reduce_retracing=True, autograph=False
     )
-    found = [(_tiles(batch.numpy()), encode(batch).numpy()) for batch in batches]
+    found = [
+        (_tiles(np.asarray(batch.x)), encode(batch).numpy())
+        for batch in map(vae.as_batch, batches)
+    ]
     tiles, means = (np.concatenate(each) for each in zip(*found, strict=True))
     files = folder / "projector"
     files.mkdir(exist_ok=True)

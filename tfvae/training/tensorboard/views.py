@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tfvae.models import VAE
+from tfvae.models import VAE, Batch
 from tfvae.training.tensorboard.images import model_images
 from tfvae.training.tensorboard.latent import active_units, histograms
 
@@ -19,14 +19,14 @@ class Views:
 
     Args:
         vae: The model, compiled.
-        images: [n, *image_shape] The images that it is watched on.
+        batch: The examples that it is watched on, with their roles.
     """
 
-    def __init__(self, vae: VAE, images: tf.Tensor) -> None:
-        self.vae = vae
-        self._active_units = _traced(lambda: active_units(vae, images, SEED))
-        self._histograms = _traced(lambda: histograms(vae, images, SEED))
-        self._images = _traced(lambda: model_images(vae, images, SEED))
+    def __init__(self, vae: VAE, batch: Batch) -> None:
+        self.vae, self.batch = vae, batch
+        self._active_units = _traced(lambda: active_units(vae, batch, SEED))
+        self._histograms = _traced(lambda: histograms(vae, batch, SEED))
+        self._images = _traced(lambda: model_images(vae, batch, SEED))
 
     def active_units(self) -> int:
         """Returns how many latent variables depend on x."""
@@ -42,8 +42,11 @@ class Views:
 
     def graph_of_a_step(self) -> tf.Graph:
         """Returns the graph of a training step; nothing is run."""
-        batch = tf.TensorSpec([None, *self.vae.image_shape], tf.float32)
-        return _traced(self.vae.train_step).get_concrete_function(batch).graph
+        roles = {
+            role: tf.TensorSpec([None, *value.shape[1:]], value.dtype)
+            for role, value in self.batch.roles().items()
+        }
+        return _traced(self.vae.train_step).get_concrete_function(roles).graph
 
 
 def _traced(function: Callable) -> tf.types.experimental.PolymorphicFunction:
