@@ -8,8 +8,9 @@ import pickle
 
 import numpy as np
 import pytest
+import sklearn.base
 from helpers.models import estimator_for
-from scipy import stats
+from scipy import sparse, stats
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -18,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 
+import tfvae.sklearn.estimator
 import tfvae.sklearn.rows
 from tfvae.config import Config
 from tfvae.core.types import InputError
@@ -25,6 +27,7 @@ from tfvae.evaluation import score_images
 from tfvae.latents import LATENTS
 from tfvae.models import VAE
 from tfvae.sklearn import VAETransformer
+from tfvae.sklearn.settings import OWN
 
 TINY = {
     "latent_size": 2,
@@ -332,9 +335,113 @@ def test_a_search_takes_numpys_numbers_and_prefers_a_model_that_learns():
 
 
 def test_arguments_are_called_as_in_a_configuration():
-    own = {"score_num_samples", "random_state"}
     fields = {field.name for field in dataclasses.fields(Config)}
-    assert set(inspect.signature(VAETransformer).parameters) - own <= fields
+    assert set(inspect.signature(VAETransformer).parameters) - set(OWN) <= fields
+
+
+# -- outliers --------------------------------------------------------------------------
+
+
+def test_scikit_learns_check_of_outlier_detectors(eager):
+    estimator_checks.check_outliers_train(
+        "VAE", VAETransformer(**TINY, contamination=0.1)
+    )
+
+
+def test_outliers_are_the_share_of_the_training_rows_with_the_lowest_scores(eager):
+    X, model = iris(), tiny(contamination=0.2)
+    found = model.fit_predict(X)
+    assert np.sum(found == -1) == round(0.2 * len(X))
+    scores = model.score_samples(X)
+    assert scores[found == -1].max() < model.offset_ <= scores[found == 1].min()
+    np.testing.assert_array_equal(model.decision_function(X), scores - model.offset_)
+
+
+def test_a_far_row_is_an_outlier_and_the_middle_is_none(linear):
+    model = sklearn.base.clone(linear).set_params(contamination=0.05).fit(iris())
+    rows = np.array([[6.0, -6.0, 6.0, -6.0], [0.0, 0.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(model.predict(rows), [-1, 1])
+
+
+def test_without_contamination_there_is_no_threshold(eager):
+    model = tiny().fit(iris())
+    assert not hasattr(model, "predict")
+    with pytest.raises(AttributeError) as caught:
+        model.fit_predict(iris())
+    assert "give VAETransformer contamination" in str(caught.value.__cause__)
+    model = tiny(contamination=0.1).fit(iris()).partial_fit(iris())
+    with pytest.raises(InputError, match="after partial_fit"):
+        model.predict(iris())
+
+
+# -- early stopping --------------------------------------------------------------------
+
+
+def test_early_stopping_ends_with_the_weights_of_the_best_pass():
+    settings = dict(early_stopping=2, validation_fraction=0.2, epochs=40, batch_size=25)
+    model = tiny(**settings, learning_rate=0.3).fit(iris())
+    losses = model.history_["val_loss"]
+    best = int(np.argmin(losses))
+    assert model.n_iter_ == len(losses) == best + 1 + 2 < 40
+    # The first passes alone give the weights that were kept.
+    again = tiny(**{**settings, "epochs": best + 1}, learning_rate=0.3).fit(iris())
+    assert same_weights(model, again)
+
+
+def test_held_out_rows_are_not_trained_on(eager, monkeypatch):
+    seen = []
+    original = tfvae.sklearn.estimator.training_batches
+
+    def recorded(X, *args, **kwargs):
+        seen.append(X)
+        return original(X, *args, **kwargs)
+
+    monkeypatch.setattr(tfvae.sklearn.estimator, "training_batches", recorded)
+    tiny(early_stopping=1, validation_fraction=0.2).fit(iris())
+    assert len(seen[0]) == 120
+
+
+def test_early_stopping_has_no_part_in_a_single_pass():
+    with pytest.raises(InputError, match="early_stopping 3 has no effect"):
+        tiny(early_stopping=3).partial_fit(iris())
+
+
+# -- tables of other kinds -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind", [sparse.csr_matrix, sparse.csr_array, sparse.coo_array]
+)
+def test_a_sparse_table_gives_what_the_dense_one_gives(kind, eager):
+    X = np.where(iris() > 0, iris(), 0).astype(np.float32)
+    dense, other = tiny(contamination=0.1), tiny(contamination=0.1)
+    dense.fit(X), other.fit(kind(X))
+    assert same_weights(dense, other)
+    for method in ("transform", "score_samples", "predict"):
+        expected = getattr(dense, method)(X)
+        np.testing.assert_array_equal(getattr(other, method)(kind(X)), expected)
+
+
+def test_a_sparse_tables_prior_starts_from_its_rows(eager):
+    X = sparse.csr_array((np.random.default_rng(0).random((30, 4)) < 0.5) * 1.0)
+    tiny(likelihood="bernoulli", prior="vamp", num_components=2).fit(X)
+
+
+def test_a_frames_columns_come_back_with_their_names_and_rows(eager):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(iris(), columns=["a", "b", "c", "d"], index=range(9, 159))
+    model = tiny().set_output(transform="pandas").fit(frame)
+    codes = model.transform(frame)
+    assert list(codes.columns) == ["vaetransformer0", "vaetransformer1"]
+    back = model.inverse_transform(codes)
+    assert list(back.columns) == ["a", "b", "c", "d"]
+    assert list(back.index) == list(frame.index)
+    np.testing.assert_array_equal(back, model.inverse_transform(codes.to_numpy()))
+
+
+def test_verbose_prints_a_line_for_each_pass(capsys, eager):
+    tiny(verbose=1).fit(iris())
+    assert capsys.readouterr().out.count("loss: ") == 2
 
 
 # -- bad input -------------------------------------------------------------------------
@@ -347,6 +454,13 @@ BAD_FITS = {
     "epochs": (dict(epochs=1.5), ["epochs 1.5"]),
     "hidden_sizes": (dict(hidden_sizes=4), ["hidden_sizes 4", "several ints"]),
     "score_num_samples": (dict(score_num_samples=0), ["score_num_samples 0"]),
+    "contamination": (dict(contamination=0.6), ["contamination 0.6", "0.5 at most"]),
+    "no contamination": (dict(contamination=0), ["contamination 0", "above 0"]),
+    "validation_fraction": (
+        dict(validation_fraction=1.5),
+        ["validation_fraction 1.5", "1.0 at most"],
+    ),
+    "verbose": (dict(verbose=2), ["verbose 2"]),
     "support": (dict(likelihood="bernoulli"), ["-2.", "0 and 1", "likelihood"]),
     "vamp": (dict(prior="vamp", num_components=2), ["between 0 and 1"]),
 }

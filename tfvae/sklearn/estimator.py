@@ -15,19 +15,40 @@ from sklearn.base import (
     DensityMixin,
     TransformerMixin,
 )
+from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tfvae.core.types import InputError
-from tfvae.core.validation import require_int
+from tfvae.core.validation import require_int, require_number
 from tfvae.models import VAE
-from tfvae.sklearn.rows import by_rows, check_finite, row_scorer, training_batches
+from tfvae.sklearn.rows import (
+    Table,
+    batches_of,
+    blocks_of,
+    by_rows,
+    check_finite,
+    mean_of,
+    row_scorer,
+    some_rows,
+    training_batches,
+)
 from tfvae.sklearn.settings import RandomState, as_config, as_seed
 from tfvae.training.building import build_vae, compile_vae
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from sklearn.utils import Tags
+
+
+def _finds_outliers(model: VAETransformer) -> bool:
+    if model.contamination is None:
+        raise AttributeError(
+            "there is no threshold between inliers and outliers; give VAETransformer "
+            "contamination, the share of outliers in the training rows, for example 0.1"
+        )
+    return True
 
 
 class VAETransformer(
@@ -38,7 +59,12 @@ class VAETransformer(
     Rows are float32, and should have columns of about unit scale: put a
     `StandardScaler` before it in a `Pipeline`. Nothing is scaled here, so that
     `score_samples` is a density over X as it is given. What cannot be used is refused
-    in `fit` with an `InputError`, a `ValueError`.
+    in `fit` with an `InputError`, a `ValueError`. X may be a sparse matrix, of which
+    few rows at a time are made dense.
+
+    With `contamination` it is an outlier detector too: `predict` marks the rows whose
+    `score_samples` are below the threshold that this share of the training rows is
+    below.
 
     Arguments not explained here are those of `tfvae.config.Config`.
 
@@ -62,6 +88,13 @@ class VAETransformer(
         batch_size: Rows in a training step; of fewer rows all are one batch.
         optimizer: The optimizer, with Keras' defaults but for the learning rate.
         learning_rate: The learning rate of every step.
+        early_stopping: Passes without a better loss on held-out rows after which `fit`
+            ends, with the weights of the best pass; None: never. The loss is that of
+            `kl_weight` 1, so passes of a warm-up do not count.
+        validation_fraction: The share of the rows that early stopping holds out.
+        contamination: The share of outliers in the training rows, above 0 and at most
+            0.5, which sets the threshold of `predict`; None: there is none.
+        verbose: 1 prints a line for each pass; 0 prints nothing.
         score_num_samples: Samples of z per row in `score_samples`, K.
         random_state: The source of initial weights, order and samples; an int makes
             every `fit` the same.
@@ -69,7 +102,9 @@ class VAETransformer(
     Attributes:
         vae_: The model, a `tfvae.VAE` over rows of shape (n_features_in_,).
         history_: By name a list with a number for each epoch, in nats a row: "loss",
-            "elbo", "distortion", "rate", and others that `VAE` explains.
+            "elbo", "distortion", "rate", and others that `VAE` explains; with early
+            stopping also of the held-out rows, "val_loss" and so on.
+        offset_: With `contamination`, the threshold of `score_samples`, in nats.
         n_iter_: Passes over X so far, also those of `partial_fit`.
         n_features_in_: The number of columns of X.
         feature_names_in_: Their names, if X has any.
@@ -96,6 +131,10 @@ class VAETransformer(
         batch_size: int = 100,
         optimizer: str = "adam",
         learning_rate: float = 1e-3,
+        early_stopping: int | None = None,
+        validation_fraction: float = 0.1,
+        contamination: float | None = None,
+        verbose: int = 0,
         score_num_samples: int = 100,
         random_state: RandomState = None,
     ) -> None:
@@ -117,44 +156,68 @@ class VAETransformer(
         self.batch_size = batch_size
         self.optimizer = optimizer
         self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.contamination = contamination
+        self.verbose = verbose
         self.score_num_samples = score_num_samples
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: object = None) -> VAETransformer:
-        """Trains a new model for `epochs` passes over X.
+        """Trains a new model for `epochs` passes over X, or until it stops early.
 
         Args:
-            X: [n, n_features].
+            X: [n, n_features], dense or sparse.
             y: Not used.
 
         Raises:
             InputError: if a setting is not usable, X is outside the likelihood's
                 support, or the loss is not finite.
         """
-        rows = validate_data(self, X, dtype=np.float32)
-        self._start(rows)
-        return self._train(rows, int(self.epochs))
+        rows = validate_data(self, X, dtype=np.float32, accept_sparse="csr")
+        self._check_settings()
+        seed = as_seed(self.random_state)
+        trained, held_out = rows, None
+        if self.early_stopping is not None:
+            trained, held_out = self._split(rows, seed)
+        self._start(trained, seed)
+        self._train(trained, int(self.epochs), held_out)
+        if self.contamination is not None:
+            scores = self._score_rows(rows, int(self.score_num_samples))
+            self.offset_ = float(np.quantile(scores, self.contamination))
+        return self
 
     def partial_fit(self, X: ArrayLike, y: object = None) -> VAETransformer:
         """Goes on training, with the same optimizer, for one pass over X.
 
         It starts a new model if there is none; later changes of settings have no
         effect on it. X of at most `batch_size` rows is one training step, as in the TF1
-        tutorial's class. Passes over the same X are those of a longer `fit`.
+        tutorial's class. Passes over the same X are those of a longer `fit`. There is
+        no threshold of `predict` afterwards, since X is a part of the training rows.
 
         Args:
-            X: [n, n_features].
+            X: [n, n_features], dense or sparse.
             y: Not used.
 
         Raises:
-            InputError: if `fit` would raise it.
+            InputError: if `fit` would raise it, or `early_stopping` is set.
         """
+        if self.early_stopping is not None:
+            raise InputError(
+                f"early_stopping {self.early_stopping!r} has no effect in partial_fit, "
+                "which makes one pass; leave it out, or use fit"
+            )
         started = hasattr(self, "vae_")
-        rows = validate_data(self, X, dtype=np.float32, reset=not started)
+        rows = validate_data(
+            self, X, dtype=np.float32, accept_sparse="csr", reset=not started
+        )
+        self._check_settings()
         if started:
             self._check_support(rows, self.vae_)
         else:
-            self._start(rows)
+            self._start(rows, as_seed(self.random_state))
+        if hasattr(self, "offset_"):
+            del self.offset_
         return self._train(rows, epochs=1)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -176,7 +239,8 @@ class VAETransformer(
             X: [n, D] Values of z, for example from `transform`.
 
         Returns:
-            Float32 [n, n_features].
+            Float32 [n, n_features]; a pandas frame with the columns' names if X is one
+            and `fit` saw names.
 
         Raises:
             InputError: if there is another number of columns.
@@ -189,7 +253,12 @@ class VAETransformer(
                 f"variables have {self._n_features_out}; give what transform returns"
             )
         Z = Z.reshape(-1, *vae.latent.event_shape)  # [n, D], or [n, D, K] for one-hots
-        return by_rows(lambda z: vae.decode(z).mean(), Z)
+        means = by_rows(lambda z: vae.decode(z).mean(), Z)
+        names = getattr(self, "feature_names_in_", None)
+        if names is None or not (hasattr(X, "index") and hasattr(X, "columns")):
+            return means
+        frame: Any = type(X)  # pandas' class, whose import is the user's
+        return frame(means, index=X.index, columns=names)
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Returns L_K, the importance-weighted bound on log p(x) (Burda et al., 2016).
@@ -211,6 +280,34 @@ class VAETransformer(
         self._check_support(X, vae)
         num_samples = require_int("score_num_samples", self.score_num_samples)
         return self._score_rows(X, num_samples)
+
+    @available_if(_finds_outliers)
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Returns `score_samples(X) - offset_`, float64 [n], below 0 for outliers.
+
+        It exists with `contamination` alone, as do `predict` and `fit_predict`.
+
+        Raises:
+            InputError: if X is outside the likelihood's support, or the model was last
+                trained by `partial_fit`.
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "offset_"):
+            raise InputError(
+                "there is no threshold between inliers and outliers after partial_fit, "
+                "or a fit without contamination; call fit, or use score_samples"
+            )
+        return self.score_samples(X) - self.offset_
+
+    @available_if(_finds_outliers)
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Returns 1 for inliers and -1 for outliers, int [n]."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    @available_if(_finds_outliers)
+    def fit_predict(self, X: ArrayLike, y: object = None) -> np.ndarray:
+        """Fits the model to X, and returns `predict(X)`."""
+        return self.fit(X).predict(X)
 
     def score(self, X: ArrayLike, y: object = None) -> float:
         """Returns the mean of `score_samples(X)`, in nats a row; higher is better."""
@@ -239,6 +336,7 @@ class VAETransformer(
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.input_tags.sparse = True
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
@@ -265,39 +363,73 @@ class VAETransformer(
         """The number of columns that `transform` returns."""
         return int(np.prod(self.vae_.latent.event_shape))
 
-    def _start(self, X: np.ndarray) -> None:
-        """Makes a new model and optimizer, if the settings and X are usable."""
+    def _check_settings(self) -> None:
+        """Refuses settings that are not a configuration's."""
         require_int("score_num_samples", self.score_num_samples)
-        config = as_config(self.get_params(), as_seed(self.random_state))
-        mean = X.mean(axis=0, dtype=np.float64)
-        vae = build_vae(config, (X.shape[1],), mean, images=X)
+        require_int("verbose", self.verbose, least=0, most=1)
+        shares = {"validation_fraction": 1.0, "contamination": 0.5}
+        for name, most in shares.items():
+            value = getattr(self, name)
+            if value is not None and require_number(name, value) > most:
+                raise InputError(f"{name} {value!r} is not usable; give {most} at most")
+
+    def _split(self, X: Table, seed: int) -> list[Table]:
+        """Returns the rows to train on, and those that early stopping looks at."""
+        size = max(1, round(self.validation_fraction * X.shape[0]))
+        if size >= X.shape[0]:
+            raise InputError(
+                f"validation_fraction {self.validation_fraction!r} leaves none of "
+                f"{X.shape[0]} rows to train on; give a smaller one, or more rows"
+            )
+        return train_test_split(X, test_size=size, random_state=seed)
+
+    def _start(self, X: Table, seed: int) -> None:
+        """Makes a new model and optimizer, if the settings and X are usable."""
+        config = as_config(self.get_params(), seed)
+        shape, rows = (X.shape[1],), some_rows(X, seed)
+        vae = build_vae(config, shape, mean_of(X), images=rows)
         self._check_support(X, vae)
         compile_vae(vae, config, steps_per_epoch=1)
         self.vae_, self._score_rows = vae, row_scorer(vae)
         self.history_: dict[str, list[float]] = {}
         self.n_iter_ = 0
 
-    def _train(self, X: np.ndarray, epochs: int) -> VAETransformer:
-        size = min(require_int("batch_size", self.batch_size), len(X))
+    def _train(
+        self, X: Table, epochs: int, held_out: Table | None = None
+    ) -> VAETransformer:
+        size = min(require_int("batch_size", self.batch_size), X.shape[0])
+        steps = -(-X.shape[0] // size)
+        callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=check_finite)]
+        if held_out is not None:
+            stopping = keras.callbacks.EarlyStopping(
+                patience=self.early_stopping,
+                restore_best_weights=True,
+                start_from_epoch=min(self.kl_warmup_steps // steps, epochs - 1),
+            )
+            callbacks.append(stopping)
         history = self.vae_.fit(
             training_batches(X, size, self.vae_.seed, first_pass=self.n_iter_),
             epochs=epochs,
-            steps_per_epoch=-(-len(X) // size),
-            verbose=0,
-            callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=check_finite)],
+            steps_per_epoch=steps,
+            verbose=2 if self.verbose else 0,
+            callbacks=callbacks,
+            validation_data=None if held_out is None else batches_of(held_out, size),
         )
         for name, values in history.history.items():
             self.history_.setdefault(name, []).extend(map(float, values))
-        self.n_iter_ += epochs
+        self.n_iter_ += len(history.epoch)
         return self
 
-    def _checked(self, X: ArrayLike) -> tuple[VAE, np.ndarray]:
+    def _checked(self, X: ArrayLike) -> tuple[VAE, Table]:
         check_is_fitted(self)
-        return self.vae_, validate_data(self, X, dtype=np.float32, reset=False)
+        rows = validate_data(
+            self, X, dtype=np.float32, accept_sparse="csr", reset=False
+        )
+        return self.vae_, rows
 
-    def _check_support(self, X: np.ndarray, vae: VAE) -> None:
+    def _check_support(self, X: Table, vae: VAE) -> None:
         head = vae.decoder.head
-        if not head.in_support(X):
+        if not all(head.in_support(block) for block in blocks_of(X)):
             raise InputError(
                 f"X has values from {X.min():g} to {X.max():g} of which some are "
                 f"outside the support of likelihood {self.likelihood!r}: "

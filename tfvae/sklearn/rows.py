@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,9 +19,49 @@ from tfvae.objectives import Iwae
 _ROWS = 4096  # at a time, where rows do not depend on each other
 _BLOCK = 64  # rows; it divides _ROWS
 
+Table = Any
+"""A float32 array [n, n_features], or a CSR matrix of SciPy."""
+
+
+def dense_rows(X: Table, rows: Any) -> np.ndarray:
+    """Returns the rows of an index or slice as an array."""
+    part = X[rows]
+    return part if isinstance(part, np.ndarray) else part.toarray()
+
+
+def blocks_of(X: Table, size: int = _ROWS) -> Iterator[np.ndarray]:
+    """Yields `size` rows at a time as arrays."""
+    for start in range(0, X.shape[0], size):
+        yield dense_rows(X, slice(start, start + size))
+
+
+def mean_of(X: Table) -> np.ndarray:
+    """Returns the mean of each column, float64 [n_features]."""
+    sums = [block.sum(axis=0, dtype=np.float64) for block in blocks_of(X)]
+    return np.sum(sums, axis=0) / X.shape[0]
+
+
+def some_rows(X: Table, seed: int) -> np.ndarray:
+    """Returns rows from which a prior may start: all of an array, or a draw of 4096."""
+    if isinstance(X, np.ndarray):
+        return X
+    count = min(_ROWS, X.shape[0])
+    rows = np.random.default_rng(seed).choice(X.shape[0], count, replace=False)
+    return dense_rows(X, rows)
+
+
+def batches_of(X: Table, batch_size: int) -> tf.data.Dataset:
+    """Returns batches [B, n_features] in order, once."""
+    spec = tf.TensorSpec([None, X.shape[1]], tf.float32)
+    batches = tf.data.Dataset.from_generator(
+        lambda: blocks_of(X, batch_size), output_signature=spec
+    )
+    steps = -(-X.shape[0] // batch_size)
+    return batches.apply(tf.data.experimental.assert_cardinality(steps))
+
 
 def training_batches(
-    X: np.ndarray, batch_size: int, seed: int, first_pass: int
+    X: Table, batch_size: int, seed: int, first_pass: int
 ) -> tf.data.Dataset:
     """Returns shuffled batches [B, n_features] without end, each row once a pass.
 
@@ -34,13 +75,18 @@ def training_batches(
         seed: The root seed.
         first_pass: The number of the first pass.
     """
-    steps = -(-len(X) // batch_size)
+    size, width = X.shape
+    steps = -(-size // batch_size)
     with tf.device("CPU:0"):
-        rows = tf.constant(X)
+        table = tf.constant(X) if isinstance(X, np.ndarray) else None
 
     def batch(step: tf.Tensor) -> tf.Tensor:
         order = derive_seed(seed, "order", first_pass + step // steps)
-        return tf.gather(rows, shuffled_rows(step % steps, batch_size, len(X), order))
+        rows = shuffled_rows(step % steps, batch_size, size, order)
+        if table is not None:
+            return tf.gather(table, rows)
+        dense = tf.numpy_function(lambda rows: dense_rows(X, rows), [rows], tf.float32)
+        return tf.ensure_shape(dense, [None, width])
 
     return in_order(tf.data.Dataset.counter().map(batch, tf.data.AUTOTUNE))
 
@@ -58,23 +104,21 @@ def check_finite(epoch: int, logs: Mapping[str, float]) -> None:
         )
 
 
-def by_rows(function: Callable[[tf.Tensor], tf.Tensor], rows: np.ndarray) -> np.ndarray:
+def by_rows(function: Callable[[tf.Tensor], tf.Tensor], rows: Table) -> np.ndarray:
     """Applies a function of [B, ...] in bounded memory; returns float32 [n, size].
 
     Some processors round the rows that are left over from a matrix product's blocks in
     another way, so blocks are filled up: no row depends on its place.
     """
-    rest = -len(rows) % _BLOCK
-    filled = np.concatenate([rows, np.zeros([rest, *rows.shape[1:]], rows.dtype)])
-    parts = [
-        function(tf.constant(filled[start : start + _ROWS])).numpy()
-        for start in range(0, len(filled), _ROWS)
-    ]
-    found = np.concatenate(parts)[: len(rows)]
-    return found.reshape(len(rows), -1).astype(np.float32)
+    found = []
+    for part in blocks_of(rows):
+        rest = np.zeros([-len(part) % _BLOCK, *part.shape[1:]], part.dtype)
+        values = function(tf.constant(np.concatenate([part, rest]))).numpy()
+        found.append(values[: len(part)].reshape(len(part), -1))
+    return np.concatenate(found).astype(np.float32)
 
 
-def row_scorer(vae: VAE) -> Callable[[np.ndarray, int], np.ndarray]:
+def row_scorer(vae: VAE) -> Callable[[Table, int], np.ndarray]:
     """Returns a function of X [n, n_features] and K to L_K of its rows, float64 [n].
 
     Rows go through the model one by one, each with draws that are a function of its
@@ -93,10 +137,13 @@ def row_scorer(vae: VAE) -> Callable[[np.ndarray, int], np.ndarray]:
 
         return tf.map_fn(score, (X, keys), fn_output_signature=tf.float64)
 
-    def score_rows(X: np.ndarray, num_samples: int) -> np.ndarray:
-        # Adding 0 makes -0 the 0 that it equals.
-        keys = [zlib.crc32((row + 0).tobytes()) >> 1 for row in X]
-        keys = tf.constant(keys, tf.int32)  # [n]
-        return scores(tf.constant(X), keys, num_samples).numpy()
+    def score_rows(X: Table, num_samples: int) -> np.ndarray:
+        found = []
+        for rows in blocks_of(X):
+            # Adding 0 makes -0 the 0 that it equals.
+            keys = [zlib.crc32((row + 0).tobytes()) >> 1 for row in rows]
+            keys = tf.constant(keys, tf.int32)  # [n]
+            found.append(scores(tf.constant(rows), keys, num_samples).numpy())
+        return np.concatenate(found)
 
     return score_rows

@@ -13,7 +13,13 @@ from tfvae.config import Config
 RandomState = int | np.random.RandomState | None
 
 # No fields of a configuration, which has a `seed` in place of `random_state`.
-OWN = ("score_num_samples", "random_state")
+OWN = (
+    "validation_fraction",
+    "contamination",
+    "verbose",
+    "score_num_samples",
+    "random_state",
+)
 
 
 def as_seed(random_state: RandomState) -> int:
