@@ -6,8 +6,6 @@ every weight that meets a number. Nothing else is counted or run: no bias, activ
 draw, density or optimizer.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Timing training and evaluation, in turns with their matrix products."""
 
-from __future__ import annotations
-
 import resource
 import sys
 import tempfile

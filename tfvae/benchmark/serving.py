@@ -1,7 +1,5 @@
 """The speed of an exported model, beside the Keras model that it was made of."""
 
-from __future__ import annotations
-
 import dataclasses
 import statistics
 import tempfile

@@ -4,8 +4,6 @@ TensorFlow returns before a GPU is done, so every clock here waits for the devic
 before it is read.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 `commands` holds the functions of the commands, `arguments` their options.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import sys

@@ -1,7 +1,5 @@
 """The arguments of each command: typed dataclasses that tyro reads."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Annotated

@@ -4,8 +4,6 @@ Each command's arguments are a typed dataclass that tyro reads. TensorFlow is im
 when the arguments are known to be good.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

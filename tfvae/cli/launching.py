@@ -4,8 +4,6 @@ It is for trying things out, and for machines whose GPUs are given a process eac
 workers of several machines are started by what starts programs there.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json

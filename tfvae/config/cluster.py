@@ -1,7 +1,5 @@
 """The workers that TF_CONFIG names; imports nothing heavy."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Types of settings with the range beside each, and the check of a single value."""
 
-from __future__ import annotations
-
 import types
 import typing
 from typing import Annotated, Any, Literal, NamedTuple, Union

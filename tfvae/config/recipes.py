@@ -1,7 +1,5 @@
 """Named configurations, each with its source."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple

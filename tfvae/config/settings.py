@@ -3,8 +3,6 @@
 Nothing that is trained depends on them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import typing
 from typing import Literal

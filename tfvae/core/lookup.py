@@ -1,7 +1,5 @@
 """Entries of a table, found by name."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TypeVar
 

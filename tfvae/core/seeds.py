@@ -1,7 +1,5 @@
 """Stateless randomness: every draw is a function of (root seed, step, purpose)."""
 
-from __future__ import annotations
-
 import numbers
 import zlib
 

@@ -5,8 +5,6 @@ draw is a function of (seed, step, place in the global batch), and n replicas tr
 one device does. The price is that every replica makes all random numbers of a step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 

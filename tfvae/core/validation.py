@@ -1,7 +1,5 @@
 """Checks of single arguments, each with one message for its kind."""
 
-from __future__ import annotations
-
 import errno
 import math
 import numbers

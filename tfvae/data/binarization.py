@@ -1,7 +1,5 @@
 """Ways from grey values to the binary pixels that a Bernoulli decoder scores."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Array conversions for every source."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

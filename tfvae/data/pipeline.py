@@ -1,7 +1,5 @@
 """Batches as `tf.data`: every batch is a function of (seed, step), none is stored."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeAlias
 

@@ -1,7 +1,5 @@
 """The data sets by name, and `load`, which reads one."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from typing import NamedTuple

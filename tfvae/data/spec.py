@@ -1,7 +1,5 @@
 """The checked arguments of `load`, and the steps that sources share."""
 
-from __future__ import annotations
-
 import os
 from typing import NamedTuple
 

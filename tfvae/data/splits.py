@@ -1,7 +1,5 @@
 """Loaded data sets: splits of images and their provenance."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """From a configuration to a compiled model."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import itertools

@@ -1,7 +1,5 @@
 """Callbacks between epochs: the terminal's line, the history, the model file."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

@@ -1,7 +1,5 @@
 """The parts of a training: the run's model, and the arguments of `fit`."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Callbacks that see two calls of Keras' `fit` as one training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import keras

@@ -1,7 +1,5 @@
 """Resuming the run that a folder holds, if it is the one that is asked for."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Training a run in its folder, or going on with it."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence

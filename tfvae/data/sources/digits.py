@@ -1,7 +1,5 @@
 """scikit-learn's handwritten digits: real, small, and there without a network."""
 
-from __future__ import annotations
-
 import numpy as np
 from sklearn import datasets
 

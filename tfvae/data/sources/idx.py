@@ -1,7 +1,5 @@
 """MNIST's own file format: a folder with four IDX files, plain or gzip."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import math

@@ -1,7 +1,5 @@
 """Arrays from a NumPy .npz file, never unpickled."""
 
-from __future__ import annotations
-
 import io
 import math
 import os

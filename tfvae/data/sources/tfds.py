@@ -1,7 +1,5 @@
 """Image data sets through TensorFlow Datasets (TFDS)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """The callback that writes checkpoints, and ends a training that is to stop."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Mapping

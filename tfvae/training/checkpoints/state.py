@@ -1,7 +1,5 @@
 """The state of a training: the model's numbers, and its callbacks' memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 

@@ -9,8 +9,6 @@ The random state and the position in the data are functions of the step, so noth
 them is stored.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

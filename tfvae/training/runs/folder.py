@@ -1,7 +1,5 @@
 """Files of a run folder: their paths, and the record of settings and data."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import datetime

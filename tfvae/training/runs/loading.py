@@ -1,7 +1,5 @@
 """The data and the model of a run, read back from its folder."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import os

@@ -4,8 +4,6 @@ Keras itself refuses to run code of a file, but unpacks up to 4 GiB, builds laye
 any size, and knows layers that read other files.
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import json

@@ -1,7 +1,5 @@
 """The agreement of several workers, and the training of all but the chief."""
 
-from __future__ import annotations
-
 import json
 import time
 import zlib

@@ -1,7 +1,5 @@
 """The processes and devices that one training runs on."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
