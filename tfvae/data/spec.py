@@ -10,17 +10,7 @@ from tfvae.data.images import resize_array
 
 
 class DatasetSpec(NamedTuple):
-    """The checked arguments of `load`.
-
-    Attributes:
-        name: The data set's name, with its prefix and path where it has them.
-        data_dir: TFDS' folder of prepared data, or None.
-        manual_dir: A folder with the original files, or None.
-        image_size: (height, width) to resize to, or None.
-        validation_size: The number of validation images, or None for the default.
-        split_seed: The seed of the permutation that makes the splits.
-        memory_limit: Bytes of images that may be held in memory.
-    """
+    """The checked arguments of `tfvae.data.load`, which says what each one is."""
 
     name: str
     data_dir: str | None

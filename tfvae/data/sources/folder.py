@@ -11,11 +11,10 @@ from PIL import Image
 
 from tfvae.core.types import InputError, first_line
 from tfvae.data.spec import DatasetSpec, check_folder
-from tfvae.data.splits import ImageData
+from tfvae.data.splits import SPLITS, ImageData
 from tfvae.data.splitting import RawSplit, split_dataset
 
 _SUFFIXES = tuple(".png .jpg .jpeg .bmp .gif .webp .ppm .pgm .tif .tiff".split())
-_SPLITS = ("train", "validation", "test")
 _GREY_MODES = ("1", "L", "LA", "La")
 _WIDE_MODES = ("I", "F")
 
@@ -36,7 +35,7 @@ def load_folder(spec: DatasetSpec) -> ImageData:
     path = spec.path
     root = check_folder(path, "the folder of data set folder")
     has_splits = os.path.isdir(os.path.join(root, "train"))
-    folders = {s: os.path.join(root, s) for s in _SPLITS} if has_splits else {}
+    folders = {s: os.path.join(root, s) for s in SPLITS} if has_splits else {}
     folders = {s: p for s, p in folders.items() if os.path.isdir(p)} or {"train": root}
     files = {split: _list_images(folder) for split, folder in folders.items()}
     for split, names in files.items():
