@@ -43,12 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @dataclasses.dataclass
 class Launched:
-    """Workers that were started.
+    """Workers that were started, with the folder of the logs of all but the chief.
 
-    Attributes:
-        workers: The processes, in their order.
-        logs: The folder of the logs of all but the chief.
-        until: The time at which those that are left are ended; None: not yet known.
+    Those that are left are ended at the time `until`, once it is known.
     """
 
     workers: list[subprocess.Popen]

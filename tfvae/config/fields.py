@@ -12,13 +12,7 @@ _MOST_UNITS = 2**16
 
 
 class Range(NamedTuple):
-    """The values of a number, from `least` to `most`.
-
-    Attributes:
-        least: The least value.
-        most: The largest value.
-        text: The range in words; None: "LEAST to MOST".
-    """
+    """The values of a number, with the range in words; None: "LEAST to MOST"."""
 
     least: float
     most: float = MOST

@@ -8,13 +8,7 @@ from tfvae.config import Config
 
 
 class Recipe(NamedTuple):
-    """A configuration to start from.
-
-    Attributes:
-        summary: One line for the command line and the README.
-        source: The paper or code of the settings.
-        config: The configuration, of which every field can be overridden.
-    """
+    """A configuration to start from, with a line for people and its paper or code."""
 
     summary: str
     source: str

@@ -44,10 +44,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Gives a path to write to, which takes the place of `path` when all went well.
 
     The new content is written beside the old, synced and renamed: whoever reads, also
-    after a crash, finds the old content or the new. It has the same suffix.
-
-    Args:
-        path: The file to write; its folder exists.
+    after a crash, finds the old content or the new. It has the same suffix, and its
+    folder exists.
     """
     # A process number is not enough: in containers each is the first.
     token = uuid.uuid4().hex

@@ -71,11 +71,8 @@ class StopIfNotFinite(keras.callbacks.Callback):
 class HistoryFile(keras.callbacks.Callback):
     """Keeps `history.csv`: one line an epoch, without gap or duplicate after a resume.
 
-    Args:
-        path: The file.
-        latest: A JSON file with the last epoch's numbers.
-        rows: The lines of the epochs before this training began.
-        earlier: The seconds that the epoch took before this training began.
+    It begins with the `rows` of the epochs before this training, and the `earlier`
+    seconds of the running one; `latest` is a JSON file with the last epoch's numbers.
     """
 
     def __init__(

@@ -33,12 +33,7 @@ _FREE = ("epochs", "data_dir", "manual_dir")
 
 
 class Resumed(NamedTuple):
-    """The place at which a run goes on.
-
-    Attributes:
-        position: The position in the training.
-        checkpoint: The checkpoint of that position; None: the run begins.
-    """
+    """The place at which a run goes on, with its checkpoint; None: the run begins."""
 
     position: Position
     checkpoint: Checkpoint | None

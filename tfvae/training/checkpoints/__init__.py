@@ -5,8 +5,6 @@ from tfvae.training.checkpoints.state import (
     Position,
     apply_arrays,
     apply_metrics,
-    arrays_of,
-    callback_state,
     set_callback_state,
 )
 from tfvae.training.checkpoints.stopping import Interrupted, StopRequest
@@ -21,7 +19,5 @@ __all__ = [
     "StopRequest",
     "apply_arrays",
     "apply_metrics",
-    "arrays_of",
-    "callback_state",
     "set_callback_state",
 ]

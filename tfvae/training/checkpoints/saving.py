@@ -23,17 +23,10 @@ class SaveCheckpoints(keras.callbacks.Callback):
     old as it took to write, so that short epochs cost little; the training's last epoch
     is always written.
 
-    Args:
-        store: The store that they go to.
-        callbacks: The callbacks whose state goes with them.
-        history: A function that returns the text of `history.csv`.
-        config: The run's settings.
-        versions: The versions of the packages that compute it.
-        settings: The settings that say how often; None: at ends of epochs.
-        stop: Looked at before each step; None: nothing stops the training.
-        on_stop: Called once the checkpoint of a stopped training is written.
-        earlier: Seconds that the epoch took before this training went on with it.
-        min_seconds: See above.
+    The state of `callbacks` goes with them, and the text that `history` returns.
+    `stop` is looked at before each step; `on_stop` is called once the checkpoint of a
+    stopped training is written. The running epoch took `earlier` seconds before this
+    training went on with it.
     """
 
     def __init__(

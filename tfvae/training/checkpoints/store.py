@@ -41,13 +41,8 @@ _BLOCK = 2**20  # bytes read at a time
 class Checkpoint(NamedTuple):
     """A run's state between two training steps.
 
-    Attributes:
-        position: The position in the training.
-        arrays: The arrays of `arrays_of`.
-        callbacks: The state of each callback's `get_state`, by class name.
-        history: The text of `history.csv`.
-        config: The settings that the run was trained with.
-        versions: The versions of the packages that computed it.
+    It has the arrays of `arrays_of`, the callbacks' state of `callback_state`, and the
+    text of `history.csv`.
     """
 
     position: Position
@@ -63,11 +58,7 @@ class Damaged(Exception):
 
 
 class CheckpointStore:
-    """The checkpoints of a run, of which the newest that is whole counts.
-
-    Args:
-        path: The folder; it need not exist.
-    """
+    """The checkpoints in a folder, of which the newest that is whole counts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -151,9 +151,11 @@ def read_record(folder: RunFolder) -> RunRecord:
     content = read_json(
         folder.config, "run", "make one with: tfvae train RECIPE", _MOST_CONFIG
     )
-    content = {"versions": {}, **content} if isinstance(content, dict) else {}
-    for name in ("config", "data", "versions"):
-        if not isinstance(content.get(name), dict):
+    optional: dict[str, Any] = {"versions": {}, "changes": []}
+    content = {**optional, **content} if isinstance(content, dict) else optional
+    kinds = {"config": dict, "data": dict, "versions": dict, "changes": list}
+    for name, kind in kinds.items():
+        if not isinstance(content.get(name), kind):
             raise InputError(
                 f"{str(folder.config)!r} is no run's configuration: it lacks {name!r}, "
                 "or has something else there; restore the file, or use another workdir"
@@ -162,13 +164,7 @@ def read_record(folder: RunFolder) -> RunRecord:
         config = Config.from_dict(content["config"])
     except (InputError, RecursionError) as error:
         raise InputError(f"{str(folder.config)!r}: {error}") from error
-    changes = content.get("changes", [])
-    if not isinstance(changes, list):
-        raise InputError(
-            f"{str(folder.config)!r} is damaged: its 'changes' are no list; restore "
-            "the file, or use another workdir"
-        )
-    return RunRecord(config, content["data"], content["versions"], changes)
+    return RunRecord(config, content["data"], content["versions"], content["changes"])
 
 
 def read_json(path: Path, what: str, advice: str, most: int = _MOST_JSON) -> Any:
@@ -184,10 +180,7 @@ def read_json(path: Path, what: str, advice: str, most: int = _MOST_JSON) -> Any
             f"{str(path.parent)!r} holds no {what} (no {path.name}); {advice}"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{str(path)!r} cannot be read ({first_line(error, 300)}); restore the "
-            "file, or use another workdir"
-        ) from error
+        raise _unreadable(path, error) from error
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
@@ -201,10 +194,14 @@ def read_history(path: Path) -> list[dict[str, float]]:
     try:
         return parse_history(read_bounded(path, _MOST_HISTORY))
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{str(path)!r} cannot be read ({first_line(error, 200)}); restore the "
-            "file, or use another workdir"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{str(path)!r} cannot be read ({first_line(error, 300)}); restore the file, "
+        "or use another workdir"
+    )
 
 
 def parse_history(text: str) -> list[dict[str, float]]:

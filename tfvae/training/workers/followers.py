@@ -77,12 +77,8 @@ def follow(
 ) -> Run:
     """Trains as the chief does, without writing or printing anything.
 
-    Args:
-        run: The run, with its model as it begins.
-        data: The data of `load_data`.
-        group: The group, of which this worker is not the chief.
-        fit: The function that trains, called with model, configuration, data, parts,
-            the place to go on from, no bar, and `quiet`.
+    `fit` trains, called with model, configuration, data, parts, the place to go on
+    from, no bar, and `quiet`.
 
     Raises:
         InputError: if the workers do not agree, or the loss is not finite.

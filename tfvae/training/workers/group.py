@@ -28,13 +28,7 @@ _NAMED = re.compile(
 
 
 class WorkerGroup(NamedTuple):
-    """The workers that take part in a training.
-
-    Attributes:
-        strategy: TensorFlow's strategy.
-        number: The number of this worker, counted from 0.
-        workers: The number of workers.
-    """
+    """The workers that take part in a training; this one's number counts from 0."""
 
     strategy: tf.distribute.Strategy
     number: int = 0
@@ -66,8 +60,7 @@ class WorkerGroup(NamedTuple):
     def all_gather(self, values: Sequence[int]) -> list[tuple[int, ...]]:
         """Returns the values of each worker, in their order, when all have come here.
 
-        Args:
-            values: Integers from 0 to 2^53, the same number on every worker.
+        They are from 0 to 2^53, and as many on every worker.
         """
         if self.workers == 1:
             return [tuple(values)]
