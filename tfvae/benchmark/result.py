@@ -14,13 +14,7 @@ from tfvae.config.settings import Benchmarking
 
 
 class Rate(NamedTuple):
-    """Images per second over timed blocks.
-
-    Attributes:
-        images_per_s: The median of the blocks.
-        min: The rate of the slowest block.
-        max: The rate of the fastest block.
-    """
+    """Images per second of timed blocks: the median, the slowest and the fastest."""
 
     images_per_s: float
     min: float

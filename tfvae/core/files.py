@@ -21,6 +21,15 @@ def is_partial(path: Path) -> bool:
     return path.name.startswith(".") and PARTIAL in path.name
 
 
+def remove_partials(folder: Path) -> None:
+    """Removes what a killed process left half-written in a folder, which is locked."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if is_partial(path) and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif is_partial(path):
+            path.unlink()
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keeps other processes from writing a folder, until this one ends or is killed.

@@ -113,7 +113,21 @@ class HistoryFile(keras.callbacks.Callback):
         return file.getvalue()
 
 
-class ModelFile(keras.callbacks.Callback):
+class _Stateful:
+    """A callback some of whose attributes go into checkpoints."""
+
+    state: tuple[str, ...]
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns the state that a checkpoint keeps."""
+        return {name: getattr(self, name) for name in self.state}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Restores the state of `get_state`."""
+        vars(self).update(state)
+
+
+class ModelFile(_Stateful, keras.callbacks.Callback):
     """Saves the model with its optimizer, whole or not at all, for those who use it.
 
     A training goes on from its checkpoints, and not from this file.
@@ -128,6 +142,8 @@ class ModelFile(keras.callbacks.Callback):
             the first epoch and the end of the training.
     """
 
+    state = ("best",)
+
     def __init__(
         self,
         path: Path,
@@ -139,22 +155,14 @@ class ModelFile(keras.callbacks.Callback):
         self.path, self.monitored, self.start = path, monitored, start
         self.min_seconds = min_seconds
         self._saved = -math.inf  # so that the first epoch is saved
-        self._best: float | None = None
-
-    def get_state(self) -> dict[str, Any]:
-        """Returns the state that a checkpoint keeps."""
-        return {"best": self._best}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Restores the state of `get_state`."""
-        self._best = state["best"]
+        self.best: float | None = None
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Saves, if this epoch is the best, or the last time is long enough ago."""
         if self.monitored is not None and epoch >= self.start:
             value = logs[self.monitored]
-            if self._best is None or is_better(self.monitored, value, self._best):
-                self._best = value
+            if self.best is None or is_better(self.monitored, value, self.best):
+                self.best = value
                 self.save()
             return
         last = epoch + 1 == self.params["epochs"] or self.model.stop_training
@@ -169,22 +177,8 @@ class ModelFile(keras.callbacks.Callback):
 
     def save_last(self) -> None:
         """Saves now, unless the best model is wanted and there is one."""
-        if self._best is None:
+        if self.best is None:
             self.save()
-
-
-class _Stateful:
-    """A callback some of whose attributes go into checkpoints."""
-
-    state: tuple[str, ...]
-
-    def get_state(self) -> dict[str, Any]:
-        """Returns the state that a checkpoint keeps."""
-        return {name: getattr(self, name) for name in self.state}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Restores the state of `get_state`."""
-        vars(self).update(state)
 
 
 class EarlyStopping(_Stateful, keras.callbacks.EarlyStopping):

@@ -82,12 +82,10 @@ def _read_idx(path: str, rank: int, spec: DatasetSpec) -> np.ndarray:
     """
     try:
         with open(path, "rb") as raw:
-            if raw.read(2) == b"\x1f\x8b":
-                raw.seek(0)
-                with gzip.GzipFile(fileobj=raw) as unpacked:
-                    return _read_array(unpacked, path, rank, spec)
+            packed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            return _read_array(raw, path, rank, spec)
+            file = gzip.GzipFile(fileobj=raw) if packed else raw
+            return _read_array(file, path, rank, spec)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{path} cannot be read ({first_line(error)}); give a whole file"

@@ -23,7 +23,6 @@ import numpy as np
 from tfvae.core.files import (
     fsync,
     fsync_tree,
-    is_partial,
     read_bounded,
     staged_directory,
 )
@@ -100,13 +99,6 @@ class CheckpointStore:
             if old not in self._good:
                 shutil.rmtree(old, ignore_errors=True)
         return path
-
-    def remove_partials(self) -> None:
-        """Removes the half-written checkpoints of a killed process."""
-        if self.path.is_dir():
-            for path in self.path.iterdir():
-                if is_partial(path):
-                    shutil.rmtree(path, ignore_errors=True)
 
     def _all(self) -> Sequence[Path]:
         if not self.path.is_dir():

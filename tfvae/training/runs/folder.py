@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from tfvae.config import Config
 from tfvae.core.files import is_partial, read_bounded, write_json
 from tfvae.core.types import InputError, first_line
+from tfvae.core.validation import require_path
 from tfvae.core.version import __version__
 
 # Bytes of files that are read; as Python's objects, JSON takes up to 25 times as many.
@@ -52,13 +53,10 @@ class RunFolder:
 
 
 class RunRecord(NamedTuple):
-    """The content of `config.json`.
+    """The content of `config.json`: settings, and the provenance of the data.
 
-    Attributes:
-        config: Every setting.
-        data: The provenance of the data, with sizes and splits.
-        versions: The versions of Python and the packages that began the run.
-        changes: The changes each time it went on: field -> [before, after].
+    The versions are of Python and the packages that began the run; the changes are
+    those of each time it went on: field -> [before, after].
     """
 
     config: Config
@@ -86,16 +84,8 @@ def check_workdir(workdir: str | os.PathLike) -> RunFolder:
         InputError: if the path is a file, cannot be written to, or holds something else
             than a run.
     """
-    if not os.fspath(workdir):
-        raise InputError("workdir '' is empty; give a folder's path")
-    path = Path(workdir)
+    path = require_path("workdir", workdir)
     folder = RunFolder(path)
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError:
-        raise InputError(
-            f"workdir {str(path)!r} is not UTF-8, which TensorFlow needs; give another"
-        ) from None
     if os.path.lexists(path) and not path.is_dir():
         raise InputError(
             f"workdir {str(path)!r} is a file, or a link that leads nowhere; give a "
@@ -122,13 +112,6 @@ def check_workdir(workdir: str | os.PathLike) -> RunFolder:
                 "a new or empty folder"
             )
     return folder
-
-
-def remove_partials(folder: RunFolder) -> None:
-    """Removes the half-written files of a killed process; the folder is locked."""
-    for path in folder.path.iterdir():
-        if is_partial(path):
-            path.unlink()
 
 
 def write_record(folder: RunFolder, record: RunRecord) -> None:
