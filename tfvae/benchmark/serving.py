@@ -66,11 +66,7 @@ def run_serving_benchmark(
     """Times an exported model and its Keras model in turn.
 
     The model is untrained, which changes no time, and is exported to a folder that is
-    gone at the end.
-
-    Args:
-        config: The configuration to export.
-        settings: `blocks` blocks of together `block_seconds` for each request.
+    gone at the end. Each request has `blocks` blocks of together `block_seconds`.
 
     Raises:
         InputError: if configuration or data are bad.

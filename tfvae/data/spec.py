@@ -1,7 +1,7 @@
 """The checked arguments of `load`, and the steps that sources share."""
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,11 @@ class DatasetSpec(NamedTuple):
             return []
         height, width = self.image_size
         return [f"resized to {height} x {width} (antialiased bilinear)"]
+
+    def provenance(self, source: str) -> dict[str, Any]:
+        """Returns the record of a source in words, and of resizing."""
+        kind = self.name.partition(":")[0]
+        return {"name": kind, "source": source, "preprocessing": self.resize_notes}
 
     def resized(self, images: np.ndarray) -> np.ndarray:
         """Returns images [N, H, W, C] in `image_size`.

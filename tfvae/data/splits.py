@@ -172,15 +172,10 @@ Split = ArraySplit | StreamSplit
 
 
 class ImageData(NamedTuple):
-    """A loaded data set.
+    """A loaded data set, whose images have one shape (H, W, C) in all splits.
 
-    Attributes:
-        train: The images to train on.
-        validation: The images by which models are chosen; None if switched off.
-        test: The images of the final number.
-        image_shape: (H, W, C), the same in all splits.
-        provenance: The record of source, splits, sizes and preprocessing;
-            `json.dumps` takes it.
+    Models are chosen by `validation`, which is None if switched off. The provenance, of
+    source, splits, sizes and preprocessing, is what `json.dumps` takes.
     """
 
     train: Split

@@ -53,11 +53,7 @@ class StopIfNotFinite(keras.callbacks.Callback):
             self.model.check_finite()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Looks at the steps, and at every number of the epoch.
-
-        Raises:
-            InputError: if one is not finite.
-        """
+        """Refuses steps that were not finite, and such numbers of the epoch."""
         self.model.check_finite()
         bad = [name for name, value in logs.items() if not math.isfinite(value)]
         if bad:
@@ -132,14 +128,9 @@ class ModelFile(_Stateful, keras.callbacks.Callback):
 
     A training goes on from its checkpoints, and not from this file.
 
-    Args:
-        path: The file, which ends in `.keras`.
-        monitored: The number by which the best epoch is chosen; None: the last epoch's
-            model is saved.
-        start: The first epoch that may be the best, counted from 0; before it, the last
-            epoch's model is saved.
-        min_seconds: The least time between two saves of the last epoch's model, but for
-            the first epoch and the end of the training.
+    The best epoch by the number `monitored` is chosen, from epoch `start` on; before
+    that, and without that number, the last epoch's model is saved. Between two saves of
+    it are `min_seconds`, but for the first epoch and the end of the training.
     """
 
     state = ("best",)
@@ -188,12 +179,7 @@ class EarlyStopping(_Stateful, keras.callbacks.EarlyStopping):
 
 
 class ReduceLROnPlateau(_Stateful, keras.callbacks.ReduceLROnPlateau):
-    """Keras' callback, with a state for checkpoints and an epoch to begin with.
-
-    Args:
-        start_from_epoch: Epochs before this one, counted from 0, are not looked at.
-        **kwargs: The arguments of Keras' callback.
-    """
+    """Keras' callback, with a state for checkpoints and a first epoch, from 0."""
 
     state = ("wait", "best", "cooldown_counter")
 

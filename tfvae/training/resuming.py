@@ -78,11 +78,7 @@ def restore(
 
 
 def check_allowed(names: Sequence[str]) -> None:
-    """Refuses fields that no run can change.
-
-    Raises:
-        InputError: if one is unknown, or is part of what the run is.
-    """
+    """Refuses fields that are unknown, or part of what the run is."""
     known = [field.name for field in dataclasses.fields(Config)]
     for name in names:
         if name not in (*CHANGEABLE, *_FREE):
@@ -99,8 +95,7 @@ def check_same_run(
 ) -> dict[str, list]:
     """Refuses other settings than the folder's, but for more epochs, and other places.
 
-    Returns:
-        The fields that are changed, some of the `allowed`: name -> [there, here].
+    It returns those that are changed, some of the `allowed`: name -> [there, here].
 
     Raises:
         InputError: if another field differs, or fewer epochs are asked for.

@@ -47,11 +47,8 @@ def load_folder(spec: DatasetSpec) -> ImageData:
     notes: set[str] = set()
     paths = [os.path.join(folders[s], n) for s, names in files.items() for n in names]
     images = _read_all(paths, spec, notes)
-    provenance = {
-        "name": "folder",
-        "source": f"image files in {path}",
-        "preprocessing": sorted(notes),
-    }
+    provenance = spec.provenance(f"image files in {path}")
+    provenance["preprocessing"] = sorted(notes)
     labels = _labels(files, provenance)
     raw_splits, start = {}, 0
     for split, names in files.items():

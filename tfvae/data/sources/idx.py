@@ -40,12 +40,7 @@ def load_idx(spec: DatasetSpec) -> ImageData:
             f"the folder {path!r} has no file train-images-idx3-ubyte (or .gz); give "
             "a folder with MNIST-style IDX files"
         )
-    provenance = {
-        "name": "idx",
-        "source": f"IDX files in {path}",
-        "preprocessing": spec.resize_notes,
-    }
-    return split_dataset(spec, raw_splits, provenance)
+    return split_dataset(spec, raw_splits, spec.provenance(f"IDX files in {path}"))
 
 
 def _find(folder: str, stem: str, rank: int) -> str | None:

@@ -12,14 +12,9 @@ from tfvae.models import VAE
 
 
 class Position(NamedTuple):
-    """A place in a run.
+    """A place in a run: the steps and the epochs done, and whether it stopped early.
 
-    Attributes:
-        step: The training steps done.
-        epoch: The epochs done.
-        batch: The steps done of the running epoch; 0: it is between epochs.
-        seconds: The seconds that the running epoch took so far.
-        stopped_early: True if early stopping has ended the run.
+    The running epoch has `batch` steps and `seconds` so far; 0: it is between epochs.
     """
 
     step: int

@@ -78,11 +78,7 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def _count_weights(file: io.BytesIO) -> int:
-    """Returns how many numbers there are, none of which lies elsewhere.
-
-    Raises:
-        ValueError: if arrays promise more bytes than there are.
-    """
+    """Returns how many numbers there are; none lies elsewhere, or is only promised."""
     arrays: list[h5py.Dataset] = []
     with h5py.File(file) as root:
 

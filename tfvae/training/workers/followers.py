@@ -59,11 +59,7 @@ class LeaveAfterTheChief(keras.callbacks.Callback):
         self._since: float | None = None
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        """Ends the worker once the chief has had its time.
-
-        Raises:
-            Interrupted: if a signal came some time ago.
-        """
+        """Ends the worker once the chief has had its time since a signal came."""
         if self.stop.signum is None:
             return
         if self._since is None:

@@ -45,11 +45,7 @@ class WorkerGroup(NamedTuple):
         return self.strategy.num_replicas_in_sync
 
     def check_batch_size(self, batch_size: int) -> None:
-        """Refuses batches that leave a device without work.
-
-        Raises:
-            InputError: if there are more replicas than examples in a batch.
-        """
+        """Refuses batches that leave a device without work."""
         if batch_size < self.replicas:
             raise InputError(
                 f"batch_size {batch_size} is smaller than the {self.replicas} replicas "
