@@ -6,8 +6,6 @@ every weight that meets a number. Nothing else is counted or run: no bias, activ
 draw, density or optimizer.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -32,12 +30,9 @@ Shape = tuple[int, ...]
 
 
 class Product(NamedTuple):
-    """The matrix product of one layer.
+    """The matrix product of one Dense, Conv2D or Conv2DTranspose layer.
 
-    Attributes:
-        layer: Dense, Conv2D or Conv2DTranspose.
-        input_shape: The input's shape of one row, an example or a sample of it.
-        output_shape: The output's shape of one row.
+    Shapes are those of one row, an example or a sample of it.
     """
 
     layer: keras.layers.Layer
@@ -57,14 +52,9 @@ class Product(NamedTuple):
 
 
 class Work(NamedTuple):
-    """The products of one network on some rows, once or several times.
+    """The products of one network, from its input on, on some rows at a time.
 
-    Attributes:
-        products: The network's products, from its input on.
-        rows: The rows at a time.
-        times: The number of times.
-        backward: True if there is a backward pass too.
-        to_input: True if that goes on to the network's input.
+    If there is a backward pass too, `to_input` says that it goes on to the input.
     """
 
     products: tuple[Product, ...]
@@ -135,13 +125,7 @@ class Runner:
     """Runs products alone, on random numbers.
 
     Work that is done once makes one graph; work of several times, a graph each.
-
-    Args:
-        work: The products.
-        seed: The seed of the numbers.
-
-    Attributes:
-        calls: (graph, its inputs, number of times) of each part of a step.
+    `calls` has (graph, its inputs, number of times) of each part of a step.
     """
 
     def __init__(self, work: Sequence[Work], seed: int = 0) -> None:

@@ -14,13 +14,7 @@ from tfvae.config.settings import Benchmarking
 
 
 class Rate(NamedTuple):
-    """Images per second over timed blocks.
-
-    Attributes:
-        images_per_s: The median of the blocks.
-        min: The rate of the slowest block.
-        max: The rate of the fastest block.
-    """
+    """Images per second of timed blocks: the median, the slowest and the fastest."""
 
     images_per_s: float
     min: float
@@ -72,13 +66,9 @@ class Benchmark:
     """The result of a benchmark.
 
     Attributes:
-        config: The configuration that was trained.
-        settings: The settings of the timing.
         training: The speed of `fit`, with pipeline, metrics and callbacks, without
             validation.
         evaluation: The speed of `score_images`.
-        steps_per_block: The training steps in a timed block.
-        steps_per_execution: The training steps in an execution.
         first_step_s: Seconds from calling `fit` to the end of the first execution.
         first_batch_s: Seconds of the first batch of the evaluation.
         loss: The loss of the last training epoch.
@@ -86,9 +76,7 @@ class Benchmark:
             warm-up, before anything but training.
         peak_memory_mib: The same at the end, with evaluation and products.
         gpu_peak_memory_mib: TensorFlow's peak in training on the first GPU, or None.
-        device: The name of the device.
         date: The date in UTC.
-        versions: The versions of the packages that computed it.
     """
 
     config: Config

@@ -1,7 +1,5 @@
 """Timing training and evaluation, in turns with their matrix products."""
 
-from __future__ import annotations
-
 import resource
 import sys
 import tempfile
@@ -183,13 +181,10 @@ class _Limit:
 
 
 class _TimedBatches:
-    """Batches whose scoring is timed, with something else between them.
+    """Batches without end whose scoring is timed, with something else between them.
 
-    Args:
-        batches: The batches, without end.
-        count: The number that is timed after the first, which traces; None: as many as
-            take some seconds, two at least.
-        between: Called before each timed batch, outside of the time.
+    `count` of them are timed after the first, which traces; None: as many as take some
+    seconds, two at least. `between` is called before each, outside of the time.
     """
 
     def __init__(

@@ -1,7 +1,5 @@
 """The speed of an exported model, beside the Keras model that it was made of."""
 
-from __future__ import annotations
-
 import dataclasses
 import statistics
 import tempfile
@@ -28,15 +26,11 @@ _LEAST_CALLS = 20
 
 
 class Answer(NamedTuple):
-    """The times of a request, each a median.
+    """The times of a request of `batch` rows, each a median in milliseconds.
 
-    Attributes:
-        signature: The signature that is asked.
-        batch: The number of rows.
-        artefact_ms: The time of the loaded SavedModel.
-        keras_ms: The time of the Keras model called from Python.
-        traced_ms: The same within a `tf.function`, which draws a batch from one seed,
-            where the artefact has one for each row.
+    They are those of the loaded SavedModel, of the Keras model called from Python, and
+    of the same within a `tf.function`, which draws a batch from one seed, where the
+    artefact has one for each row.
     """
 
     signature: str
@@ -48,14 +42,9 @@ class Answer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ServingBenchmark:
-    """The result of a benchmark of serving.
+    """The result of a benchmark of serving, of a model that is not trained.
 
-    Attributes:
-        config: The configuration of the model, which is not trained.
-        answers: The times, in the order of the signatures and batches.
-        device: The name of the device.
-        date: The date in UTC.
-        versions: The versions of the packages that computed it.
+    The answers have the order of the signatures and batches; the date is in UTC.
     """
 
     config: Config
@@ -77,11 +66,7 @@ def run_serving_benchmark(
     """Times an exported model and its Keras model in turn.
 
     The model is untrained, which changes no time, and is exported to a folder that is
-    gone at the end.
-
-    Args:
-        config: The configuration to export.
-        settings: `blocks` blocks of together `block_seconds` for each request.
+    gone at the end. Each request has `blocks` blocks of together `block_seconds`.
 
     Raises:
         InputError: if configuration or data are bad.

@@ -4,8 +4,6 @@ TensorFlow returns before a GPU is done, so every clock here waits for the devic
 before it is read.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -21,12 +19,7 @@ def synchronised_time() -> float:
 
 
 class Plan(NamedTuple):
-    """The size of a timed block.
-
-    Attributes:
-        steps: The steps of one epoch as Keras sees it.
-        epochs: The number of these epochs in a block.
-    """
+    """The size of a timed block: epochs as Keras sees them, of so many steps."""
 
     steps: int
     epochs: int
@@ -80,13 +73,9 @@ class _Stopwatch(keras.callbacks.Callback):
 class WarmUp(_Stopwatch):
     """Times the first execution, then others until `seconds` have passed; then stops.
 
-    If the first epoch ends before, it starts anew after it, since callbacks do more in
-    the first: the model is saved.
-
-    Args:
-        steps: The steps of an epoch.
-        steps_per_execution: The steps of an execution, after which the clock is read.
-        seconds: The time to go on.
+    If the first epoch, of so many steps, ends before, it starts anew after it, since
+    callbacks do more in the first: the model is saved. The clock is read after each
+    execution.
 
     Attributes:
         first_step: Seconds from here to the end of the first execution, which traces or
@@ -124,11 +113,7 @@ class Blocks(_Stopwatch):
 
     The first epoch, in which the pipeline starts, is not part of a block. Between
     blocks the pipeline fills its prefetch, eight batches that a block of hundreds gets
-    for nothing.
-
-    Args:
-        plan: The size of a block.
-        between: Called after each block, outside of the time.
+    for nothing. `between` is called after each block, outside of the time.
 
     Attributes:
         seconds: The seconds of each block.

@@ -1,9 +1,4 @@
-"""The command `tfvae`: its help text, its dispatch and its exit status.
-
-`commands` holds the functions of the commands, `arguments` their options.
-"""
-
-from __future__ import annotations
+"""The command `tfvae`: its help text, its dispatch and its exit status."""
 
 import io
 import os

@@ -1,40 +1,52 @@
 """The commands: each reads its arguments, and then calls the library.
 
-Each command's arguments are a typed dataclass that tyro reads. TensorFlow is imported
-when the arguments are known to be good.
+A typed dataclass before each command has its arguments, which tyro reads. TensorFlow is
+imported when the arguments are known to be good.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import tyro
 
-from tfvae.cli.arguments import (
-    BenchmarkArguments,
-    CompareArguments,
-    EvaluateArguments,
-    ExportArguments,
-    PlotArguments,
-    ReportArguments,
-    TrainArguments,
-    VerifyArguments,
-)
+from tfvae.config import Config
 from tfvae.config.cluster import this_worker
 from tfvae.config.plots import PLOT_KINDS
 from tfvae.config.recipes import RECIPES
-from tfvae.config.settings import Benchmarking, Checkpointing, Distribution, Monitoring
+from tfvae.config.settings import (
+    EXPORTED_SAMPLES,
+    Annealing,
+    Benchmarking,
+    Checkpointing,
+    Distribution,
+    Monitoring,
+    Scoring,
+)
 from tfvae.core.lookup import lookup
 from tfvae.core.startup import import_tensorflow, is_terminal
 from tfvae.core.types import InputError
 
 _TYRO_CONFIG = (tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes)
 _BENCHMARKED = "digits-binconcrete"  # by default: it needs no download
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainArguments:
+    """Train a run in its folder, or go on with one that was stopped."""
+
+    workdir: Path
+    """The run's folder: new, empty, or of the same settings."""
+    distribution: Annotated[Distribution, tyro.conf.arg(name="")]
+    monitoring: Annotated[Monitoring, tyro.conf.arg(name="")]
+    checkpointing: Annotated[Checkpointing, tyro.conf.arg(name="")]
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    allow_changed: tuple[str, ...] = ()
+    """Settings that may differ from those of the run that the folder holds."""
 
 
 def train_command(arguments: Sequence[str]) -> None:
@@ -70,6 +82,18 @@ def train_command(arguments: Sequence[str]) -> None:
     print(f"model, history and logs: {run.folder.path}")
 
 
+@dataclasses.dataclass(frozen=True)
+class EvaluateArguments:
+    """Score a run's model: bounds on log p(x), and what its latent variables do."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    scoring: Annotated[Scoring, tyro.conf.arg(name="")]
+    annealing: tyro.conf.FlagCreatePairsOff[
+        Annotated[Annealing, tyro.conf.arg(name="")]
+    ]
+
+
 def evaluate_command(arguments: Sequence[str]) -> None:
     """`tfvae evaluate DIR [--num-samples K] [--ais]`."""
     given = _parse(EvaluateArguments, "evaluate", arguments, flags=True)
@@ -85,6 +109,17 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     print(evaluation_text(evaluation))
 
 
+@dataclasses.dataclass(frozen=True)
+class CompareArguments:
+    """Score two runs on the same images: the difference, and its paired error."""
+
+    first: tyro.conf.Positional[Path]
+    """A run's folder."""
+    second: tyro.conf.Positional[Path]
+    """Another's."""
+    scoring: Annotated[Scoring, tyro.conf.arg(name="")]
+
+
 def compare_command(arguments: Sequence[str]) -> None:
     """`tfvae compare DIR1 DIR2 [--num-samples K]`."""
     given = _parse(CompareArguments, "compare", arguments)
@@ -98,6 +133,20 @@ def compare_command(arguments: Sequence[str]) -> None:
         **dataclasses.asdict(given.scoring),
     )
     print(comparison_text(comparison))
+
+
+@dataclasses.dataclass(frozen=True)
+class PlotArguments:
+    """Draw a run's pictures, as PNG files in its folder."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    kind: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="KIND")] = (
+        None
+    )
+    """One picture; None: all that are defined for the run."""
+    seed: int = 0
+    """The seed of all draws."""
 
 
 def plot_command(arguments: Sequence[str]) -> None:
@@ -117,6 +166,16 @@ def plot_command(arguments: Sequence[str]) -> None:
         print(f"no {name}: {reason}", file=sys.stderr)
 
 
+@dataclasses.dataclass(frozen=True)
+class ReportArguments:
+    """Write a run's report: one HTML page with settings, numbers and pictures."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    seed: int = 0
+    """The seed of all draws."""
+
+
 def report_command(arguments: Sequence[str]) -> None:
     """`tfvae report DIR`."""
     given = _parse(ReportArguments, "report", arguments)
@@ -124,6 +183,18 @@ def report_command(arguments: Sequence[str]) -> None:
     from tfvae.reports.html import report_run
 
     print(report_run(given.run, given.seed))
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportArguments:
+    """Write a run's model as the next version of a SavedModel."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    path: tyro.conf.Positional[Path]
+    """The folder of the model's versions, for example saved_models/digits."""
+    num_samples: int = EXPORTED_SAMPLES
+    """K of the signature score."""
 
 
 def export_command(arguments: Sequence[str]) -> None:
@@ -135,12 +206,32 @@ def export_command(arguments: Sequence[str]) -> None:
     print(export_run(given.run, given.path, given.num_samples))
 
 
+@dataclasses.dataclass(frozen=True)
+class VerifyArguments:
+    """Replay an exported model's recorded requests with TensorFlow alone."""
+
+    path: tyro.conf.Positional[Path]
+    """saved_models/NAME, for its latest version, or saved_models/NAME/VERSION."""
+
+
 def verify_command(arguments: Sequence[str]) -> None:
     """`tfvae verify saved_models/NAME[/VERSION]`."""
     given = _parse(VerifyArguments, "verify", arguments)
     from tfvae.export.verify import verification_text, verify_saved_model
 
     print(verification_text(verify_saved_model(given.path)))
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkArguments:
+    """Time training and evaluation, and the matrix products in them alone."""
+
+    settings: Annotated[Benchmarking, tyro.conf.arg(name="")]
+    config: tyro.conf.FlagConversionOff[Annotated[Config, tyro.conf.arg(name="")]]
+    serving: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Time requests to the exported model instead, beside the Keras model's calls."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print one line of JSON, and no table."""
 
 
 def benchmark_command(arguments: Sequence[str]) -> None:

@@ -4,8 +4,6 @@ It is for trying things out, and for machines whose GPUs are given a process eac
 workers of several machines are started by what starts programs there.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json
@@ -17,7 +15,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from tfvae.config.cluster import VARIABLE
 from tfvae.core.types import LOST_WORKER, InputError
@@ -45,12 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @dataclasses.dataclass
 class Launched:
-    """Workers that were started.
+    """Workers that were started, with the folder of the logs of all but the chief.
 
-    Attributes:
-        workers: The processes, in their order.
-        logs: The folder of the logs of all but the chief.
-        until: The time at which those that are left are ended; None: not yet known.
+    Those that are left are ended at the time `until`, once it is known.
     """
 
     workers: list[subprocess.Popen]
@@ -111,17 +105,17 @@ def _started(
         for number in range(count):
             task = {"type": "worker", "index": number}
             content = {"cluster": {"worker": addresses}, "task": task}
-            # Of its own session: the terminal's Ctrl-C would reach it twice.
-            how: dict[str, Any] = {
-                "env": {**os.environ, VARIABLE: json.dumps(content)},
-                "start_new_session": True,
-            }
-            if number:
-                with log_of(launched.logs, number).open("wb") as file:
-                    how |= {"stdout": file, "stderr": subprocess.STDOUT}
-                    launched.workers.append(subprocess.Popen(command, **how))
-            else:
-                launched.workers.append(subprocess.Popen(command, **how))
+            log = log_of(launched.logs, number).open("wb") if number else None
+            with log or contextlib.nullcontext():
+                worker = subprocess.Popen(
+                    command,
+                    stdout=log,
+                    stderr=subprocess.STDOUT if log else None,
+                    env={**os.environ, VARIABLE: json.dumps(content)},
+                    # Of its own session: the terminal's Ctrl-C would reach it twice.
+                    start_new_session=True,
+                )
+            launched.workers.append(worker)
         yield
     finally:
         _end(launched.workers)

@@ -1,7 +1,5 @@
 """The workers that TF_CONFIG names; imports nothing heavy."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -16,13 +14,9 @@ _EXAMPLE = (
 
 
 class Worker(NamedTuple):
-    """One process of a training.
+    """One process of a training, by its number; the chief is 0, its address the first.
 
-    Attributes:
-        number: The number of this worker, counted from the chief, 0.
-        addresses: HOST:PORT of all workers, the chief's first.
-        has_chief_job: True if the first one is of TensorFlow's job "chief", False if it
-            is the first of "worker".
+    The chief is of TensorFlow's job "chief" if there is one, else the first "worker".
     """
 
     number: int

@@ -38,7 +38,6 @@ from tfvae.config.names import (
     TemperatureSchedule,
 )
 from tfvae.core.types import InputError
-from tfvae.core.validation import MOST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,14 +176,13 @@ class Config:
 
     def __post_init__(self) -> None:
         """Checks every value, then all of them together."""
+        ranged = typing.get_type_hints(type(self), include_extras=True)
         for name, hint in typing.get_type_hints(type(self)).items():
             value = getattr(self, name)
             check_type(name, value, hint)
-            if hint is float and abs(value) <= MOST:
+            check_range(name, value, ranged[name])
+            if hint is float:
                 object.__setattr__(self, name, float(value))
-        ranged = typing.get_type_hints(type(self), include_extras=True)
-        for name, hint in ranged.items():
-            check_range(name, getattr(self, name), hint)
         check_together(self)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Types of settings with the range beside each, and the check of a single value."""
 
-from __future__ import annotations
-
 import types
 import typing
 from typing import Annotated, Any, Literal, NamedTuple, Union
@@ -14,13 +12,7 @@ _MOST_UNITS = 2**16
 
 
 class Range(NamedTuple):
-    """The values of a number, from `least` to `most`.
-
-    Attributes:
-        least: The least value.
-        most: The largest value.
-        text: The range in words; None: "LEAST to MOST".
-    """
+    """The values of a number, with the range in words; None: "LEAST to MOST"."""
 
     least: float
     most: float = MOST

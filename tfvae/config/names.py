@@ -3,8 +3,6 @@
 A test keeps them equal to the names of the tables.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 Binarization = Literal["dynamic", "fixed", "threshold", "none"]

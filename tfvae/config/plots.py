@@ -1,7 +1,5 @@
 """The names of a run's plots, each with a line of words; imports nothing heavy."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 PLOT_KINDS: Mapping[str, str] = {

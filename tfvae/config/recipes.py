@@ -1,7 +1,5 @@
 """Named configurations, each with its source."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,13 +8,7 @@ from tfvae.config import Config
 
 
 class Recipe(NamedTuple):
-    """A configuration to start from.
-
-    Attributes:
-        summary: One line for the command line and the README.
-        source: The paper or code of the settings.
-        config: The configuration, of which every field can be overridden.
-    """
+    """A configuration to start from, with a line for people and its paper or code."""
 
     summary: str
     source: str
@@ -137,20 +129,14 @@ RECIPES: Mapping[str, Recipe] = {
         "the Pyro tutorial's VAE on grey targets",
         "Pyro's tutorial on variational autoencoders: hidden 400 softplus, 50 latents, "
         "Adam 0.001, batch 256, 101 epochs",
-        Config(
-            dataset="mnist",
+        dataclasses.replace(
+            _MLP500,
             validation_size=0,
-            binarization="none",
-            grey_targets=True,
-            latent="normal",
             latent_size=50,
             hidden_sizes=(400,),
-            activation="softplus",
-            output_start="zero",
-            objective="elbo",
+            analytic_kl=False,
             epochs=101,
             batch_size=256,
-            learning_rate=1e-3,
         ),
     ),
     "mnist-mlp500-bernoulli": Recipe(

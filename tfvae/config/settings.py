@@ -3,14 +3,13 @@
 Nothing that is trained depends on them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import typing
 from typing import Literal
 
 from tfvae.config.fields import Count, Natural, Seed
 from tfvae.config.names import Binarization
+from tfvae.core.lookup import lookup
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int, require_number
 
@@ -32,17 +31,14 @@ class Settings:
         hints = typing.get_type_hints(type(self), include_extras=True)
         for field, hint in hints.items():
             value, parts = getattr(self, field), (hint, *typing.get_args(hint))
-            name = f"{field} (--{field.replace('_', '-')})"
+            name = _both(field)
             if value is None and type(None) in parts:
                 continue
             for part in parts:
                 for limits in getattr(part, "__metadata__", ()):
                     require_int(name, value, limits.least, limits.most)
-                names = typing.get_args(part)
-                if typing.get_origin(part) is Literal and value not in names:
-                    raise InputError(
-                        f"unknown {name} {value!r}; choose one of {', '.join(names)}"
-                    )
+                if typing.get_origin(part) is Literal:
+                    lookup(dict.fromkeys(typing.get_args(part)), value, name)
                 if part is bool and not isinstance(value, bool):
                     raise InputError(
                         f"{name} {value!r} is not usable; give True or False"

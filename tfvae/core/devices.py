@@ -1,7 +1,5 @@
 """The device that computes, and its peak memory."""
 
-from __future__ import annotations
-
 import os
 import platform
 from pathlib import Path

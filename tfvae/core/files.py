@@ -1,7 +1,5 @@
 """Files that are whole or not there."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json
@@ -21,6 +19,15 @@ PARTIAL = ".partial"
 def is_partial(path: Path) -> bool:
     """Whether a path is what a killed process left of a file or folder."""
     return path.name.startswith(".") and PARTIAL in path.name
+
+
+def remove_partials(folder: Path) -> None:
+    """Removes what a killed process left half-written in a folder, which is locked."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if is_partial(path) and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif is_partial(path):
+            path.unlink()
 
 
 @contextlib.contextmanager
@@ -46,10 +53,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Gives a path to write to, which takes the place of `path` when all went well.
 
     The new content is written beside the old, synced and renamed: whoever reads, also
-    after a crash, finds the old content or the new. It has the same suffix.
-
-    Args:
-        path: The file to write; its folder exists.
+    after a crash, finds the old content or the new. It has the same suffix, and its
+    folder exists.
     """
     # A process number is not enough: in containers each is the first.
     token = uuid.uuid4().hex

@@ -1,7 +1,5 @@
 """Entries of a table, found by name."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -11,12 +9,7 @@ T = TypeVar("T")
 
 
 def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
-    """Returns `table[name]`.
-
-    Args:
-        table: Entries by name, for example `OBJECTIVES`.
-        name: The name that the user gave.
-        kind: The kind of the entries, in the singular, for the message: "objective".
+    """Returns the entry of a table, of objectives for example, that the user named.
 
     Raises:
         InputError: if there is no such entry; the message lists all.
@@ -29,13 +22,9 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
 def resolve(
     table: Mapping[str, type[T]], given: str | T, base: type[T], kind: str
 ) -> T:
-    """Returns an instance as it is, or makes one of a name in `table`.
+    """Returns an instance of `base` as it is, or makes one of a name in `table`.
 
-    Args:
-        table: Classes by name, whose arguments all have defaults.
-        given: A name in the table, or an instance of `base`.
-        base: The class of instances.
-        kind: The kind of the entries, in the singular, for the message.
+    The table has classes whose arguments all have defaults.
 
     Raises:
         InputError: if it is neither.

@@ -1,7 +1,5 @@
 """Stateless randomness: every draw is a function of (root seed, step, purpose)."""
 
-from __future__ import annotations
-
 import numbers
 import zlib
 
@@ -44,11 +42,8 @@ def as_seed(seed: Seed) -> tf.Tensor:
 def derive_seed(seed: Seed, purpose: str, *steps: int | tf.Tensor) -> tf.Tensor:
     """Returns the seed of one draw: a function of the root seed, its use and its step.
 
-    Args:
-        seed: The root seed.
-        purpose: The name of the draw, for example "posterior"; other purposes draw
-            independently.
-        *steps: Integers, Python's or tensors: the epoch, step or batch.
+    Draws of other purposes ("posterior", for example) are independent. The steps are
+    integers, Python's or tensors: the epoch, step or batch.
     """
     derived = as_seed(seed)
     for data in (zlib.crc32(purpose.encode()) >> 1, *steps):

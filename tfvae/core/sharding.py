@@ -5,8 +5,6 @@ draw is a function of (seed, step, place in the global batch), and n replicas tr
 one device does. The price is that every replica makes all random numbers of a step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -52,13 +50,10 @@ def several_workers(strategy: tf.distribute.Strategy | None = None) -> bool:
 
 
 def shard_held(batch) -> BatchShard | None:
-    """Returns the rows of this replica; None if it is the only one.
+    """Returns this replica's rows of a structure of [size, ...]; None if it is alone.
 
     The replicas tell each other their numbers of rows, so that a batch may be split in
     any way, also with no rows for some. All must call it.
-
-    Args:
-        batch: A tensor [size, ...], or a structure of such.
     """
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
@@ -93,11 +88,9 @@ def mean_over_batch(values: tf.Tensor, shard: BatchShard | None) -> tf.Tensor:
 
 
 def cond_across_replicas(condition: tf.Tensor, action: Callable[[], None]) -> None:
-    """Runs an action on variables if a condition holds, the same on all replicas.
+    """Runs an action on variables if a condition holds.
 
-    Args:
-        condition: A boolean scalar.
-        action: The action; its inputs are the same on all replicas as well.
+    The condition and the action's inputs are the same on all replicas.
     """
     if not several_replicas():
         tf.cond(condition, action, lambda: None)
@@ -159,13 +152,9 @@ def draw_for_shard(
     shard: BatchShard | None,
     axis: int = 0,
 ) -> tf.Tensor:
-    """Draws numbers for the global batch, and returns those of a shard.
+    """Draws numbers for the global batch, and returns those of a shard: `shape`.
 
-    Args:
-        draw: The function from a shape to numbers of that shape.
-        shape: The shape of the result.
-        shard: The rows along `axis`; None: all rows.
-        axis: The axis of the examples.
+    The shard has rows along `axis`; None: all rows. `draw` makes numbers of a shape.
     """
     if shard is None:
         return draw(shape)
@@ -181,11 +170,7 @@ def shared_out(batches: Any, strategy: tf.distribute.Strategy) -> Any:
     `experimental_distribute_dataset`, may join the small last batch of an epoch with
     the first of the next, and shards over workers after it has split.
 
-    Every worker makes the whole batch and takes its part of it.
-
-    Args:
-        batches: Global batches, the same on every worker.
-        strategy: The strategy of the replicas.
+    Every worker makes the whole batch, the same on each, and takes its part of it.
     """
     if not isinstance(batches, tf.data.Dataset):
         return batches

@@ -1,7 +1,5 @@
 """The import of TensorFlow without its start-up lines."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import re

@@ -9,8 +9,6 @@ Shapes are written with these letters throughout the package:
     H, W, C  height, width and channels of an image
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Union
 
 if TYPE_CHECKING:

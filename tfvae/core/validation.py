@@ -1,7 +1,5 @@
 """Checks of single arguments, each with one message for its kind."""
 
-from __future__ import annotations
-
 import errno
 import math
 import numbers
@@ -61,13 +59,8 @@ def require_path(name: str, value: Any) -> Path:
 def require_number(name: str, value: Any, zero: bool = False) -> float:
     """Returns `value` as a float; True is no number.
 
-    Args:
-        name: The argument's name.
-        value: The value that was given.
-        zero: True to accept 0.
-
     Raises:
-        InputError: if it is no finite number above 0 (or 0).
+        InputError: if it is no finite number above 0, or 0 if `zero` accepts that.
     """
     ok = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if ok and (0 < value < math.inf or (zero and value == 0)):

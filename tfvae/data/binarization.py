@@ -1,7 +1,5 @@
 """Ways from grey values to the binary pixels that a Bernoulli decoder scores."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -29,15 +27,7 @@ class Binarization(NamedTuple):
 
 
 def bernoulli(grey: tf.Tensor, seed: Seed) -> tf.Tensor:
-    """Draws each pixel as 1 with probability equal to its grey value.
-
-    Args:
-        grey: Float32 in [0, 1], any shape.
-        seed: Integers of shape [2].
-
-    Returns:
-        Float32 zeros and ones of the same shape.
-    """
+    """Draws float32 zeros and ones, with the grey values as probabilities of a 1."""
     # u < x with u in [0, 1): black is never drawn as 1 and white always is.
     uniform = tf.random.stateless_uniform(tf.shape(grey), seed, dtype=grey.dtype)
     return tf.cast(uniform < grey, tf.float32)

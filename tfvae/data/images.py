@@ -1,7 +1,5 @@
 """Array conversions for every source."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -41,11 +39,9 @@ def check_image_size(image_size: Any) -> tuple[int, int] | None:
 
 
 def resize_tensor(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    """Resizes by antialiased bilinear interpolation and keeps the dtype.
+    """Resizes [H, W, C] or [N, H, W, C] by antialiased bilinear interpolation.
 
-    Args:
-        image: Uint8 or float32, [H, W, C] or [N, H, W, C].
-        image_size: The height and width to return.
+    Uint8 stays uint8, and float32 stays float32.
     """
     resized = tf.image.resize(image, image_size, method="bilinear", antialias=True)
     if image.dtype == tf.uint8:

@@ -1,7 +1,5 @@
 """Batches as `tf.data`: every batch is a function of (seed, step), none is stored."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -86,20 +84,31 @@ def training_batches(
     steps = steps_per_epoch(split, batch_size)
     kind = lookup(BINARIZATIONS, binarization, "binarization")
     start_step = require_int("start_step", start_step, least=0)
-    if on_device:
-        if kind.draws != "step":
-            raise InputError(
-                f"on_device has no effect with binarization {binarization!r}; leave it "
-                "out, or use 'dynamic'"
-            )
-        kind = kind._replace(is_binary=False)  # until the step draws
+    if on_device and kind.draws != "step":
+        raise InputError(
+            f"on_device has no effect with binarization {binarization!r}; leave it "
+            "out, or use 'dynamic'"
+        )
     fixed_seed = as_seed(seed if binarization_seed is None else binarization_seed)
+    draw_seed = draw_seed_of(seed)
     if labels:
         _check_labels(split)
-    how = (batch_size, steps, kind, (as_seed(seed), fixed_seed), start_step, labels)
+
+    def draw(step: tf.Tensor, batch: Element) -> Element:
+        images = batch["x"] if labels else batch
+        x = kind.apply(to_grey(images), _fold(draw_seed, step))
+        return {**batch, "x": x} if labels else x
+
+    order_seed = derive_seed(seed, f"order/{split.name}")
+    early = None if kind.draws == "step" else kind  # drawn before the step is known
+    how = (batch_size, steps, order_seed, start_step, early, fixed_seed, labels)
     if isinstance(split, ArraySplit):
-        return _array_training(split, *how)
-    return _stream_training(split, *how)
+        batches = _shuffled_array(split, *how)
+    else:
+        batches = _shuffled_stream(split, *how)
+    if kind.draws == "step" and not on_device:
+        batches = batches.enumerate(start_step).map(draw, tf.data.AUTOTUNE)
+    return in_order(batches)
 
 
 def evaluation_batches(
@@ -147,88 +156,78 @@ def evaluation_batches(
         batches = batches.batch(batch_size).apply(
             tf.data.experimental.assert_cardinality(steps)
         )
-        return in_order(batches)
-    images, transform = _array_source(split, kind, as_seed(seed), size)
-    known = tf.constant(split.labels) if labels else None  # [N]
-
-    def batch(step: tf.Tensor) -> Element:
-        start = step * batch_size
-        end = tf.minimum(start + batch_size, size)
-        x = transform(images[start:end])
-        return x if known is None else {"x": x, "label": known[start:end]}
-
-    return in_order(tf.data.Dataset.range(steps).map(batch, tf.data.AUTOTUNE))
+    else:
+        batch = _array_batch(split, kind, as_seed(seed), size, labels)
+        batches = tf.data.Dataset.range(steps).map(
+            lambda step: batch(_places(step, batch_size, size)), tf.data.AUTOTUNE
+        )
+    return in_order(batches)
 
 
-def _array_training(
+def _shuffled_array(
     split: ArraySplit,
     batch_size: int,
     steps: int,
-    kind: Binarization,
-    seeds: tuple[tf.Tensor, tf.Tensor],
+    order_seed: tf.Tensor,
     start_step: int,
+    kind: Binarization | None,
+    seed: tf.Tensor,
     labels: bool,
 ) -> tf.data.Dataset:
     size = len(split)
-    seed, fixed_seed = seeds
-    order_seed = derive_seed(seed, f"order/{split.name}")
-    draw_seed = draw_seed_of(seed)
-    if kind.draws == "step":
-        images = split.tensor()
-    else:
-        images, transform = _array_source(split, kind, fixed_seed, size)
-    known = tf.constant(split.labels) if labels else None  # [N]
+    batch = _array_batch(split, kind, seed, size, labels)
 
-    def batch(step: tf.Tensor) -> Element:
+    def shuffled(step: tf.Tensor) -> Element:
         order = _fold(order_seed, step // steps)
-        indices = shuffled_rows(step % steps, batch_size, size, order)  # [B]
-        chosen = tf.gather(images, indices)  # [B, H, W, C]
-        if kind.draws == "step":
-            x = _draw(kind, chosen, draw_seed, step)
-        else:
-            x = transform(chosen)
-        return x if known is None else {"x": x, "label": tf.gather(known, indices)}
+        return batch(shuffled_rows(step % steps, batch_size, size, order))
 
-    counter = tf.data.Dataset.counter(start_step)
-    return in_order(counter.map(batch, tf.data.AUTOTUNE))
+    return tf.data.Dataset.counter(start_step).map(shuffled, tf.data.AUTOTUNE)
 
 
 def shuffled_rows(
     position: tf.Tensor, batch_size: int, size: int, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Returns the rows [B] of a batch of an epoch, in O(B).
+    """Returns the rows [B] of the batch at a position in its epoch, in O(B).
 
-    Args:
-        position: The number of the batch in its epoch.
-        batch_size: B; the last batch of an epoch may be smaller.
-        size: The number of rows there are.
-        seed: The seed of the epoch's order.
+    The seed is that of the epoch's order, and `size` the number of rows there are.
     """
-    start = position * batch_size
-    places = tf.range(start, tf.minimum(start + batch_size, size))  # [B]
+    places = _places(position, batch_size, size)
     return tf.random.experimental.index_shuffle(places, seed, size - 1)
 
 
-def _array_source(
-    split: ArraySplit, kind: Binarization, seed: tf.Tensor, size: int
-) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Returns a tensor to read from, and the function from its rows to pixels."""
-    if kind.draws == "never":
-        return split.tensor(), lambda rows: kind.apply(to_grey(rows), None)
-    drawn = fixed_draw(split, seed, size)
-    return drawn, lambda rows: tf.cast(rows, tf.float32)
+def _places(position: tf.Tensor, batch_size: int, size: int) -> tf.Tensor:
+    """Returns the places [B] of a batch in its epoch; the last batch has fewer."""
+    start = position * batch_size
+    return tf.range(start, tf.minimum(start + batch_size, size))
+
+
+def _array_batch(
+    split: ArraySplit,
+    kind: Binarization | None,
+    seed: tf.Tensor,
+    size: int,
+    labels: bool,
+) -> Callable[[tf.Tensor], Element]:
+    """Returns the function from rows [B] to a batch; without `kind` none is drawn."""
+    fixed = kind is not None and kind.draws != "never"
+    images = fixed_draw(split, seed, size) if fixed else split.tensor()
+    known = tf.constant(split.labels) if labels else None  # [N]
+
+    def batch(rows: tf.Tensor) -> Element:
+        x = tf.gather(images, rows)  # [B, H, W, C]
+        if fixed:
+            x = tf.cast(x, tf.float32)
+        elif kind is not None:
+            x = kind.apply(to_grey(x), None)
+        return x if known is None else {"x": x, "label": tf.gather(known, rows)}
+
+    return batch
 
 
 def fixed_draw(split: ArraySplit, seed: Seed, size: int | None = None) -> tf.Tensor:
-    """Returns the one seeded draw of the first `size` images.
+    """Returns the one seeded draw of the first `size` images; None: of all.
 
-    Args:
-        split: Images in memory.
-        seed: The root seed, which the split's name changes.
-        size: The number of images; None for all.
-
-    Returns:
-        Uint8 zeros and ones, [size, H, W, C].
+    It is uint8 zeros and ones, [size, H, W, C]. The split's name changes the seed.
     """
     size = len(split) if size is None else size
     root = derive_seed(seed, f"binarization/{split.name}")
@@ -241,54 +240,41 @@ def fixed_draw(split: ArraySplit, seed: Seed, size: int | None = None) -> tf.Ten
         return tf.concat(chunks, axis=0)[:size]
 
 
-def _stream_training(
+def _shuffled_stream(
     split: StreamSplit,
     batch_size: int,
     steps: int,
-    kind: Binarization,
-    seeds: tuple[tf.Tensor, tf.Tensor],
+    order_seed: tf.Tensor,
     start_step: int,
+    kind: Binarization | None,
+    seed: tf.Tensor,
     labels: bool,
 ) -> tf.data.Dataset:
-    seed, fixed_seed = seeds
-    order_seed = derive_seed(seed, f"order/{split.name}")
-    draw_seed = draw_seed_of(seed)
-    drawn = kind.draws != "step"  # the others are drawn with the number of their step
-    transform = _stream_transform(split, kind, fixed_seed, labels, drawn)
+    transform = _stream_transform(split, kind, seed, labels)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         images = split.read(_fold(order_seed, epoch))
         return images.map(transform, tf.data.AUTOTUNE).batch(batch_size)
 
-    def redraw(step: tf.Tensor, batch: Element) -> Element:
-        if labels:
-            return {**batch, "x": _draw(kind, batch["x"], draw_seed, step)}
-        return _draw(kind, batch, draw_seed, step)
-
     first_epoch, skipped = divmod(start_step, steps)
-    batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch_batches).skip(skipped)
-    if kind.draws == "step":
-        batches = batches.enumerate(start_step).map(redraw, tf.data.AUTOTUNE)
-    return in_order(batches)
+    return tf.data.Dataset.counter(first_epoch).flat_map(epoch_batches).skip(skipped)
 
 
 def _stream_transform(
-    split: StreamSplit,
-    kind: Binarization,
-    seed: tf.Tensor,
-    labels: bool,
-    drawn: bool = True,
+    split: StreamSplit, kind: Binarization | None, seed: tf.Tensor, labels: bool
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Element]:
     """Returns a function of (image, label, id) that gives an element of a batch.
 
-    The image is drawn from, or left as it is. The seed of the draw is a function of the
-    id, and so the same in any order.
+    The image is drawn from, or without `kind` left as it is. The seed of the draw is a
+    function of the id, and so the same in any order.
     """
     root = derive_seed(seed, f"binarization/{split.name}")
 
     def transform(image: tf.Tensor, label: tf.Tensor, identity: tf.Tensor) -> Element:
-        draw_seed = None if kind.draws == "never" else _fold(root, identity)
-        x = kind.apply(to_grey(image), draw_seed) if drawn else image
+        x = image
+        if kind is not None:
+            draw_seed = None if kind.draws == "never" else _fold(root, identity)
+            x = kind.apply(to_grey(image), draw_seed)
         return {"x": x, "label": label} if labels else x
 
     return transform
@@ -304,27 +290,13 @@ def drawn_at_step(
 ) -> tf.Tensor:
     """Returns the draw that binarization "dynamic" makes of a batch at a step.
 
-    Args:
-        images: [B, H, W, C] Uint8, or float32 in [0, 1].
-        seed: The root seed of `training_batches`.
-        step: The global step.
-        rows: The rows of the global batch that the images are; None: all of it.
-
-    Returns:
-        Float32 zeros and ones [B, H, W, C].
+    It is float32 zeros and ones [B, H, W, C], of images [B, H, W, C] in uint8, or in
+    float32 from 0 to 1. The seed is the root seed of `training_batches`; `rows` are
+    those of the global batch that the images are, None: all of it.
     """
     global_images = images if rows is None else rows.padded(images)
     drawn = bernoulli(to_grey(global_images), _fold(draw_seed_of(seed), step))
     return drawn if rows is None else rows.own(drawn)
-
-
-def _draw(
-    kind: Binarization, images: tf.Tensor, seed: tf.Tensor, step: tf.Tensor
-) -> tf.Tensor:
-    """Draws a batch, unless the training step does."""
-    if not kind.is_binary:
-        return images
-    return kind.apply(to_grey(images), _fold(seed, step))
 
 
 def _fold(seed: tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:

@@ -1,7 +1,5 @@
 """The data sets by name, and `load`, which reads one."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,12 +22,7 @@ MEMORY_LIMIT = 2 << 30
 
 
 class DatasetEntry(NamedTuple):
-    """A data set, or a kind of data set.
-
-    Attributes:
-        description: One line for the command line and the README.
-        load: The function that reads it.
-    """
+    """A data set, or a kind of data set: a line for people, and how it is read."""
 
     description: str
     load: Callable[[DatasetSpec], ImageData]

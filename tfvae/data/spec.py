@@ -1,9 +1,7 @@
 """The checked arguments of `load`, and the steps that sources share."""
 
-from __future__ import annotations
-
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,17 +10,7 @@ from tfvae.data.images import resize_array
 
 
 class DatasetSpec(NamedTuple):
-    """The checked arguments of `load`.
-
-    Attributes:
-        name: The data set's name, with its prefix and path where it has them.
-        data_dir: TFDS' folder of prepared data, or None.
-        manual_dir: A folder with the original files, or None.
-        image_size: (height, width) to resize to, or None.
-        validation_size: The number of validation images, or None for the default.
-        split_seed: The seed of the permutation that makes the splits.
-        memory_limit: Bytes of images that may be held in memory.
-    """
+    """The checked arguments of `tfvae.data.load`, which says what each one is."""
 
     name: str
     data_dir: str | None
@@ -44,6 +32,11 @@ class DatasetSpec(NamedTuple):
             return []
         height, width = self.image_size
         return [f"resized to {height} x {width} (antialiased bilinear)"]
+
+    def provenance(self, source: str) -> dict[str, Any]:
+        """Returns the record of a source in words, and of resizing."""
+        kind = self.name.partition(":")[0]
+        return {"name": kind, "source": source, "preprocessing": self.resize_notes}
 
     def resized(self, images: np.ndarray) -> np.ndarray:
         """Returns images [N, H, W, C] in `image_size`.

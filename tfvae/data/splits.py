@@ -1,10 +1,7 @@
 """Loaded data sets: splits of images and their provenance."""
 
-from __future__ import annotations
-
 import hashlib
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +11,7 @@ from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
 from tfvae.data.images import to_grey
 
+SPLITS = ("train", "validation", "test")
 MEAN_IMAGES = 10_000
 _CHUNK = 1_000
 
@@ -117,14 +115,18 @@ class ArraySplit:
 class StreamSplit:
     """Images that are read from disk as they are used, never all at once.
 
-    Attributes:
+    Args:
         name: "train", "validation" or "test".
+        size: The number of images.
         image_shape: (H, W, C).
+        read: Takes None (in order) or an integer seed of shape [2] (shuffled) and
+            returns a data set of (image [H, W, C], label, id), both int64: the label -1
+            where it is unknown, the id one that stays with the image in whatever order
+            it is read.
         has_labels: Whether the reader knows the images' labels.
-        labels: None: they are read with their images.
     """
 
-    labels = None
+    labels = None  # they are read with their images
 
     def __init__(
         self,
@@ -134,18 +136,6 @@ class StreamSplit:
         read: Callable[[tf.Tensor | None], tf.data.Dataset],
         has_labels: bool = False,
     ) -> None:
-        """Makes a split of a reader.
-
-        Args:
-            name: The split's name.
-            size: The number of images.
-            image_shape: (H, W, C).
-            read: Takes None (in order) or an integer seed of shape [2] (shuffled)
-                and returns a data set of (image [H, W, C], label, id), both int64:
-                the label -1 where it is unknown, the id one that stays with the image
-                in whatever order it is read.
-            has_labels: Whether the labels are known.
-        """
         if size < 1:
             raise InputError(f"the {name} split has no images; give at least one")
         self.name = name
@@ -182,15 +172,10 @@ Split = ArraySplit | StreamSplit
 
 
 class ImageData(NamedTuple):
-    """A loaded data set.
+    """A loaded data set, whose images have one shape (H, W, C) in all splits.
 
-    Attributes:
-        train: The images to train on.
-        validation: The images by which models are chosen; None if switched off.
-        test: The images of the final number.
-        image_shape: (H, W, C), the same in all splits.
-        provenance: The record of source, splits, sizes and preprocessing;
-            `json.dumps` takes it.
+    Models are chosen by `validation`, which is None if switched off. The provenance, of
+    source, splits, sizes and preprocessing, is what `json.dumps` takes.
     """
 
     train: Split
@@ -201,28 +186,30 @@ class ImageData(NamedTuple):
 
 
 def image_data(
-    train: Split, validation: Split | None, test: Split, provenance: dict[str, Any]
+    splits: Mapping[str, Split], origins: Mapping[str, str], provenance: dict[str, Any]
 ) -> ImageData:
-    """Returns the splits as one data set, with their sizes in its provenance.
+    """Returns the splits as one data set, whose provenance has where they come from.
 
     Raises:
         InputError: if the splits' images differ in shape.
     """
-    splits = [s for s in (train, validation, test) if s is not None]
-    for split in splits:
-        if split.image_shape != train.image_shape:
+    image_shape = splits["train"].image_shape
+    for name, split in splits.items():
+        if split.image_shape != image_shape:
             raise InputError(
-                f"the {split.name} images have shape {split.image_shape} and the train "
-                f"images {train.image_shape}; give image_size (--image-size), and the "
-                "same number of channels"
+                f"the {name} images have shape {split.image_shape} and the train "
+                f"images {image_shape}; give image_size (--image-size), and the same "
+                "number of channels"
             )
     record = {
         **provenance,
-        "image_shape": list(train.image_shape),
-        "sizes": {split.name: len(split) for split in splits},
+        "splits": {n: origins.get(n, "none: validation_size is 0") for n in SPLITS},
+        "image_shape": list(image_shape),
+        "sizes": {name: len(split) for name, split in splits.items()},
     }
-    json.dumps(record)
-    return ImageData(train, validation, test, train.image_shape, record)
+    return ImageData(
+        splits["train"], splits.get("validation"), splits["test"], image_shape, record
+    )
 
 
 def check_split(split: object) -> None:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfvae.core.seeds import derive_seed
 from tfvae.core.types import InputError
 from tfvae.data.spec import DatasetSpec
-from tfvae.data.splits import ArraySplit, ImageData, image_data
+from tfvae.data.splits import SPLITS, ArraySplit, ImageData, Split, image_data
 
 TEST_FRACTION = 0.2
 VALIDATION_DIVISOR = 12  # 5,000 of MNIST's 60,000, as the literature has it
@@ -31,11 +31,7 @@ class RawSplit(NamedTuple):
 class Sizes(NamedTuple):
     """Numbers of the source's training images that go into each split.
 
-    Attributes:
-        train: The images to train on.
-        validation: The images held out for validation.
-        test: The images held out to test.
-        own: The names of the splits that are the source's own.
+    The names of the splits that are the source's `own` are there too.
     """
 
     train: int
@@ -61,12 +57,8 @@ def decide_sizes(
 ) -> Sizes:
     """Decides how many of the source's training images go into each split.
 
-    Args:
-        name: The data set's name, for the messages.
-        available: Images in each split that the source has; "train" is one of them.
-        validation_size: The number that the user asked for; None for the default.
-        validation_fraction: The default as a fraction of the training images; None
-            for one in twelve.
+    The source has `available` images in each of its splits, of which "train" is one.
+    Without `validation_size` it is `validation_fraction` of them, or one in twelve.
 
     Raises:
         InputError: if there are not enough images, or the source has its own
@@ -109,11 +101,7 @@ def split_dataset(
 ) -> ImageData:
     """Makes the three splits; a seeded permutation yields those that the source lacks.
 
-    Args:
-        spec: The request: name, number of validation images, seed.
-        raw_splits: The source's splits: "train", and perhaps "validation" and "test".
-        provenance: The source's record of itself.
-        validation_fraction: As in `decide_sizes`.
+    The source's own splits are "train", and perhaps "validation" and "test".
 
     Raises:
         InputError: if there are not enough images.
@@ -123,25 +111,19 @@ def split_dataset(
         spec.name, available, spec.validation_size, validation_fraction
     )
     order = permutation(available["train"], spec.split_seed)
-    made, record, start = {}, {}, 0
-    for split in ("train", "validation", "test"):
+    made: dict[str, Split] = {}
+    origins, start = {}, 0
+    for split in SPLITS:
         size = getattr(sizes, split)
         if split in sizes.own or size == available["train"]:
             made[split] = ArraySplit(split, *raw_splits[split])
-            record[split] = f"the source's {split}"
+            origins[split] = f"the source's {split}"
         elif size:
             chosen = order[start : start + size]
             made[split] = ArraySplit(split, *raw_splits["train"].rows(chosen))
-            record[split] = (
+            origins[split] = (
                 f"train[{start or ''}:{start + size}] of a permutation with seed "
                 f"{spec.split_seed}"
             )
             start += size
-        else:
-            record[split] = "none: validation_size is 0"
-    return image_data(
-        made["train"],
-        made.get("validation"),
-        made["test"],
-        {**provenance, "splits": record},
-    )
+    return image_data(made, origins, provenance)

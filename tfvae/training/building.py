@@ -1,7 +1,5 @@
 """From a configuration to a compiled model."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import itertools
@@ -216,11 +214,7 @@ def _takes(part: type, argument: str) -> bool:
 
 
 def _arguments(config: Config, owner: str) -> dict[str, Any]:
-    """Returns the arguments that a configuration gives to the part `owner` names.
-
-    Raises:
-        InputError: if the part does not take one of them.
-    """
+    """Returns the arguments that a configuration gives to the part `owner` names."""
     part = _TABLES[owner][getattr(config, owner)]
     given = {}
     for field, argument in ARGUMENTS[owner].items():

@@ -1,7 +1,5 @@
 """Callbacks between epochs: the terminal's line, the history, the model file."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math
@@ -55,11 +53,7 @@ class StopIfNotFinite(keras.callbacks.Callback):
             self.model.check_finite()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Looks at the steps, and at every number of the epoch.
-
-        Raises:
-            InputError: if one is not finite.
-        """
+        """Refuses steps that were not finite, and such numbers of the epoch."""
         self.model.check_finite()
         bad = [name for name, value in logs.items() if not math.isfinite(value)]
         if bad:
@@ -73,11 +67,8 @@ class StopIfNotFinite(keras.callbacks.Callback):
 class HistoryFile(keras.callbacks.Callback):
     """Keeps `history.csv`: one line an epoch, without gap or duplicate after a resume.
 
-    Args:
-        path: The file.
-        latest: A JSON file with the last epoch's numbers.
-        rows: The lines of the epochs before this training began.
-        earlier: The seconds that the epoch took before this training began.
+    It begins with the `rows` of the epochs before this training, and the `earlier`
+    seconds of the running one; `latest` is a JSON file with the last epoch's numbers.
     """
 
     def __init__(
@@ -118,66 +109,6 @@ class HistoryFile(keras.callbacks.Callback):
         return file.getvalue()
 
 
-class ModelFile(keras.callbacks.Callback):
-    """Saves the model with its optimizer, whole or not at all, for those who use it.
-
-    A training goes on from its checkpoints, and not from this file.
-
-    Args:
-        path: The file, which ends in `.keras`.
-        monitored: The number by which the best epoch is chosen; None: the last epoch's
-            model is saved.
-        start: The first epoch that may be the best, counted from 0; before it, the last
-            epoch's model is saved.
-        min_seconds: The least time between two saves of the last epoch's model, but for
-            the first epoch and the end of the training.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        monitored: str | None = None,
-        start: int = 0,
-        min_seconds: float = 15.0,
-    ) -> None:
-        super().__init__()
-        self.path, self.monitored, self.start = path, monitored, start
-        self.min_seconds = min_seconds
-        self._saved = -math.inf  # so that the first epoch is saved
-        self._best: float | None = None
-
-    def get_state(self) -> dict[str, Any]:
-        """Returns the state that a checkpoint keeps."""
-        return {"best": self._best}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Restores the state of `get_state`."""
-        self._best = state["best"]
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Saves, if this epoch is the best, or the last time is long enough ago."""
-        if self.monitored is not None and epoch >= self.start:
-            value = logs[self.monitored]
-            if self._best is None or is_better(self.monitored, value, self._best):
-                self._best = value
-                self.save()
-            return
-        last = epoch + 1 == self.params["epochs"] or self.model.stop_training
-        if last or time.perf_counter() - self._saved >= self.min_seconds:
-            self.save()
-
-    def save(self) -> None:
-        """Saves now."""
-        with atomic_write(self.path) as partial:
-            self.model.save(partial)
-        self._saved = time.perf_counter()
-
-    def save_last(self) -> None:
-        """Saves now, unless the best model is wanted and there is one."""
-        if self._best is None:
-            self.save()
-
-
 class _Stateful:
     """A callback some of whose attributes go into checkpoints."""
 
@@ -192,6 +123,55 @@ class _Stateful:
         vars(self).update(state)
 
 
+class ModelFile(_Stateful, keras.callbacks.Callback):
+    """Saves the model with its optimizer, whole or not at all, for those who use it.
+
+    A training goes on from its checkpoints, and not from this file.
+
+    The best epoch by the number `monitored` is chosen, from epoch `start` on; before
+    that, and without that number, the last epoch's model is saved. Between two saves of
+    it are `min_seconds`, but for the first epoch and the end of the training.
+    """
+
+    state = ("best",)
+
+    def __init__(
+        self,
+        path: Path,
+        monitored: str | None = None,
+        start: int = 0,
+        min_seconds: float = 15.0,
+    ) -> None:
+        super().__init__()
+        self.path, self.monitored, self.start = path, monitored, start
+        self.min_seconds = min_seconds
+        self._saved = -math.inf  # so that the first epoch is saved
+        self.best: float | None = None
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Saves, if this epoch is the best, or the last time is long enough ago."""
+        if self.monitored is not None and epoch >= self.start:
+            value = logs[self.monitored]
+            if self.best is None or is_better(self.monitored, value, self.best):
+                self.best = value
+                self.save()
+            return
+        last = epoch + 1 == self.params["epochs"] or self.model.stop_training
+        if last or time.perf_counter() - self._saved >= self.min_seconds:
+            self.save()
+
+    def save(self) -> None:
+        """Saves now."""
+        with atomic_write(self.path) as partial:
+            self.model.save(partial)
+        self._saved = time.perf_counter()
+
+    def save_last(self) -> None:
+        """Saves now, unless the best model is wanted and there is one."""
+        if self.best is None:
+            self.save()
+
+
 class EarlyStopping(_Stateful, keras.callbacks.EarlyStopping):
     """Keras' early stopping, with a state for checkpoints."""
 
@@ -199,12 +179,7 @@ class EarlyStopping(_Stateful, keras.callbacks.EarlyStopping):
 
 
 class ReduceLROnPlateau(_Stateful, keras.callbacks.ReduceLROnPlateau):
-    """Keras' callback, with a state for checkpoints and an epoch to begin with.
-
-    Args:
-        start_from_epoch: Epochs before this one, counted from 0, are not looked at.
-        **kwargs: The arguments of Keras' callback.
-    """
+    """Keras' callback, with a state for checkpoints and a first epoch, from 0."""
 
     state = ("wait", "best", "cooldown_counter")
 

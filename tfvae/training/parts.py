@@ -1,7 +1,5 @@
 """The parts of a training: the run's model, and the arguments of `fit`."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 
@@ -53,12 +51,8 @@ _PROJECTED = 10_000  # test images in TensorBoard's projector
 class FitParts(NamedTuple):
     """The arguments of `fit` in every run.
 
-    Attributes:
-        batches: The training batches, without end.
-        steps_per_epoch: The number of batches that show every image once.
-        validation: The held-out batches; None if there are none.
-        callbacks: The callbacks.
-        monitor: The callback that writes for TensorBoard.
+    The batches are without end; `steps_per_epoch` of them show every image once. The
+    monitor, one of the callbacks, writes for TensorBoard.
     """
 
     batches: tf.data.Dataset
@@ -114,14 +108,8 @@ def fit_parts(
 ) -> FitParts:
     """Returns the arguments of `fit`, but for those that only show its progress.
 
-    Args:
-        config: The configuration.
-        data: The data of `load_data`.
-        folder: The run's folder, which exists.
-        resumed: The place at which the folder's run goes on; None: it begins.
-        monitoring: The settings of TensorBoard's files; None: the defaults.
-        checkpointing: The settings of checkpoints; None: the defaults.
-        stop: The request of a signal to end the training; None: no signal ends it.
+    The folder exists. Without `resumed` its run begins; without settings these are the
+    defaults; without `stop` no signal ends the training.
     """
     position, checkpoint = resumed or Resumed(Position(0, 0), None)
     steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)

@@ -1,10 +1,13 @@
-"""Resuming the run that a folder holds, if it is the one that is asked for."""
+"""Resuming the run that a folder holds, if it is the one that is asked for.
 
-from __future__ import annotations
+Two calls of Keras' `fit` are one training for the callbacks.
+"""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+import keras
 
 from tfvae.config import Config
 from tfvae.core.types import InputError
@@ -15,6 +18,8 @@ from tfvae.training.checkpoints import (
     CheckpointStore,
     Position,
     apply_arrays,
+    apply_metrics,
+    set_callback_state,
 )
 from tfvae.training.runs import RunFolder, RunRecord, read_record
 
@@ -35,12 +40,7 @@ _FREE = ("epochs", "data_dir", "manual_dir")
 
 
 class Resumed(NamedTuple):
-    """The place at which a run goes on.
-
-    Attributes:
-        position: The position in the training.
-        checkpoint: The checkpoint of that position; None: the run begins.
-    """
+    """The place at which a run goes on, with its checkpoint; None: the run begins."""
 
     position: Position
     checkpoint: Checkpoint | None
@@ -78,11 +78,7 @@ def restore(
 
 
 def check_allowed(names: Sequence[str]) -> None:
-    """Refuses fields that no run can change.
-
-    Raises:
-        InputError: if one is unknown, or is part of what the run is.
-    """
+    """Refuses fields that are unknown, or part of what the run is."""
     known = [field.name for field in dataclasses.fields(Config)]
     for name in names:
         if name not in (*CHANGEABLE, *_FREE):
@@ -99,8 +95,7 @@ def check_same_run(
 ) -> dict[str, list]:
     """Refuses other settings than the folder's, but for more epochs, and other places.
 
-    Returns:
-        The fields that are changed, some of the `allowed`: name -> [there, here].
+    It returns those that are changed, some of the `allowed`: name -> [there, here].
 
     Raises:
         InputError: if another field differs, or fewer epochs are asked for.
@@ -135,3 +130,55 @@ def check_same_data(record: RunRecord, folder: RunFolder) -> None:
             f"workdir {str(folder.path)!r} holds a run on other data: what dataset "
             f"{record.config.dataset!r} gives has changed since; give another workdir"
         )
+
+
+class ResumableCallbackList(keras.callbacks.CallbackList):
+    """Callbacks of a training that goes on in the middle of an epoch.
+
+    Keras' epochs begin at their first step. So the rest of the running epoch is one
+    call of `fit`, the epochs after it another, and the callbacks see one training, in
+    which that epoch's steps have the numbers that they would have had.
+    """
+
+    def __init__(
+        self, callbacks: Sequence[keras.callbacks.Callback], resumed: Resumed, **kwargs
+    ) -> None:
+        super().__init__(list(callbacks), **kwargs)
+        self._checkpoint, self._done = resumed.checkpoint, resumed.position.batch
+        self._begun = False
+
+    def on_train_begin(self, logs: Mapping | None = None) -> None:
+        """Begins the training, once, with the callbacks' state of the checkpoint."""
+        if self._begun:
+            return
+        self._begun = True
+        super().on_train_begin(logs)
+        if self._checkpoint is not None:
+            set_callback_state(self.callbacks, self._checkpoint.callbacks)
+
+    def on_train_end(self, logs: Mapping | None = None) -> None:
+        """Keeps the logs for `finish`: another `fit` may come."""
+        self._last_logs = logs
+
+    def finish(self) -> None:
+        """Ends the training."""
+        super().on_train_end(self._last_logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
+        """Begins the epoch, or restores its means, which Keras has reset."""
+        super().on_epoch_begin(epoch, logs)
+        if self._done and self._checkpoint is not None:
+            apply_metrics(self.model, self._checkpoint.arrays)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
+        """Ends the epoch; the next ones are whole."""
+        super().on_epoch_end(epoch, logs)
+        self._done = 0
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping | None = None) -> None:
+        """Begins the step, counted with those done before the checkpoint."""
+        super().on_train_batch_begin(self._done + batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
+        """Ends the step, counted with those done before the checkpoint."""
+        super().on_train_batch_end(self._done + batch, logs)

@@ -1,7 +1,5 @@
 """Training a run in its folder, or going on with it."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence
@@ -11,15 +9,15 @@ import tensorflow as tf
 import tfvae.data
 from tfvae.config import Config
 from tfvae.config.settings import Checkpointing, Distribution, Monitoring
-from tfvae.core.files import atomic_write, locked
+from tfvae.core.files import atomic_write, locked, remove_partials
 from tfvae.core.startup import is_terminal
 from tfvae.models import VAE
 from tfvae.training.building import check_config, steps_per_execution
 from tfvae.training.callbacks import EpochLine
 from tfvae.training.checkpoints import CheckpointStore, Position, StopRequest
 from tfvae.training.parts import FitParts, batches_from, fit_parts, make_model
-from tfvae.training.resumable import ResumableCallbackList
 from tfvae.training.resuming import (
+    ResumableCallbackList,
     Resumed,
     check_allowed,
     check_same_data,
@@ -36,7 +34,6 @@ from tfvae.training.runs import (
     meaning,
     read_record,
     reading_model,
-    remove_partials,
     versions,
     write_record,
 )
@@ -136,8 +133,8 @@ def _lead(
     folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
         store = CheckpointStore(folder.checkpoints)
-        remove_partials(folder)
-        store.remove_partials()
+        remove_partials(folder.path)
+        remove_partials(folder.checkpoints)
         # Another process may have begun the run since the folder was checked.
         run = run._replace(record=_updated_record(run.record, folder, allow_changed))
         resumed = restore(vae, config, folder, store)

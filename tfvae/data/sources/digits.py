@@ -1,7 +1,5 @@
 """scikit-learn's handwritten digits: real, small, and there without a network."""
 
-from __future__ import annotations
-
 import numpy as np
 from sklearn import datasets
 
@@ -18,10 +16,7 @@ def load_digits(spec: DatasetSpec) -> ImageData:
     digits = datasets.load_digits()
     # k / 16 is exact in float32, and 17 levels have no exact form in uint8.
     images = (digits.images / 16.0).astype(np.float32)[..., np.newaxis]  # [N, 8, 8, 1]
-    provenance = {
-        "name": "digits",
-        "source": "scikit-learn load_digits",
-        "preprocessing": ["grey level k of 0..16 becomes k / 16", *spec.resize_notes],
-    }
+    provenance = spec.provenance("scikit-learn load_digits")
+    provenance["preprocessing"].insert(0, "grey level k of 0..16 becomes k / 16")
     raw = RawSplit(spec.resized(images), digits.target.astype(np.int64))
     return split_dataset(spec, {"train": raw}, provenance, _VALIDATION_FRACTION)

@@ -1,7 +1,5 @@
 """A folder of image files."""
 
-from __future__ import annotations
-
 import math
 import os
 import warnings
@@ -13,11 +11,10 @@ from PIL import Image
 
 from tfvae.core.types import InputError, first_line
 from tfvae.data.spec import DatasetSpec, check_folder
-from tfvae.data.splits import ImageData
+from tfvae.data.splits import SPLITS, ImageData
 from tfvae.data.splitting import RawSplit, split_dataset
 
 _SUFFIXES = tuple(".png .jpg .jpeg .bmp .gif .webp .ppm .pgm .tif .tiff".split())
-_SPLITS = ("train", "validation", "test")
 _GREY_MODES = ("1", "L", "LA", "La")
 _WIDE_MODES = ("I", "F")
 
@@ -38,7 +35,7 @@ def load_folder(spec: DatasetSpec) -> ImageData:
     path = spec.path
     root = check_folder(path, "the folder of data set folder")
     has_splits = os.path.isdir(os.path.join(root, "train"))
-    folders = {s: os.path.join(root, s) for s in _SPLITS} if has_splits else {}
+    folders = {s: os.path.join(root, s) for s in SPLITS} if has_splits else {}
     folders = {s: p for s, p in folders.items() if os.path.isdir(p)} or {"train": root}
     files = {split: _list_images(folder) for split, folder in folders.items()}
     for split, names in files.items():
@@ -50,11 +47,8 @@ def load_folder(spec: DatasetSpec) -> ImageData:
     notes: set[str] = set()
     paths = [os.path.join(folders[s], n) for s, names in files.items() for n in names]
     images = _read_all(paths, spec, notes)
-    provenance = {
-        "name": "folder",
-        "source": f"image files in {path}",
-        "preprocessing": sorted(notes),
-    }
+    provenance = spec.provenance(f"image files in {path}")
+    provenance["preprocessing"] = sorted(notes)
     labels = _labels(files, provenance)
     raw_splits, start = {}, 0
     for split, names in files.items():

@@ -1,7 +1,5 @@
 """MNIST's own file format: a folder with four IDX files, plain or gzip."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import math
@@ -42,12 +40,7 @@ def load_idx(spec: DatasetSpec) -> ImageData:
             f"the folder {path!r} has no file train-images-idx3-ubyte (or .gz); give "
             "a folder with MNIST-style IDX files"
         )
-    provenance = {
-        "name": "idx",
-        "source": f"IDX files in {path}",
-        "preprocessing": spec.resize_notes,
-    }
-    return split_dataset(spec, raw_splits, provenance)
+    return split_dataset(spec, raw_splits, spec.provenance(f"IDX files in {path}"))
 
 
 def _find(folder: str, stem: str, rank: int) -> str | None:
@@ -84,12 +77,10 @@ def _read_idx(path: str, rank: int, spec: DatasetSpec) -> np.ndarray:
     """
     try:
         with open(path, "rb") as raw:
-            if raw.read(2) == b"\x1f\x8b":
-                raw.seek(0)
-                with gzip.GzipFile(fileobj=raw) as unpacked:
-                    return _read_array(unpacked, path, rank, spec)
+            packed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            return _read_array(raw, path, rank, spec)
+            file = gzip.GzipFile(fileobj=raw) if packed else raw
+            return _read_array(file, path, rank, spec)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{path} cannot be read ({first_line(error)}); give a whole file"

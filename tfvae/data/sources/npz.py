@@ -1,7 +1,5 @@
 """Arrays from a NumPy .npz file, never unpickled."""
 
-from __future__ import annotations
-
 import io
 import math
 import os
@@ -58,12 +56,7 @@ def load_npz(spec: DatasetSpec) -> ImageData:
             f"{path!r} has the arrays {', '.join(arrays) or 'none'}; one named "
             "x_train, train_images, images, x or data is wanted"
         )
-    provenance = {
-        "name": "npz",
-        "source": f"arrays of {path}",
-        "preprocessing": spec.resize_notes,
-    }
-    return split_dataset(spec, raw_splits, provenance)
+    return split_dataset(spec, raw_splits, spec.provenance(f"arrays of {path}"))
 
 
 def _find(

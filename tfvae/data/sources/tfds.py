@@ -1,7 +1,5 @@
 """Image data sets through TensorFlow Datasets (TFDS)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +12,7 @@ from tfvae.core.types import InputError
 from tfvae.data.images import resize_tensor
 from tfvae.data.sources.tfds_builder import make_builder, prepare, quiet
 from tfvae.data.spec import DatasetSpec
-from tfvae.data.splits import ImageData, StreamSplit, image_data
+from tfvae.data.splits import SPLITS, ImageData, StreamSplit, image_data
 from tfvae.data.splitting import RawSplit, Sizes, decide_sizes, split_dataset
 
 _BATCH = 256
@@ -57,7 +55,7 @@ def load_tfds(spec: DatasetSpec) -> ImageData:
     source = _Source(builder, form, _image_shape(builder, form))
     available = {
         split: builder.info.splits[split].num_examples
-        for split in ("train", "validation", "test")
+        for split in SPLITS
         if split in builder.info.splits
     }
     if "train" not in available:
@@ -189,15 +187,9 @@ def _streams(
         )
         for split, (text, size) in made.items()
     }
-    record = {split: text for split, (text, _) in made.items()}
-    if "validation" not in made:
-        record["validation"] = "none: validation_size is 0"
-    return image_data(
-        splits["train"],
-        splits.get("validation"),
-        splits["test"],
-        {**provenance, "splits": record, "read": "from disk, as it is used"},
-    )
+    origins = {split: text for split, (text, _) in made.items()}
+    record = {**provenance, "read": "from disk, as it is used"}
+    return image_data(splits, origins, record)
 
 
 def _slices(

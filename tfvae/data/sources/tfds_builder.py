@@ -1,7 +1,5 @@
 """The preparation of a TFDS data set: quiet, and without a server where it can be."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

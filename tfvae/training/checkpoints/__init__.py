@@ -1,15 +1,16 @@
 """Checkpoints of a run, from which it goes on as if nothing had happened."""
 
-from tfvae.training.checkpoints.saving import SaveCheckpoints
+from tfvae.training.checkpoints.saving import (
+    Interrupted,
+    SaveCheckpoints,
+    StopRequest,
+)
 from tfvae.training.checkpoints.state import (
     Position,
     apply_arrays,
     apply_metrics,
-    arrays_of,
-    callback_state,
     set_callback_state,
 )
-from tfvae.training.checkpoints.stopping import Interrupted, StopRequest
 from tfvae.training.checkpoints.store import Checkpoint, CheckpointStore
 
 __all__ = [
@@ -21,7 +22,5 @@ __all__ = [
     "StopRequest",
     "apply_arrays",
     "apply_metrics",
-    "arrays_of",
-    "callback_state",
     "set_callback_state",
 ]

@@ -1,21 +1,71 @@
-"""The callback that writes checkpoints, and ends a training that is to stop."""
-
-from __future__ import annotations
+"""The callback that writes checkpoints, and ends a training that a signal stops."""
 
 import math
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any
 
 import keras
 
 from tfvae.config.settings import Checkpointing
 from tfvae.training.checkpoints.state import Position, arrays_of, callback_state
-from tfvae.training.checkpoints.stopping import Interrupted, StopRequest
 from tfvae.training.checkpoints.store import Checkpoint, CheckpointStore
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MIN_SECONDS = 5.0
 _SHARE = 0.02  # of the training's time, at most
+
+
+class Interrupted(KeyboardInterrupt):
+    """A training that a signal has ended, after all of it was saved."""
+
+    def __init__(self, signum: int, message: str) -> None:
+        super().__init__(message)
+        self.signum = signum
+
+    @property
+    def status(self) -> int:
+        """The exit status that is usual for the signal."""
+        return 128 + self.signum
+
+
+class StopRequest:
+    """A context that notes Ctrl-C and SIGTERM, in the main thread.
+
+    Elsewhere Python hears no signals, and nothing is changed. A signal that is ignored,
+    as a shell's background jobs ignore Ctrl-C, stays so. A second signal stops at once.
+    """
+
+    signum: int | None = None  # of the signal that came
+
+    def __enter__(self) -> "StopRequest":
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():
+            for each in _SIGNALS:
+                if signal.getsignal(each) is signal.SIG_IGN:
+                    continue
+                self._before[each] = signal.signal(each, self._take_note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._restore()
+
+    def _take_note(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None:  # the second
+            self._restore()
+            os.kill(os.getpid(), signum)
+            return
+        self.signum = signum
+
+    def _restore(self) -> None:
+        for each, handler in self._before.items():
+            # None: another language's handler, which Python cannot put back.
+            signal.signal(each, signal.SIG_DFL if handler is None else handler)
+        self._before = {}
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
@@ -25,17 +75,10 @@ class SaveCheckpoints(keras.callbacks.Callback):
     old as it took to write, so that short epochs cost little; the training's last epoch
     is always written.
 
-    Args:
-        store: The store that they go to.
-        callbacks: The callbacks whose state goes with them.
-        history: A function that returns the text of `history.csv`.
-        config: The run's settings.
-        versions: The versions of the packages that compute it.
-        settings: The settings that say how often; None: at ends of epochs.
-        stop: Looked at before each step; None: nothing stops the training.
-        on_stop: Called once the checkpoint of a stopped training is written.
-        earlier: Seconds that the epoch took before this training went on with it.
-        min_seconds: See above.
+    The state of `callbacks` goes with them, and the text that `history` returns.
+    `stop` is looked at before each step; `on_stop` is called once the checkpoint of a
+    stopped training is written. The running epoch took `earlier` seconds before this
+    training went on with it.
     """
 
     def __init__(

@@ -1,7 +1,5 @@
 """The state of a training: the model's numbers, and its callbacks' memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,14 +12,9 @@ from tfvae.models import VAE
 
 
 class Position(NamedTuple):
-    """A place in a run.
+    """A place in a run: the steps and the epochs done, and whether it stopped early.
 
-    Attributes:
-        step: The training steps done.
-        epoch: The epochs done.
-        batch: The steps done of the running epoch; 0: it is between epochs.
-        seconds: The seconds that the running epoch took so far.
-        stopped_early: True if early stopping has ended the run.
+    The running epoch has `batch` steps and `seconds` so far; 0: it is between epochs.
     """
 
     step: int
@@ -41,17 +34,13 @@ def arrays_of(vae: VAE) -> dict[str, np.ndarray]:
 def apply_arrays(vae: VAE, arrays: Mapping[str, np.ndarray], rate: bool = True) -> None:
     """Gives a compiled model the weights and the optimizer of `arrays_of`.
 
-    Args:
-        vae: The model, built and compiled as the one that was saved.
-        arrays: The arrays of `arrays_of`.
-        rate: Whether a learning rate that is a number is taken over too.
+    A learning rate that is a number is taken over too, unless `rate` is False.
 
     Raises:
         InputError: if they are those of another model.
     """
-    variables = {k: v for k, v in _variables(vae).items() if not _is_metric(k)}
-    variables.pop(_RATE, None)
-    stored = {k: v for k, v in arrays.items() if not _is_metric(k) and k != _RATE}
+    variables = {k: v for k, v in _variables(vae).items() if _is_of_model(k)}
+    stored = {k: v for k, v in arrays.items() if _is_of_model(k)}
     shapes = [{k: tuple(v.shape) for k, v in vs.items()} for vs in (variables, stored)]
     if shapes[0] != shapes[1]:
         differing = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
@@ -68,7 +57,7 @@ def apply_arrays(vae: VAE, arrays: Mapping[str, np.ndarray], rate: bool = True) 
 def apply_metrics(vae: VAE, arrays: Mapping[str, np.ndarray]) -> None:
     """Gives a model the metrics of the running epoch, as far as it has them."""
     for name, variable in _variables(vae).items():
-        if _is_metric(name) and name in arrays:
+        if name.startswith(_METRICS) and name in arrays:
             variable.assign(arrays[name])
 
 
@@ -98,8 +87,8 @@ _RATE = "learning_rate"
 _METRICS = "metrics/"
 
 
-def _is_metric(name: str) -> bool:
-    return name.startswith(_METRICS)
+def _is_of_model(name: str) -> bool:
+    return name != _RATE and not name.startswith(_METRICS)
 
 
 def _variables(vae: VAE) -> dict[str, keras.Variable]:

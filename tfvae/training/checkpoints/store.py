@@ -9,8 +9,6 @@ The random state and the position in the data are functions of the step, so noth
 them is stored.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -25,7 +23,6 @@ import numpy as np
 from tfvae.core.files import (
     fsync,
     fsync_tree,
-    is_partial,
     read_bounded,
     staged_directory,
 )
@@ -43,13 +40,8 @@ _BLOCK = 2**20  # bytes read at a time
 class Checkpoint(NamedTuple):
     """A run's state between two training steps.
 
-    Attributes:
-        position: The position in the training.
-        arrays: The arrays of `arrays_of`.
-        callbacks: The state of each callback's `get_state`, by class name.
-        history: The text of `history.csv`.
-        config: The settings that the run was trained with.
-        versions: The versions of the packages that computed it.
+    It has the arrays of `arrays_of`, the callbacks' state of `callback_state`, and the
+    text of `history.csv`.
     """
 
     position: Position
@@ -65,11 +57,7 @@ class Damaged(Exception):
 
 
 class CheckpointStore:
-    """The checkpoints of a run, of which the newest that is whole counts.
-
-    Args:
-        path: The folder; it need not exist.
-    """
+    """The checkpoints in a folder, of which the newest that is whole counts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -111,13 +99,6 @@ class CheckpointStore:
             if old not in self._good:
                 shutil.rmtree(old, ignore_errors=True)
         return path
-
-    def remove_partials(self) -> None:
-        """Removes the half-written checkpoints of a killed process."""
-        if self.path.is_dir():
-            for path in self.path.iterdir():
-                if is_partial(path):
-                    shutil.rmtree(path, ignore_errors=True)
 
     def _all(self) -> Sequence[Path]:
         if not self.path.is_dir():

@@ -8,7 +8,6 @@ from tfvae.training.runs.folder import (
     read_history,
     read_json,
     read_record,
-    remove_partials,
     utc_now,
     versions,
     write_record,
@@ -41,7 +40,6 @@ __all__ = [
     "read_json",
     "read_record",
     "reading_model",
-    "remove_partials",
     "versions",
     "write_record",
 ]

@@ -1,7 +1,5 @@
 """Files of a run folder: their paths, and the record of settings and data."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import datetime
@@ -17,6 +15,7 @@ from typing import Any, NamedTuple
 from tfvae.config import Config
 from tfvae.core.files import is_partial, read_bounded, write_json
 from tfvae.core.types import InputError, first_line
+from tfvae.core.validation import require_path
 from tfvae.core.version import __version__
 
 # Bytes of files that are read; as Python's objects, JSON takes up to 25 times as many.
@@ -54,13 +53,10 @@ class RunFolder:
 
 
 class RunRecord(NamedTuple):
-    """The content of `config.json`.
+    """The content of `config.json`: settings, and the provenance of the data.
 
-    Attributes:
-        config: Every setting.
-        data: The provenance of the data, with sizes and splits.
-        versions: The versions of Python and the packages that began the run.
-        changes: The changes each time it went on: field -> [before, after].
+    The versions are of Python and the packages that began the run; the changes are
+    those of each time it went on: field -> [before, after].
     """
 
     config: Config
@@ -88,16 +84,8 @@ def check_workdir(workdir: str | os.PathLike) -> RunFolder:
         InputError: if the path is a file, cannot be written to, or holds something else
             than a run.
     """
-    if not os.fspath(workdir):
-        raise InputError("workdir '' is empty; give a folder's path")
-    path = Path(workdir)
+    path = require_path("workdir", workdir)
     folder = RunFolder(path)
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError:
-        raise InputError(
-            f"workdir {str(path)!r} is not UTF-8, which TensorFlow needs; give another"
-        ) from None
     if os.path.lexists(path) and not path.is_dir():
         raise InputError(
             f"workdir {str(path)!r} is a file, or a link that leads nowhere; give a "
@@ -126,13 +114,6 @@ def check_workdir(workdir: str | os.PathLike) -> RunFolder:
     return folder
 
 
-def remove_partials(folder: RunFolder) -> None:
-    """Removes the half-written files of a killed process; the folder is locked."""
-    for path in folder.path.iterdir():
-        if is_partial(path):
-            path.unlink()
-
-
 def write_record(folder: RunFolder, record: RunRecord) -> None:
     """Writes `config.json`."""
     content = {
@@ -153,9 +134,11 @@ def read_record(folder: RunFolder) -> RunRecord:
     content = read_json(
         folder.config, "run", "make one with: tfvae train RECIPE", _MOST_CONFIG
     )
-    content = {"versions": {}, **content} if isinstance(content, dict) else {}
-    for name in ("config", "data", "versions"):
-        if not isinstance(content.get(name), dict):
+    optional: dict[str, Any] = {"versions": {}, "changes": []}
+    content = {**optional, **content} if isinstance(content, dict) else optional
+    kinds = {"config": dict, "data": dict, "versions": dict, "changes": list}
+    for name, kind in kinds.items():
+        if not isinstance(content.get(name), kind):
             raise InputError(
                 f"{str(folder.config)!r} is no run's configuration: it lacks {name!r}, "
                 "or has something else there; restore the file, or use another workdir"
@@ -164,13 +147,7 @@ def read_record(folder: RunFolder) -> RunRecord:
         config = Config.from_dict(content["config"])
     except (InputError, RecursionError) as error:
         raise InputError(f"{str(folder.config)!r}: {error}") from error
-    changes = content.get("changes", [])
-    if not isinstance(changes, list):
-        raise InputError(
-            f"{str(folder.config)!r} is damaged: its 'changes' are no list; restore "
-            "the file, or use another workdir"
-        )
-    return RunRecord(config, content["data"], content["versions"], changes)
+    return RunRecord(config, content["data"], content["versions"], content["changes"])
 
 
 def read_json(path: Path, what: str, advice: str, most: int = _MOST_JSON) -> Any:
@@ -186,10 +163,7 @@ def read_json(path: Path, what: str, advice: str, most: int = _MOST_JSON) -> Any
             f"{str(path.parent)!r} holds no {what} (no {path.name}); {advice}"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{str(path)!r} cannot be read ({first_line(error, 300)}); restore the "
-            "file, or use another workdir"
-        ) from error
+        raise _unreadable(path, error) from error
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
@@ -203,10 +177,14 @@ def read_history(path: Path) -> list[dict[str, float]]:
     try:
         return parse_history(read_bounded(path, _MOST_HISTORY))
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{str(path)!r} cannot be read ({first_line(error, 200)}); restore the "
-            "file, or use another workdir"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{str(path)!r} cannot be read ({first_line(error, 300)}); restore the file, "
+        "or use another workdir"
+    )
 
 
 def parse_history(text: str) -> list[dict[str, float]]:

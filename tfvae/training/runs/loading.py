@@ -1,7 +1,5 @@
 """The data and the model of a run, read back from its folder."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import os
@@ -77,9 +75,7 @@ def run_evaluation_batches(
 def meaning(config: Config, twin: bool = False) -> str:
     """Returns the quantity that a run's bounds are bounds on, in words.
 
-    Args:
-        config: The run's configuration.
-        twin: Whether the bounds are those of a relaxed model's discrete twin.
+    With `twin` they are those of a relaxed model's discrete twin.
     """
     text, head = "log p(x)", HEADS[config.likelihood]
     if config.grey_targets:

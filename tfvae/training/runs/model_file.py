@@ -4,8 +4,6 @@ Keras itself refuses to run code of a file, but unpacks up to 4 GiB, builds laye
 any size, and knows layers that read other files.
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import json
@@ -80,11 +78,7 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def _count_weights(file: io.BytesIO) -> int:
-    """Returns how many numbers there are, none of which lies elsewhere.
-
-    Raises:
-        ValueError: if arrays promise more bytes than there are.
-    """
+    """Returns how many numbers there are; none lies elsewhere, or is only promised."""
     arrays: list[h5py.Dataset] = []
     with h5py.File(file) as root:
 

@@ -1,7 +1,5 @@
 """The agreement of several workers, and the training of all but the chief."""
 
-from __future__ import annotations
-
 import json
 import time
 import zlib
@@ -61,11 +59,7 @@ class LeaveAfterTheChief(keras.callbacks.Callback):
         self._since: float | None = None
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        """Ends the worker once the chief has had its time.
-
-        Raises:
-            Interrupted: if a signal came some time ago.
-        """
+        """Ends the worker once the chief has had its time since a signal came."""
         if self.stop.signum is None:
             return
         if self._since is None:
@@ -79,12 +73,8 @@ def follow(
 ) -> Run:
     """Trains as the chief does, without writing or printing anything.
 
-    Args:
-        run: The run, with its model as it begins.
-        data: The data of `load_data`.
-        group: The group, of which this worker is not the chief.
-        fit: The function that trains, called with model, configuration, data, parts,
-            the place to go on from, no bar, and `quiet`.
+    `fit` trains, called with model, configuration, data, parts, the place to go on
+    from, no bar, and `quiet`.
 
     Raises:
         InputError: if the workers do not agree, or the loss is not finite.

@@ -1,7 +1,5 @@
 """The processes and devices that one training runs on."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -30,13 +28,7 @@ _NAMED = re.compile(
 
 
 class WorkerGroup(NamedTuple):
-    """The workers that take part in a training.
-
-    Attributes:
-        strategy: TensorFlow's strategy.
-        number: The number of this worker, counted from 0.
-        workers: The number of workers.
-    """
+    """The workers that take part in a training; this one's number counts from 0."""
 
     strategy: tf.distribute.Strategy
     number: int = 0
@@ -53,11 +45,7 @@ class WorkerGroup(NamedTuple):
         return self.strategy.num_replicas_in_sync
 
     def check_batch_size(self, batch_size: int) -> None:
-        """Refuses batches that leave a device without work.
-
-        Raises:
-            InputError: if there are more replicas than examples in a batch.
-        """
+        """Refuses batches that leave a device without work."""
         if batch_size < self.replicas:
             raise InputError(
                 f"batch_size {batch_size} is smaller than the {self.replicas} replicas "
@@ -68,8 +56,7 @@ class WorkerGroup(NamedTuple):
     def all_gather(self, values: Sequence[int]) -> list[tuple[int, ...]]:
         """Returns the values of each worker, in their order, when all have come here.
 
-        Args:
-            values: Integers from 0 to 2^53, the same number on every worker.
+        They are from 0 to 2^53, and as many on every worker.
         """
         if self.workers == 1:
             return [tuple(values)]
