@@ -31,6 +31,7 @@ class DistributionHead(keras.layers.Layer):
         num_params: The parameters per element of the event.
         is_density: True if `log_prob` is the logarithm of a density, False if it is
             that of a probability.
+        independent: The class that makes one distribution of single elements.
         exact_binary: True if only the values 0 and 1 are in the support.
         support: The values that have a density or a probability, in words.
         param_names: The usual parameters of the distribution, see `named_params`.
@@ -40,6 +41,7 @@ class DistributionHead(keras.layers.Layer):
 
     num_params: int = 1
     is_density: bool = True
+    independent: ClassVar[type[tfd.Independent]] = tfd.Independent
     exact_binary: bool = False
     support: str = "real numbers"
     param_names: ClassVar[tuple[str, ...]] = ("mean", "scale")
@@ -47,8 +49,7 @@ class DistributionHead(keras.layers.Layer):
     paper: ClassVar[str] = ""
 
     def __init__(self, event_shape: Sequence[int], **kwargs) -> None:
-        if kwargs.get("dtype") is None:
-            kwargs["dtype"] = keras.config.floatx()
+        kwargs["dtype"] = kwargs.get("dtype") or keras.config.floatx()
         super().__init__(**kwargs)
         if not isinstance(event_shape, (tuple, list)) or not event_shape:
             raise InputError(
@@ -88,7 +89,7 @@ class DistributionHead(keras.layers.Layer):
 
     def call(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the distribution for parameters [..., *params_shape]."""
-        return tfd.Independent(self.distribution(params), len(self.event_shape))
+        return self.independent(self.distribution(params), len(self.event_shape))
 
     def compute_output_spec(self, params: keras.KerasTensor) -> keras.KerasTensor:
         """Stands for the distribution in a symbolic model, with a draw's shape."""
@@ -104,24 +105,17 @@ class DistributionHead(keras.layers.Layer):
         return bool(np.isfinite(x).all())
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """Returns parameters [*params_shape] whose distribution has this mean.
+        """Returns parameters [*params_shape] of a mean [*event_shape].
 
         A decoder starts there (as its output bias) instead of learning it.
-
-        Args:
-            mean: [*event_shape] The mean.
         """
         raise NotImplementedError
 
     def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns the parameters `param_names` of this head's distribution.
+        """Returns the parameters `param_names` of a distribution that `call` returned.
 
-        Args:
-            distribution: A distribution that `call` returned.
-
-        Returns:
-            Tensors [..., *event_shape]. Logits of levels, and parameters of mixed
-            components, end in one more axis, of these.
+        They are tensors [..., *event_shape]. Logits of levels, and parameters of mixed
+        components, end in one more axis, of these.
         """
         single = distribution.distribution
         found: dict[str, tf.Tensor] = {}
