@@ -22,6 +22,7 @@ from tfvae.estimators.reparameterised import (
     surrogate_given,
 )
 from tfvae.estimators.variational_batch import Chunk, VariationalBatch
+from tfvae.heads.base import with_parts
 from tfvae.objectives import LogWeightTerms, Objective
 
 
@@ -67,8 +68,7 @@ class TwoPasses(Estimator):
     @classmethod
     def from_config(cls, config: dict) -> Estimator:
         """Rebuilds an estimator from `get_config`."""
-        inner = keras.saving.deserialize_keras_object(config["estimator"])
-        return cls(**{**config, "estimator": inner})
+        return cls(**with_parts(config, ("estimator",)))
 
 
 def refuse_large_chunk(sample_chunk: int, num_samples: int) -> None:

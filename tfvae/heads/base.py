@@ -151,6 +151,16 @@ def constant_weight(
     return weight
 
 
+def with_parts(
+    config: dict, parts: Sequence[str], custom_objects: dict | None = None
+) -> dict:
+    """Returns a saved object's config with the objects that `parts` name rebuilt."""
+    deserialize = functools.partial(
+        keras.saving.deserialize_keras_object, custom_objects=custom_objects
+    )
+    return {k: deserialize(v) if k in parts else v for k, v in config.items()}
+
+
 def clipped_logit(mean: np.ndarray) -> np.ndarray:
     """Returns the logit of a mean clipped to [0.001, 0.999]."""
     clipped = np.clip(mean, 0.001, 0.999)

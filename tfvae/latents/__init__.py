@@ -15,8 +15,7 @@ from tfvae.latents.base import (
 )
 from tfvae.latents.discrete import BernoulliLatent, CategoricalLatent
 from tfvae.latents.flow import FlowLatent
-from tfvae.latents.hierarchy import Hierarchy
-from tfvae.latents.hierarchy_head import HierarchyHead
+from tfvae.latents.hierarchy import Hierarchy, HierarchyHead
 from tfvae.latents.layers import layer_means, layer_rates
 from tfvae.latents.relaxed import BinConcreteLatent, ConcreteLatent
 

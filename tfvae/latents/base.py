@@ -57,8 +57,7 @@ class Latent(keras.layers.Layer):
     paper: ClassVar[str]
 
     def __init__(self, latent_size: int, **kwargs) -> None:
-        if kwargs.get("dtype") is None:
-            kwargs["dtype"] = keras.config.floatx()
+        kwargs["dtype"] = kwargs.get("dtype") or keras.config.floatx()
         super().__init__(**kwargs)
         self.latent_size = require_int("latent_size", latent_size)
         self.built = True

@@ -31,6 +31,7 @@ from tfvae.estimators import (
     in_two_passes,
 )
 from tfvae.heads import BernoulliHead, constant_weight
+from tfvae.heads.base import with_parts
 from tfvae.latents import Hierarchy, Latent
 from tfvae.models.batch import (
     Batch,
@@ -46,7 +47,7 @@ from tfvae.models.checks import (
     check_second_pass,
     check_setting,
 )
-from tfvae.models.conditional import ConditionalDistribution, with_parts
+from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.metrics import SKIPPED, MetricTracker, weighted_mean
 from tfvae.models.nonfinite import NonFiniteGuard
 from tfvae.models.optimizers import get_optimizer, has_float16_layer, loss_scaled
@@ -55,7 +56,6 @@ from tfvae.networks import seed_layers
 from tfvae.objectives import Elbo, LogWeightTerms, Objective, get_objective
 from tfvae.priors import Prior
 
-_PARTS = ("encoder", "decoder", "latent")
 _ELBO = Elbo()
 
 
@@ -143,8 +143,7 @@ class VAE(keras.Model):
         **kwargs,
     ) -> None:
         check_parts(encoder, decoder, latent, prior)
-        if kwargs.get("dtype") is None:
-            kwargs["dtype"] = decoder.head.compute_dtype
+        kwargs["dtype"] = kwargs.get("dtype") or decoder.head.compute_dtype
         super().__init__(**kwargs)
         self.encoder = encoder
         self.decoder = decoder
@@ -659,15 +658,19 @@ class VAE(keras.Model):
 
     def get_config(self) -> dict:
         """Returns what rebuilds this model."""
-        serialize = keras.saving.serialize_keras_object
-        config = {name: serialize(getattr(self, name)) for name in _PARTS}
-        config["prior"] = serialize(self.prior_layer)
-        return {**super().get_config(), **config}
+        parts = {
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "latent": self.latent,
+            "prior": self.prior_layer,
+        }
+        return {**super().get_config(), **keras.saving.serialize_keras_object(parts)}
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> VAE:
         """Rebuilds a model from `get_config`."""
-        parts = with_parts(config, (*_PARTS, "prior"), custom_objects)
+        names = ("encoder", "decoder", "latent", "prior")
+        parts = with_parts(config, names, custom_objects)
         if isinstance(parts["latent"], Hierarchy):
             # Its head shares networks with it, which two configs cannot say.
             encoder, head = parts["encoder"], parts["latent"].posterior_head()

@@ -60,8 +60,7 @@ class Prior(keras.layers.Layer):
                 f"{type(self).__name__} was given {latent!r} and needs a latent "
                 "family, for example tfvae.latents.NormalLatent(latent_size=50)"
             )
-        if kwargs.get("dtype") is None:
-            kwargs["dtype"] = latent.compute_dtype
+        kwargs["dtype"] = kwargs.get("dtype") or latent.compute_dtype
         super().__init__(**kwargs)
         start = latent.prior_params()
         if start is None:
