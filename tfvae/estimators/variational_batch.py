@@ -215,12 +215,7 @@ def sample_in_blocks(
     """Returns tensors [S, ...] of samples that are a function of the seed and of S.
 
     Block b has the seed fold_in(seed, b); a single block has the seed itself.
-
-    Args:
-        sample: Called as `sample(n, seed=...)`, draws tensors [n, ...].
-        num_samples: S.
-        seed: [2].
-        chunk: The samples to draw; None: all.
+    `sample(n, seed=...)` draws tensors [n, ...].
     """
     if num_samples <= _LEAST_BLOCK:
         samples = sample(num_samples, seed=seed)

@@ -185,12 +185,7 @@ class VAE(keras.Model):
         return self.decode(self.latent.point_estimate(self.encode(x))).mean()
 
     def sample(self, num_samples: int, seed: Seed) -> Samples:
-        """Draws examples from the model, the same for the same seed.
-
-        Args:
-            num_samples: The number of draws, n.
-            seed: The seed of the draws of z and of x.
-        """
+        """Draws n = `num_samples` examples, the same for the same seed."""
         num_samples = require_int("num_samples", num_samples)
         z = self.prior().sample(num_samples, seed=derive_seed(seed, "prior"))
         likelihood = self.decode(z)
@@ -202,11 +197,7 @@ class VAE(keras.Model):
     ) -> LogWeightTerms:
         """Draws z_s ~ q(z|x) and returns the terms of log w_s, each [S, B], in nats.
 
-        Args:
-            x: [B, *data_shape], or a `Batch`.
-            num_samples: S.
-            seed: The seed of the draws.
-            chunk: The part of the S samples to draw and to weigh; None: all.
+        x is [B, *data_shape] or a `Batch`, and `chunk` a part of the S samples.
         """
         num_samples = require_int("num_samples", num_samples)
         return self.variational_batch(x, num_samples, seed).draw_log_weight_terms(chunk)
@@ -222,13 +213,7 @@ class VAE(keras.Model):
     ) -> VariationalBatch:
         """Returns q(z|x), p(z) and log p(x|z) of a batch, as estimators take them.
 
-        Args:
-            x: [B, *data_shape], or a `Batch`.
-            num_samples: S.
-            seed: The seed of the draws.
-            training: Whether networks are called as in training.
-            objective: The bound whose gradient is wanted.
-            kl_weight: The factor of the rate in the loss.
+        x is [B, *data_shape] or a `Batch`. In `training` networks are called so.
         """
         batch = self.as_batch(x)
 
@@ -614,11 +599,8 @@ class VAE(keras.Model):
     def track_gradients(self, every: int | None) -> None:
         """Sets the training steps to come whose `grad_norm` is looked at.
 
-        It is no argument of `compile`, since what is trained does not depend on it.
-
-        Args:
-            every: A step counts if its number, from 0, is a multiple of this; None: no
-                step does.
+        They are those whose number, from 0, is a multiple of `every`; None: no step. It
+        is no argument of `compile`, since what is trained does not depend on it.
         """
         every = None if every is None else require_int("every", every)
         if every != self._track_every:

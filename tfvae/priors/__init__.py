@@ -57,18 +57,15 @@ def make_prior(
     images: np.ndarray | None = None,
     seed: int = 0,
 ) -> Prior | None:
-    """Builds the prior of a name from the arguments that it takes.
+    """Builds the prior of a name in `PRIORS`; None stands for the family's own.
 
     Args:
-        name: A name in `PRIORS`.
+        name: The prior's name.
         latent: The family of z.
         num_components: K, the number of components of a mixture.
         images: [N, *image_shape] The images to start from, between 0 and 1; priors
             that start otherwise leave them alone.
         seed: The seed of the start.
-
-    Returns:
-        The prior; None for the family's own.
 
     Raises:
         InputError: if an argument is missing or out of range, or if `num_components`

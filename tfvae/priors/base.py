@@ -74,11 +74,7 @@ class Prior(keras.layers.Layer):
         self.built = True
 
     def distribution(self, encoder: Encoder) -> tfd.Distribution:
-        """Returns p(z), batch shape [], event shape that of the family.
-
-        Args:
-            encoder: The map from images to q(z|x); only `VampPrior` calls it.
-        """
+        """Returns p(z), batch shape []; only `VampPrior` calls the encoder."""
         raise NotImplementedError
 
     def constant_start(self, name: str, start: np.ndarray) -> keras.Variable:

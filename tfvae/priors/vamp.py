@@ -67,11 +67,7 @@ class VampPrior(Prior):
     ) -> VampPrior:
         """Builds a prior whose pseudo-inputs are K different images of a data set.
 
-        Args:
-            latent: The family of z.
-            num_components: K.
-            images: [N, *image_shape] The images to draw from, between 0 and 1.
-            seed: The seed of the draw.
+        They are drawn from `images` [N, *image_shape], between 0 and 1.
 
         Raises:
             InputError: if an argument is missing or out of range.
