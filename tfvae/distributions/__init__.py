@@ -5,8 +5,6 @@ mixtures whose log-probabilities take few kernels. Nothing else in the package d
 from TFP's own classes of these names.
 """
 
-from __future__ import annotations
-
 from tfvae.distributions.families import (
     Bernoulli,
     Categorical,

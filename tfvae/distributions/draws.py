@@ -10,8 +10,6 @@ to a mass of 2^-64, 44 scales of a Logistic, 9.3 of a Normal.
 They are functions of the seed alone, on every device and under XLA to rounding.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import TypeAlias

@@ -5,8 +5,6 @@ own Poisson and Gamma draw in float64. Two sums of independent variables have
 log-probabilities of few kernels.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable

@@ -5,8 +5,6 @@ surrogate: a tensor whose gradient is the estimate of the objective's gradient, 
 whose value means nothing and is never reported.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import cast
 

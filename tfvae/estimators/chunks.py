@@ -1,7 +1,5 @@
 """A backward pass for all samples, in bounded memory."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 

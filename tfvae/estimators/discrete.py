@@ -9,8 +9,6 @@ where a_s = d V / d log w_s, and nothing but the logarithms is differentiated; t
 constant 1 / S changes no mean, and takes the elbo's noise away.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import keras

@@ -9,8 +9,6 @@ where z' is z whose gradient is scaled by b_s / a_s on its way back. So the deco
 a_s, the encoder b_s, and each network has one backward pass.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """A backward pass for the few samples that count."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import keras

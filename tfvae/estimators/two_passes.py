@@ -6,8 +6,6 @@ need, and a second one goes through the networks again: with a few survivors of 
 samples, or with chunk after chunk of all.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import keras

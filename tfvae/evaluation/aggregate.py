@@ -10,8 +10,6 @@ estimates without bias; the mutual information is at most log M, so that of a mo
 tells more images apart it says no more than that.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

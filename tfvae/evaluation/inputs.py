@@ -1,7 +1,5 @@
 """Checks of the model and the batches that evaluation is given."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf

@@ -1,7 +1,5 @@
 """Rates and means of the latent variables of one batch, layer by layer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

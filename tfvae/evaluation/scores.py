@@ -1,7 +1,5 @@
 """Bounds on log p(x) over a data set, in bounded memory."""
 
-from __future__ import annotations
-
 import functools
 import math
 import weakref

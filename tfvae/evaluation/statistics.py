@@ -1,7 +1,5 @@
 """Means of scores, with their standard errors."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

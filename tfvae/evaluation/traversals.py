@@ -1,7 +1,5 @@
 """Codes in which one latent variable at a time moves along its prior's quantiles."""
 
-from __future__ import annotations
-
 import numpy as np
 import tensorflow as tf
 

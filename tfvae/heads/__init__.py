@@ -5,8 +5,6 @@ A head works on its own, inside `ConditionalDistribution`, and as the last layer
 Keras' float type (float32), whatever the dtype policy of the network before it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from tfvae.heads.base import MIN_SCALE, DistributionHead, constant_weight

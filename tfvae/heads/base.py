@@ -1,7 +1,5 @@
 """The interface of heads, and functions that they share."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Heads over real values, and over the interval from 0 to 1."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """A distribution over several layers of variables, each given the one before it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf

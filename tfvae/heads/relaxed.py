@@ -1,7 +1,5 @@
 """Heads over relaxed discrete values."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import keras

@@ -3,8 +3,6 @@
 `Hierarchy` makes one family of several, and so is in no table.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from tfvae.latents.base import (

@@ -1,7 +1,5 @@
 """A family whose posterior is a normalising flow."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import keras

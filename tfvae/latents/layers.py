@@ -1,7 +1,5 @@
 """Rates and posterior means of a model's layers of latent variables."""
 
-from __future__ import annotations
-
 import keras
 import tensorflow as tf
 

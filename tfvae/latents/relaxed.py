@@ -1,7 +1,5 @@
 """Families that relax a discrete one."""
 
-from __future__ import annotations
-
 import keras
 import tensorflow as tf
 

@@ -1,7 +1,5 @@
 """A network and a head: a distribution given inputs."""
 
-from __future__ import annotations
-
 import keras
 import tensorflow as tf
 

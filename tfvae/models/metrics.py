@@ -1,7 +1,5 @@
 """The numbers that `fit` and `evaluate` report, under their names everywhere."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import keras

@@ -1,7 +1,5 @@
 """Leaving out, or naming, the training step whose numbers are not finite."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import keras

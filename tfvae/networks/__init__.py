@@ -4,8 +4,6 @@ Every initial weight is a function of the seed. Any other Keras model with one i
 and one output serves as well.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Objectives of samples in groups."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 

@@ -5,8 +5,6 @@ Those without weights are functions. Those with weights are Keras layers whose
 decoder.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Priors without weights: batch shape [], event shape [D], or [D, K] for one-hots."""
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 from tfvae.distributions import (

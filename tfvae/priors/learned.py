@@ -1,7 +1,5 @@
 """Priors of the posterior's own form, with learned parameters."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import tensorflow as tf

@@ -1,7 +1,5 @@
 """Bounds on log p(x) from annealed chains."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple

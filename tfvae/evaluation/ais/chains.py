@@ -1,7 +1,5 @@
 """Chains of one model along a path from p_0(z) to p(x, z)."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
