@@ -22,11 +22,7 @@ from tfvae.distributions.families import (
 )
 from tfvae.distributions.mixtures import NormalMixture, mixture
 from tfvae.distributions.scalar import ScalarDistribution
-from tfvae.distributions.tfd import (
-    FULLY_REPARAMETERIZED,
-    Distribution,
-    kl_divergence,
-)
+from tfvae.distributions.tfd import FULLY_REPARAMETERIZED, Distribution, kl_divergence
 from tfvae.distributions.tfd import Bernoulli as AnyBernoulli  # ours is one too
 
 __all__ = [

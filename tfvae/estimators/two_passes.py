@@ -14,11 +14,7 @@ import tensorflow as tf
 from tfvae.core.types import InputError
 from tfvae.distributions import Distribution
 from tfvae.estimators.base import Estimator, estimator_name
-from tfvae.estimators.reparameterised import (
-    LateScale,
-    Reparameterised,
-    surrogate_given,
-)
+from tfvae.estimators.reparameterised import LateScale, Reparameterised, surrogate_given
 from tfvae.estimators.variational_batch import Chunk, VariationalBatch
 from tfvae.heads.base import with_parts
 from tfvae.objectives import LogWeightTerms, Objective

@@ -6,12 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfvae.distributions import (
-    Bernoulli,
-    IndependentBernoulli,
-    OneHotCategorical,
-    tfd,
-)
+from tfvae.distributions import Bernoulli, IndependentBernoulli, OneHotCategorical, tfd
 from tfvae.heads.base import DistributionHead, clipped_logit
 
 

@@ -6,13 +6,13 @@
 from collections.abc import Mapping
 
 from tfvae.latents.base import (
+    FlowLatent,
     Latent,
     LogisticLatent,
     MultivariateNormalLatent,
     NormalLatent,
 )
 from tfvae.latents.discrete import BernoulliLatent, CategoricalLatent
-from tfvae.latents.flow import FlowLatent
 from tfvae.latents.hierarchy import Hierarchy, HierarchyHead
 from tfvae.latents.layers import layer_means, layer_rates
 from tfvae.latents.relaxed import BinConcreteLatent, ConcreteLatent

@@ -22,8 +22,7 @@ from tfvae.priors.fixed import (
     uniform_concrete,
     uniform_one_hot,
 )
-from tfvae.priors.learned import LearnedPrior, MixturePrior
-from tfvae.priors.vamp import VampPrior
+from tfvae.priors.learned import LearnedPrior, MixturePrior, VampPrior
 
 PRIORS: Mapping[str, type[Prior] | None] = {
     "standard": None,
