@@ -108,11 +108,8 @@ class Latent(keras.layers.Layer):
     def traversal(self, levels: np.ndarray) -> tf.Tensor | None:
         """Returns values [levels, D] of single variables, from low to high.
 
-        They are the prior's quantiles. None where single variables have no order, and
-        plots cannot move one alone.
-
-        Args:
-            levels: Probabilities between 0 and 1.
+        They are the prior's quantiles at levels between 0 and 1. None where single
+        variables have no order, and plots cannot move one alone.
         """
         return quantiles(self.prior(), levels)
 

@@ -173,10 +173,8 @@ def weighted_mean(values: tf.Tensor, batch: Batch) -> tf.Tensor:
 def global_means(values: Values) -> dict:
     """Returns the means over all replicas, and their weights, by one all-reduce.
 
-    So every replica tracks the same numbers, and each can read them alone.
-
-    Args:
-        values: This replica's values [B], and their weights [B] or None for ones.
+    So every replica tracks the same numbers, and each can read them alone. Values are
+    [B], and their weights [B] or None for ones.
     """
     sums = []
     for metric, (value, weight) in values.items():
