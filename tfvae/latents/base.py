@@ -122,15 +122,24 @@ class Latent(keras.layers.Layer):
         return {**super().get_config(), "latent_size": self.latent_size}
 
 
+class _LocationScale(Latent):
+    """The base of the families of one location and one scale for each variable."""
+
+    layered = True
+
+    def prior_params(self) -> np.ndarray:
+        locations = np.zeros([self.latent_size])
+        return np.concatenate([locations, raw_scale_of_one(self.latent_size)])
+
+
 @keras.saving.register_keras_serializable(package="tfvae")
-class NormalLatent(Latent):
+class NormalLatent(_LocationScale):
     """Normal posterior with learned location and scale, standard normal prior.
 
     Kingma and Welling (2014).
     """
 
     head_class = NormalHead
-    layered = True
     posterior_text = "Normal, learned location and scale"
     prior_text = "Normal(0, 1)"
     paper = "Kingma and Welling (2014)"
@@ -140,13 +149,9 @@ class NormalLatent(Latent):
         zeros = tf.zeros([self.latent_size], self.compute_dtype)
         return tfd.Independent(Normal(zeros, tf.ones([], zeros.dtype)), 1)
 
-    def prior_params(self) -> np.ndarray:
-        """Returns those of location 0 and scale 1."""
-        return _standard(self.latent_size)
-
 
 @keras.saving.register_keras_serializable(package="tfvae")
-class LogisticLatent(Latent):
+class LogisticLatent(_LocationScale):
     """Logistic posterior with learned location and scale, standard logistic prior.
 
         p(z) = sigmoid(z) (1 - sigmoid(z))
@@ -156,7 +161,6 @@ class LogisticLatent(Latent):
     """
 
     head_class = LogisticHead
-    layered = True
     posterior_text = "Logistic, learned location and scale"
     prior_text = "Logistic(0, 1)"
     paper = "Maddison, Mnih and Teh (2017), appendix B"
@@ -164,10 +168,6 @@ class LogisticLatent(Latent):
     def prior(self) -> tfd.Distribution:
         """Returns Logistic(0, 1)."""
         return priors.standard_logistic(self.latent_size, self.compute_dtype)
-
-    def prior_params(self) -> np.ndarray:
-        """Returns those of location 0 and scale 1."""
-        return _standard(self.latent_size)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -282,7 +282,3 @@ def quantiles(prior: tfd.Independent, levels: np.ndarray) -> tf.Tensor:
 def raw_scale_of_one(size: int) -> np.ndarray:
     """Returns the raw scales [size] whose softplus(raw) + MIN_SCALE is 1."""
     return np.full([size], np.log(np.expm1(1.0 - MIN_SCALE)))
-
-
-def _standard(size: int) -> np.ndarray:
-    return np.concatenate([np.zeros([size]), raw_scale_of_one(size)])
