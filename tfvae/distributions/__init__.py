@@ -5,8 +5,6 @@ mixtures whose log-probabilities take few kernels. Nothing else in the package d
 from TFP's own classes of these names.
 """
 
-from __future__ import annotations
-
 from tfvae.distributions.families import (
     Bernoulli,
     Categorical,
@@ -24,11 +22,7 @@ from tfvae.distributions.families import (
 )
 from tfvae.distributions.mixtures import NormalMixture, mixture
 from tfvae.distributions.scalar import ScalarDistribution
-from tfvae.distributions.tfd import (
-    FULLY_REPARAMETERIZED,
-    Distribution,
-    kl_divergence,
-)
+from tfvae.distributions.tfd import FULLY_REPARAMETERIZED, Distribution, kl_divergence
 from tfvae.distributions.tfd import Bernoulli as AnyBernoulli  # ours is one too
 
 __all__ = [

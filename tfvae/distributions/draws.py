@@ -10,8 +10,6 @@ to a mass of 2^-64, 44 scales of a Logistic, 9.3 of a Normal.
 They are functions of the seed alone, on every device and under XLA to rounding.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -25,13 +23,8 @@ def signed_uniform(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Draws uniform numbers v of (-1, 1), where |v| is exact down to 2^-64.
 
     The distance from 0 keeps all digits, so that a quantile function written in |v|,
-    with the sign for which tail it is, has exact tails.
-
-    Args:
-        shape: The shape of the draws.
-        seed: [2] The seed.
-        dtype: float64 gives float64, any other float32, since one with less range
-            would round the tail to 0.
+    with the sign for which tail it is, has exact tails. The dtype float64 gives
+    float64, any other float32, since one with less range would round the tail to 0.
     """
     bits = tf.random.stateless_uniform(
         shape, seed, minval=None, maxval=None, dtype=tf.int64
@@ -82,11 +75,7 @@ def bernoulli(logits: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
 
     With u = v / 2 for v > 0 and 1 + v / 2 below, it is 1 where u < sigmoid(logits), so
     that the draw of -v is the antithetic one, of 1 - u. The rarer value has its exact
-    probability, however small.
-
-    Args:
-        logits: [...] The logits.
-        v: Draws of `signed_uniform`, which broadcast with the logits.
+    probability, however small. v broadcasts with the logits.
     """
     twice_rare = 2.0 * tf.sigmoid(-tf.abs(tf.cast(logits, v.dtype)))
     likely_one = logits > 0
@@ -98,12 +87,8 @@ def bernoulli(logits: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
 def categorical(logits: tf.Tensor, shape: Shape, seed: tf.Tensor) -> tf.Tensor:
     """Draws classes [*shape, ...] with probabilities softmax(logits), as int32.
 
-    The cumulated probabilities are in float64: each class has its probability to 2^-53.
-
-    Args:
-        logits: [..., K] The logits.
-        shape: The axes in front of the logits' leading axes.
-        seed: [2] The seed.
+    The logits are [..., K]. The cumulated probabilities are in float64: each class has
+    its probability to 2^-53.
     """
     probabilities = tf.nn.softmax(tf.cast(logits, tf.float64))
     reached = tf.cumsum(probabilities, axis=-1)[..., :-1]  # [..., K - 1]

@@ -5,8 +5,6 @@ own Poisson and Gamma draw in float64. Two sums of independent variables have
 log-probabilities of few kernels.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable
@@ -127,27 +125,23 @@ class ContinuousBernoulli(tfd.ContinuousBernoulli):
         return tf.cast(tf.where(logits > 0, 1.0 - y, y), self.dtype)
 
 
-class MultivariateNormalTriL(tfd.MultivariateNormalTriL):
+class _OfNormals:
+    """What makes a multivariate normal of our Normal draws."""
+
+    @functools.cached_property
+    def distribution(self) -> tfd.Distribution:
+        """The independent standard Normals that are scaled and shifted."""
+        theirs = super().distribution  # type: ignore[misc]  # of the other base class
+        single = theirs.distribution
+        return tfd.Sample(Normal(single.loc, single.scale), theirs.sample_shape)
+
+
+class MultivariateNormalTriL(_OfNormals, tfd.MultivariateNormalTriL):
     """`tfd.MultivariateNormalTriL`, made of our Normal draws."""
 
-    @functools.cached_property
-    def distribution(self) -> tfd.Distribution:
-        """The independent standard Normals that are scaled and shifted."""
-        return _standard_normals(super().distribution)
 
-
-class MultivariateNormalDiag(tfd.MultivariateNormalDiag):
+class MultivariateNormalDiag(_OfNormals, tfd.MultivariateNormalDiag):
     """`tfd.MultivariateNormalDiag`, made of our Normal draws."""
-
-    @functools.cached_property
-    def distribution(self) -> tfd.Distribution:
-        """The independent standard Normals that are scaled and shifted."""
-        return _standard_normals(super().distribution)
-
-
-def _standard_normals(theirs: tfd.Sample) -> tfd.Sample:
-    single = theirs.distribution
-    return tfd.Sample(Normal(single.loc, single.scale), theirs.sample_shape)
 
 
 class IndependentBernoulli(tfd.Independent):

@@ -11,11 +11,9 @@ from tfvae.distributions import draws, tfd
 
 
 def mixture(weights: tfd.Categorical, components: tfd.Distribution) -> Mixture:
-    """Returns a mixture, with a fast `log_prob` if its components are Normals.
+    """Returns a mixture of K components, batch [K], event [D].
 
-    Args:
-        weights: The distribution over the K components.
-        components: The components, batch [K], event [D].
+    It has a fast `log_prob` if they are Normals.
     """
     single = getattr(components, "distribution", None)
     if isinstance(components, tfd.Independent) and isinstance(single, tfd.Normal):

@@ -1,7 +1,5 @@
 """The base of our own distributions over single numbers."""
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 from tfvae.distributions import tfd

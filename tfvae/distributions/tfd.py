@@ -3,8 +3,6 @@
 Another build of it, or a frozen copy, changes this file alone.
 """
 
-from __future__ import annotations
-
 import tensorflow_probability as tfp
 
 CHECKED_WITH = "0.25.0"

@@ -5,8 +5,6 @@ surrogate: a tensor whose gradient is the estimate of the objective's gradient, 
 whose value means nothing and is never reported.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import cast
 
@@ -17,8 +15,7 @@ from tfvae.estimators.base import Estimate, Estimator, estimator_name
 from tfvae.estimators.chunks import Chunked
 from tfvae.estimators.discrete import Disarm, Reinforce, StraightThrough, Vimco
 from tfvae.estimators.reparameterised import Dreg, Pathwise, Reparameterised, Stl
-from tfvae.estimators.resampled_backward import ResampledBackward
-from tfvae.estimators.resampling import optimal_resampling
+from tfvae.estimators.resampled_backward import ResampledBackward, optimal_resampling
 from tfvae.estimators.two_passes import TwoPasses
 from tfvae.estimators.variational_batch import (
     Chunk,
@@ -56,11 +53,7 @@ def check_combination(
 ) -> None:
     """Refuses an estimator that is not defined for an objective or for draws.
 
-    Args:
-        estimator: The estimator.
-        objective: The bound.
-        posterior: q(z|x) for any batch.
-        num_samples: S.
+    The posterior is q(z|x) for any batch.
 
     Raises:
         InputError: if the combination is not defined, or an option has no effect.

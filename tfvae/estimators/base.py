@@ -35,6 +35,8 @@ class Estimator:
 
     Attributes:
         needs: "reparameterised" or "discrete": the posteriors that it works for.
+        sampled_rate: Whether it is for the sampled rate alone, and for no objective
+            with `analytic_kl` or `free_bits`.
         gradient_through_z: Whether the decoder's gradient goes on through z.
         evaluations_per_sample: The decoder's evaluations for each sample of a step.
         method: The way of the gradient to the encoder, for people.
@@ -42,6 +44,7 @@ class Estimator:
     """
 
     needs: ClassVar[str]
+    sampled_rate: ClassVar[bool] = False
     gradient_through_z: ClassVar[bool] = True
     evaluations_per_sample: ClassVar[int] = 1
     method: ClassVar[str]
@@ -60,14 +63,18 @@ class Estimator:
     ) -> None:
         """Refuses a combination that is not defined.
 
-        Args:
-            objective: The bound.
-            posterior: q(z|x) for any batch.
-            num_samples: S.
+        The posterior is q(z|x) for any batch.
 
         Raises:
             InputError: if the combination is not defined, or an option has no effect.
         """
+        for option in ("analytic_kl", "free_bits") if self.sampled_rate else ():
+            if getattr(objective, option):
+                raise InputError(
+                    f"estimator {estimator_name(self)!r} works on the sampled rate, "
+                    f"and the objective has {option} {getattr(objective, option)}; "
+                    "leave it out, or use estimator 'pathwise'"
+                )
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this estimator."""
@@ -82,18 +89,3 @@ class Estimator:
 def estimator_name(estimator: Estimator) -> str:
     """Returns what a user calls it, for messages: StraightThrough, straight_through."""
     return re.sub(r"\B(?=[A-Z])", "_", type(estimator).__name__).lower()
-
-
-def refuse_rates(estimator: Estimator, objective: Objective) -> None:
-    """Refuses rates that are not those of the samples.
-
-    Raises:
-        InputError: if the objective has `analytic_kl` or `free_bits`.
-    """
-    for option in ("analytic_kl", "free_bits"):
-        if getattr(objective, option):
-            raise InputError(
-                f"estimator {estimator_name(estimator)!r} works on the sampled rate, "
-                f"and the objective has {option} {getattr(objective, option)}; leave "
-                f"it out, or use estimator 'pathwise'"
-            )

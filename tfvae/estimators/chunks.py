@@ -1,7 +1,5 @@
 """A backward pass for all samples, in bounded memory."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 
@@ -79,16 +77,18 @@ class Chunked(TwoPasses):
         upstream: tf.Tensor,
     ) -> list[tf.Tensor]:
         """Returns the surrogate's gradient, a sum over chunks."""
+        size = self.sample_chunk
 
-        def of_chunk(chunk: Chunk) -> list[tf.Tensor]:
-            start = chunk.index * chunk.size
+        def of_chunk(index: int | tf.Tensor, kept: int) -> list[tf.Tensor]:
             # No a[start : end], of which XLA does not see that its size is known.
-            some_a, some_b = (tf.slice(x, [start, 0], [chunk.kept, -1]) for x in (a, b))
+            some_a, some_b = (
+                tf.slice(x, [index * size, 0], [kept, -1]) for x in (a, b)
+            )
             with tf.GradientTape() as tape:
                 leaf = tf.identity(params)
                 tape.watch(leaf)
                 given = batch.with_posterior_params(leaf)
-                z = given.draw(chunk)
+                z = given.draw(Chunk(size, index, kept))
                 value = surrogate_of_kept(self.estimator, given, z, some_a, some_b)
                 total = tf.reduce_sum(upstream * value)
             slopes = tape.gradient(
@@ -96,22 +96,19 @@ class Chunked(TwoPasses):
             )
             return [tf.convert_to_tensor(slope) for slope in slopes]
 
-        whole, rest = divmod(batch.num_samples, self.sample_chunk)
+        whole, rest = divmod(batch.num_samples, size)
         sums = [tf.zeros_like(params), *(tf.zeros_like(v) for v in variables)]
         if whole:
             _, sums = tf.while_loop(
                 lambda index, _: index < whole,
                 lambda index, sums: (
                     index + 1,
-                    _added(sums, of_chunk(self._chunk(index, self.sample_chunk))),
+                    _added(sums, of_chunk(index, size)),
                 ),
                 (tf.constant(0), sums),
                 parallel_iterations=1,
             )
-        return _added(sums, of_chunk(self._chunk(whole, rest))) if rest else sums
-
-    def _chunk(self, index: int | tf.Tensor, kept: int) -> Chunk:
-        return Chunk(self.sample_chunk, index, kept)
+        return _added(sums, of_chunk(whole, rest)) if rest else sums
 
 
 def _added(sums: list[tf.Tensor], more: list[tf.Tensor]) -> list[tf.Tensor]:

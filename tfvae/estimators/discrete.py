@@ -9,50 +9,60 @@ where a_s = d V / d log w_s, and nothing but the logarithms is differentiated; t
 constant 1 / S changes no mean, and takes the elbo's noise away.
 """
 
-from __future__ import annotations
-
 import dataclasses
-from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
+from tfvae.core.sharding import draw_for_shard
 from tfvae.core.types import InputError
 from tfvae.distributions import AnyBernoulli, Distribution, draws
-from tfvae.estimators.base import (
-    Estimate,
-    Estimator,
-    refuse_rates,
-)
+from tfvae.estimators.base import Estimate, Estimator
 from tfvae.estimators.variational_batch import VariationalBatch
 from tfvae.objectives import LogWeightTerms, Objective
 
 
 @dataclasses.dataclass(frozen=True)
-class _ScoreFunction(Estimator):
-    """Unbiased estimators by the gradient of log q."""
+class _Discrete(Estimator):
+    """The base of the estimators of this module."""
 
     needs = "discrete"
-    gradient_through_z = False
-
-    def unbiased(self, objective: Objective) -> bool:
-        """Returns True."""
-        return True
 
     def check(
         self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
-        """See `Estimator.check`."""
         super().check(objective, posterior, num_samples)
-        refuse_rates(self, objective)
         if objective.two_objectives:
             raise InputError(
                 f"objective {type(objective).__name__.lower()!r} has two objectives, "
                 "for decoder and encoder, which discrete latent variables have no "
                 "estimator for; use 'iwae' or 'miwae'"
             )
+
+
+class _ScoreFunction(_Discrete):
+    """Unbiased estimators by the gradient of log q."""
+
+    sampled_rate = True
+    gradient_through_z = False
+
+    def unbiased(self, objective: Objective) -> bool:
+        return True
+
+    def signals(self, objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
+        """Returns the learning signals [S, B] of log-weights [S, B]."""
+        raise NotImplementedError
+
+    def estimate(self, batch: VariationalBatch) -> Estimate:
+        terms = batch.log_weight_terms(tf.stop_gradient(batch.draw()))
+        log_weights = terms.loss_log_weights(batch.kl_weight)
+        # TFP's one-hot log_prob forgets the number of samples if that of images is
+        # unknown.
+        log_weights = tf.ensure_shape(log_weights, [batch.num_samples, None])
+        signals = self.signals(batch.objective, log_weights)
+        return Estimate(terms, _surrogate(batch, terms, signals))
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -82,9 +92,16 @@ class Reinforce(_ScoreFunction):
                     f"has no value for the others ({error}); use 'vimco'"
                 ) from error
 
-    def estimate(self, batch: VariationalBatch) -> Estimate:
-        """See `Estimator.estimate`."""
-        return _estimate(batch, _leave_one_out)
+    def signals(self, objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
+        """Returns V - V of the other samples, [S, B]."""
+        value = objective.value(log_weights)  # [B]
+        count = log_weights.shape[0]
+        if count == 1:
+            return value[tf.newaxis]
+        samples = np.arange(count)
+        rows = samples[:-1, np.newaxis]  # [S - 1, 1]
+        others = tf.gather(log_weights, rows + (rows >= samples))  # [S - 1, S, B]
+        return value - _value_of_each(objective, others)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -111,9 +128,13 @@ class Vimco(_ScoreFunction):
                 "use 'reinforce'"
             )
 
-    def estimate(self, batch: VariationalBatch) -> Estimate:
-        """See `Estimator.estimate`."""
-        return _estimate(batch, _others_mean)
+    def signals(self, objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
+        """Returns V - V with log w_s replaced by the mean of the others, [S, B]."""
+        count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
+        total = tf.reduce_sum(log_weights, axis=0)
+        mean_of_others = (total - log_weights) / (count - 1.0)  # [S, B]
+        replaced = _replaced(objective, log_weights, mean_of_others)
+        return objective.value(log_weights) - replaced
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -147,8 +168,11 @@ class Disarm(_ScoreFunction):
         logits = _bernoulli(batch.posterior).logits  # [B, D]
         shape = [batch.num_samples, *tf.unstack(tf.shape(logits))]
         seed = derive_seed(batch.seed, "disarm")
-        v = batch.draw_noise(
-            lambda shape: draws.signed_uniform(shape, seed, logits.dtype), shape, axis=1
+        v = draw_for_shard(
+            lambda shape: draws.signed_uniform(shape, seed, logits.dtype),
+            shape,
+            batch.shard,
+            axis=1,
         )  # [S, B, D]
         z, twin = draws.bernoulli(logits, v), draws.bernoulli(logits, -v)
         terms = batch.log_weight_terms(tf.stop_gradient(z))
@@ -168,13 +192,12 @@ class Disarm(_ScoreFunction):
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
-class StraightThrough(Estimator):
+class StraightThrough(_Discrete):
     """Pretends that the gradient of a draw is that of its mean: biased.
 
     Bengio, Leonard and Courville (2013).
     """
 
-    needs = "discrete"
     method = "through z as if it were the posterior's mean"
     paper = "Bengio, Leonard and Courville (2013)"
 
@@ -182,36 +205,12 @@ class StraightThrough(Estimator):
         """Returns False."""
         return False
 
-    def check(
-        self, objective: Objective, posterior: Distribution, num_samples: int
-    ) -> None:
-        """See `Estimator.check`."""
-        super().check(objective, posterior, num_samples)
-        if objective.two_objectives:
-            raise InputError(
-                "estimator 'straight_through' has no use for two objectives; use "
-                "objective 'iwae' or 'miwae'"
-            )
-
     def estimate(self, batch: VariationalBatch) -> Estimate:
         """See `Estimator.estimate`."""
         mean = batch.posterior.mean()  # [B, ...]
         z = tf.stop_gradient(batch.draw()) + (mean - tf.stop_gradient(mean))
         terms = batch.log_weight_terms(z)
         return Estimate(terms, batch.surrogate(terms))
-
-
-Signal = Callable[[Objective, tf.Tensor], tf.Tensor]
-"""(objective, log-weights [S, B]) -> learning signals [S, B]."""
-
-
-def _estimate(batch: VariationalBatch, signal: Signal) -> Estimate:
-    terms = batch.log_weight_terms(tf.stop_gradient(batch.draw()))
-    log_weights = terms.loss_log_weights(batch.kl_weight)
-    # TFP's one-hot log_prob forgets the number of samples if that of images is unknown.
-    log_weights = tf.ensure_shape(log_weights, [batch.num_samples, None])
-    signals = signal(batch.objective, log_weights)
-    return Estimate(terms, _surrogate(batch, terms, signals))
 
 
 def _surrogate(
@@ -226,27 +225,6 @@ def _surrogate(
     )
     log_joint = terms.log_likelihood + kl_weight * terms.log_prior
     return tf.reduce_sum(coefficients * log_joint + score * terms.log_posterior, axis=0)
-
-
-def _leave_one_out(objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
-    """Returns V - V of the other samples, [S, B]."""
-    value = objective.value(log_weights)  # [B]
-    count = log_weights.shape[0]
-    if count == 1:
-        return value[tf.newaxis]
-    samples = np.arange(count)
-    rows = samples[:-1, np.newaxis]  # [S - 1, 1]
-    others = tf.gather(log_weights, rows + (rows >= samples))  # [S - 1, S, B]
-    return value - _value_of_each(objective, others)
-
-
-def _others_mean(objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
-    """Returns V - V with log w_s replaced by the mean of the others, [S, B]."""
-    count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
-    total = tf.reduce_sum(log_weights, axis=0)
-    mean_of_others = (total - log_weights) / (count - 1.0)  # [S, B]
-    replaced = _replaced(objective, log_weights, mean_of_others)
-    return objective.value(log_weights) - replaced
 
 
 def _replaced(

@@ -9,8 +9,6 @@ where z' is z whose gradient is scaled by b_s / a_s on its way back. So the deco
 a_s, the encoder b_s, and each network has one backward pass.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from typing import ClassVar
@@ -19,11 +17,7 @@ import keras
 import tensorflow as tf
 
 from tfvae.distributions import Distribution
-from tfvae.estimators.base import (
-    Estimate,
-    Estimator,
-    refuse_rates,
-)
+from tfvae.estimators.base import Estimate, Estimator
 from tfvae.estimators.variational_batch import VariationalBatch
 from tfvae.objectives import LogWeightTerms, Objective
 
@@ -69,7 +63,7 @@ class Reparameterised(Estimator):
         if not self.differ(batch.objective):
             terms = batch.log_weight_terms(z, log_posterior)
             return Estimate(terms, batch.surrogate(terms))
-        scale = _LateScale()
+        scale = LateScale()
         terms = batch.log_weight_terms(scale.on_the_way_back(z), log_posterior)
         a, b = self.coefficients(batch, terms)
         scale.factor = b / a
@@ -110,6 +104,7 @@ class Stl(Reparameterised):
     gradient is exactly zero.
     """
 
+    sampled_rate = True
     stops_posterior = True
     method = "through z alone"
     paper = "Roeder, Wu and Duvenaud (2017)"
@@ -117,13 +112,6 @@ class Stl(Reparameterised):
     def unbiased(self, objective: Objective) -> bool:
         """Returns True for constant coefficients: the elbo."""
         return objective.constant_coefficients
-
-    def check(
-        self, objective: Objective, posterior: Distribution, num_samples: int
-    ) -> None:
-        """See `Estimator.check`."""
-        super().check(objective, posterior, num_samples)
-        refuse_rates(self, objective)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -138,6 +126,7 @@ class Dreg(Reparameterised):
     softmax^2 for `iwae` and 1 / S (that is `stl`) for `elbo`.
     """
 
+    sampled_rate = True
     stops_posterior = True
     method = "through z alone, with a_s - d a_s / d log w_s"
     paper = "Tucker, Lawson, Gu and Maddison (2019)"
@@ -145,13 +134,6 @@ class Dreg(Reparameterised):
     def unbiased(self, objective: Objective) -> bool:
         """Returns True."""
         return True
-
-    def check(
-        self, objective: Objective, posterior: Distribution, num_samples: int
-    ) -> None:
-        """See `Estimator.check`."""
-        super().check(objective, posterior, num_samples)
-        refuse_rates(self, objective)
 
     def encoder_coefficients(
         self, batch: VariationalBatch, log_weights: tf.Tensor
@@ -178,10 +160,11 @@ def surrogate_given(
     return tf.reduce_sum(a * log_joint - b * log_posterior, axis=0)
 
 
-class _LateScale:
-    """Scales a gradient by a factor that is known when the gradient comes back."""
+class LateScale:
+    """Scales a gradient by a factor that may be known only when it comes back."""
 
-    factor: tf.Tensor  # [S, B]
+    def __init__(self, factor: tf.Tensor | None = None) -> None:
+        self.factor = factor  # [S, B]
 
     def on_the_way_back(self, z: tf.Tensor) -> tf.Tensor:
         """Returns z [S, B, ...], whose gradient is multiplied by `factor`."""
@@ -196,10 +179,3 @@ class _LateScale:
             return tf.identity(z), gradient
 
         return identity(z)
-
-
-def scaled_on_the_way_back(z: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Returns z [S, B, ...], whose gradient is multiplied by `factor` [S, B]."""
-    scale = _LateScale()
-    scale.factor = factor
-    return scale.on_the_way_back(z)

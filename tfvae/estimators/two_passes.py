@@ -6,8 +6,6 @@ need, and a second one goes through the networks again: with a few survivors of 
 samples, or with chunk after chunk of all.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import keras
@@ -15,17 +13,10 @@ import tensorflow as tf
 
 from tfvae.core.types import InputError
 from tfvae.distributions import Distribution
-from tfvae.estimators.base import (
-    Estimator,
-    estimator_name,
-    refuse_rates,
-)
-from tfvae.estimators.reparameterised import (
-    Reparameterised,
-    scaled_on_the_way_back,
-    surrogate_given,
-)
+from tfvae.estimators.base import Estimator, estimator_name
+from tfvae.estimators.reparameterised import LateScale, Reparameterised, surrogate_given
 from tfvae.estimators.variational_batch import Chunk, VariationalBatch
+from tfvae.heads.base import with_parts
 from tfvae.objectives import LogWeightTerms, Objective
 
 
@@ -39,6 +30,7 @@ class TwoPasses(Estimator):
 
     estimator: Reparameterised
     needs = "reparameterised"
+    sampled_rate = True
     paper = ""
 
     def __post_init__(self) -> None:
@@ -59,7 +51,7 @@ class TwoPasses(Estimator):
     ) -> None:
         """See `Estimator.check`."""
         self.estimator.check(objective, posterior, num_samples)
-        refuse_rates(self, objective)
+        super().check(objective, posterior, num_samples)
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this estimator."""
@@ -70,8 +62,7 @@ class TwoPasses(Estimator):
     @classmethod
     def from_config(cls, config: dict) -> Estimator:
         """Rebuilds an estimator from `get_config`."""
-        inner = keras.saving.deserialize_keras_object(config["estimator"])
-        return cls(**{**config, "estimator": inner})
+        return cls(**with_parts(config, ("estimator",)))
 
 
 def refuse_large_chunk(sample_chunk: int, num_samples: int) -> None:
@@ -97,7 +88,7 @@ def surrogate_of_kept(
     """Returns the surrogate [B] of samples z [n, B, ...] with these coefficients."""
     log_posterior = inner.density(batch).log_prob(z)
     if inner.differ(batch.objective):
-        z = scaled_on_the_way_back(z, b / a)
+        z = LateScale(b / a).on_the_way_back(z)
     terms = LogWeightTerms(
         batch.log_likelihood(z), batch.prior.log_prob(z), log_posterior
     )
@@ -133,13 +124,10 @@ def weigh_in_chunks(
             parallel_iterations=1,
         )
         stacked = [array.stack() for array in arrays]  # [whole, size, B, ...]
-        parts.append([_unstacked(values) for values in stacked])
+        parts.append(
+            [tf.reshape(v, tf.concat([[-1], tf.shape(v)[2:]], axis=0)) for v in stacked]
+        )
     if rest:
         parts.append(list(of_chunk(whole, rest)))
     joined = [tf.concat(each, axis=0) for each in zip(*parts, strict=True)]
     return LogWeightTerms(*joined[:3]), joined[3] if keep_z else None
-
-
-def _unstacked(values: tf.Tensor) -> tf.Tensor:
-    """[a, b, ...] -> [a b, ...]."""
-    return tf.reshape(values, tf.concat([[-1], tf.shape(values)[2:]], axis=0))

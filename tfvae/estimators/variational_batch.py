@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import tensorflow as tf
 
-from tfvae.core.sharding import BatchShard, draw_for_shard, mean_over_batch
+from tfvae.core.sharding import BatchShard, mean_over_batch
 from tfvae.core.types import InputError
 from tfvae.distributions import Distribution, independent_variables, kl_divergence
 from tfvae.objectives import LogWeightTerms, Objective
@@ -86,9 +86,7 @@ class VariationalBatch:
 
     def draw(self, chunk: Chunk | None = None) -> tf.Tensor:
         """Draws z_s ~ q(z|x), [S, B, ...], or a chunk of these samples."""
-        sample = self.posterior.sample
-        if self.shard is not None:
-            sample = self._sampler_of(self.shard, "sample")
+        sample = self._sampler("sample")
         return sample_in_blocks(sample, self.num_samples, self.seed, chunk)
 
     def draw_with_density(
@@ -99,34 +97,15 @@ class VariationalBatch:
         A posterior made from noise takes log q from the noise: finding the noise of a z
         again costs more, and digits where scales are small.
         """
-        sample = self.posterior.experimental_sample_and_log_prob
-        if self.shard is not None:
-            sample = self._sampler_of(self.shard, "experimental_sample_and_log_prob")
+        sample = self._sampler("experimental_sample_and_log_prob")
         return sample_in_blocks(sample, self.num_samples, self.seed, chunk)
-
-    def draw_noise(
-        self,
-        draw: Callable[[Sequence[int | tf.Tensor]], tf.Tensor],
-        shape: Sequence[int | tf.Tensor],
-        axis: int,
-    ) -> tf.Tensor:
-        """Draws numbers whose examples lie along `axis`, of all replicas together.
-
-        Args:
-            draw: A shape -> numbers of that shape.
-            shape: The shape of what is returned.
-            axis: The axis of the B examples.
-        """
-        return draw_for_shard(draw, shape, self.shard, axis)
 
     def log_weight_terms(
         self, z: tf.Tensor, log_posterior: tf.Tensor | None = None
     ) -> LogWeightTerms:
         """Returns the terms of the log-weights of samples z [S, B, ...].
 
-        Args:
-            z: [S, B, ...].
-            log_posterior: [S, B] log q(z_s|x), if it is known.
+        `log_posterior` is log q(z_s|x) [S, B], if it is known.
 
         Raises:
             InputError: if the objective wants a rate that the distributions have not.
@@ -154,8 +133,11 @@ class VariationalBatch:
         coefficients = tf.stop_gradient(self.objective.coefficients(log_weights))
         return tf.reduce_sum(coefficients * log_weights, axis=0)
 
-    def _sampler_of(self, shard: BatchShard, method: str) -> Callable:
-        """Returns a sampler of this replica's rows among those of the global batch."""
+    def _sampler(self, method: str) -> Callable:
+        """Returns a method of q(z|x) that samples, for this replica's rows of all."""
+        shard = self.shard
+        if shard is None:
+            return getattr(self.posterior, method)
         global_posterior = self.make_posterior(shard.padded(self.posterior_params))
         sample = getattr(global_posterior, method)
 
@@ -233,12 +215,7 @@ def sample_in_blocks(
     """Returns tensors [S, ...] of samples that are a function of the seed and of S.
 
     Block b has the seed fold_in(seed, b); a single block has the seed itself.
-
-    Args:
-        sample: Called as `sample(n, seed=...)`, draws tensors [n, ...].
-        num_samples: S.
-        seed: [2].
-        chunk: The samples to draw; None: all.
+    `sample(n, seed=...)` draws tensors [n, ...].
     """
     if num_samples <= _LEAST_BLOCK:
         samples = sample(num_samples, seed=seed)

@@ -12,11 +12,7 @@ from tfvae.evaluation.scores import (
     score_images,
     summarise,
 )
-from tfvae.evaluation.statistics import (
-    bits_per_dim,
-    mean_with_error,
-    paired_difference,
-)
+from tfvae.evaluation.statistics import bits_per_dim, mean_with_error, paired_difference
 
 __all__ = [
     "AggregateTerms",

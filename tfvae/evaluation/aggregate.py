@@ -10,8 +10,6 @@ estimates without bias; the mutual information is at most log M, so that of a mo
 tells more images apart it says no more than that.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 
@@ -84,7 +82,7 @@ class Aggregate:
 
     def terms(self) -> AggregateTerms:
         """Returns the terms of all images."""
-        columns: list[list[np.ndarray]] = [[], [], []]
+        rows = []
         offset = 0
         for part in self._parts:
             count = len(part.log_prior)
@@ -92,27 +90,17 @@ class Aggregate:
             own = log_probs[np.arange(count), offset + np.arange(count)]
             mixed = np.logaddexp.reduce(log_probs, axis=1) - math.log(len(self))
             beside = part.log_upper - part.log_prior
-            for column, values in zip(
-                columns, (own + beside, own - mixed, mixed + beside), strict=True
-            ):
-                column.append(values)
+            rows.append((own + beside, own - mixed, mixed + beside))
             offset += count
-        return AggregateTerms(*map(np.concatenate, columns))
+        return AggregateTerms(*map(np.concatenate, zip(*rows, strict=True)))
 
     def _log_probs(self, z: tf.Tensor) -> np.ndarray:
         """Returns log q(z_i|x_j), [B, M], of draws z [B, ...]."""
         rows = []
         most = max(len(part.log_prior) for part in self._parts)
-        # A full covariance has D^2 numbers beside the D of z.
-        size = (
-            most
-            * math.prod(z.shape[1:])
-            * (
-                z.shape[-1]
-                if isinstance(self._parts[0].posterior, MultivariateNormalTriL)
-                else 1
-            )
-        )
+        size = most * math.prod(z.shape[1:])
+        if isinstance(self._parts[0].posterior, MultivariateNormalTriL):
+            size *= z.shape[-1]  # a full covariance has D^2 numbers beside the D of z
         step = max(1, MAX_ELEMENTS // size)
         for start in range(0, int(z.shape[0]), step):
             some = z[start : start + step, tf.newaxis]  # [R, 1, ...]

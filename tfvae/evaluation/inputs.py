@@ -1,7 +1,5 @@
 """Checks of the model and the batches that evaluation is given."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
@@ -12,11 +10,7 @@ from tfvae.models.batch import check_values
 
 
 def check_model(vae: VAE) -> None:
-    """Refuses what is no model.
-
-    Raises:
-        InputError: if it is none.
-    """
+    """Raises InputError for what is no model."""
     if not isinstance(vae, VAE):
         raise InputError(f"{type(vae).__name__} is no VAE; give one of tfvae.VAE")
 
@@ -24,12 +18,9 @@ def check_model(vae: VAE) -> None:
 def counted_batches(
     vae: VAE, batches: Iterable[tf.Tensor], progress: Callable[[int], None] | None
 ) -> Iterator[Batch]:
-    """Yields batches with their roles, and tells how many images have been used.
+    """Yields batches with their roles.
 
-    Args:
-        vae: The model.
-        batches: Batches of images [B, *image_shape], with their roles if any.
-        progress: Called when a batch has been used, with the number of images so far.
+    When one has been used, it calls `progress` with the number of images so far.
 
     Raises:
         InputError: if they are no batches, hold no image, or hold one that the model

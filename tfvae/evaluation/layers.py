@@ -1,7 +1,5 @@
 """Rates and means of the latent variables of one batch, layer by layer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -35,12 +33,10 @@ class LayerTerms(NamedTuple):
 def layer_terms(
     posterior: Distribution, prior: Distribution, draw: Callable[[], tf.Tensor]
 ) -> list[LayerTerms]:
-    """Returns the terms of each layer, nearest x first.
+    """Returns the terms of each layer, nearest x first, of q(z|x), batch [B], and p(z).
 
-    Args:
-        posterior: q(z|x), batch shape [B].
-        prior: p(z), batch shape [].
-        draw: Returns draws from q, [S, B, ...]; called where there is no closed form.
+    `draw`, which returns draws from q, [S, B, ...], is called where there is no closed
+    form.
     """
     if isinstance(posterior, LayerChain):
         z = draw()

@@ -14,12 +14,7 @@ from tfvae.core.types import Seed
 from tfvae.core.validation import require_int
 from tfvae.evaluation.aggregate import MAX_ELEMENTS, Aggregate, AggregateTerms
 from tfvae.evaluation.inputs import check_model, counted_batches
-from tfvae.evaluation.layers import (
-    LayerTerms,
-    count_active,
-    layer_terms,
-    of_variables,
-)
+from tfvae.evaluation.layers import LayerTerms, count_active, layer_terms, of_variables
 from tfvae.models import VAE
 
 
@@ -168,9 +163,8 @@ class _Layer:
 
     def summary(self) -> LayerSummary:
         """Returns the summary of all examples."""
-        has_rates, several = self.rates.count > 0, self.means.count > 1
-        variances = None
-        if several:
+        has_rates, variances = self.rates.count > 0, None
+        if self.means.count > 1:
             variances = of_variables(self.means.variance - self.noise.mean).numpy()
         return LayerSummary(
             variable_rates=self.rates.mean if has_rates else None,
@@ -178,5 +172,5 @@ class _Layer:
             rates_sampled=self.rates_sampled,
             mean_variances=variances,
             means_sampled=self.noise.count > 0,
-            active_units=int(count_active(variances)) if several else None,
+            active_units=None if variances is None else int(count_active(variances)),
         )

@@ -1,7 +1,5 @@
 """Bounds on log p(x) over a data set, in bounded memory."""
 
-from __future__ import annotations
-
 import functools
 import math
 import weakref
@@ -101,7 +99,8 @@ def score_images(
     for index, batch in enumerate(counted_batches(vae, batches, progress)):
         size = chunk_size or default_chunk_size(batch.x.shape, num_samples)
         size = min(size, num_samples)
-        sums = _no_samples(batch.size)
+        zeros = tf.zeros([batch.size], tf.float64)
+        sums = _Sums(zeros - math.inf, zeros, zeros, zeros, zeros)
         batch_seed = derive_seed(seed, "evaluation", index)
         for number, start in enumerate(range(0, num_samples, size)):
             kept = min(size, num_samples - start)
@@ -125,17 +124,12 @@ def estimate_log_likelihood(
 def summarise(
     scores: ImageScores, image_shape: tuple[int, ...]
 ) -> dict[str, dict[str, float | None]]:
-    """Returns mean and standard error over the images, in nats.
+    """Returns mean and standard error over the images of shape (H, W, C), in nats.
 
-    Args:
-        scores: Those of the images.
-        image_shape: (H, W, C).
-
-    Returns:
-        For each array of `scores`, `mean` and `standard_error`, which one image has not
-        (None). `log_likelihood` and `elbo`, where they bound a probability, also have
-        `bits_per_dim` and its error: of the negative, so that lower is better. A
-        density has no bits, nor has a part of a bound.
+    Each array of `scores` has `mean` and `standard_error`, which one image has not
+    (None). `log_likelihood` and `elbo`, where they bound a probability, also have
+    `bits_per_dim` and its error: of the negative, so that lower is better. A density
+    has no bits, nor has a part of a bound.
     """
     return {
         name: summarise_bound(values, image_shape, scores.is_probability)
@@ -148,12 +142,9 @@ def summarise(
 def summarise_bound(
     values: np.ndarray, image_shape: tuple[int, ...], is_probability: bool
 ) -> dict[str, float | None]:
-    """Returns mean and standard error of bounds on log p(x) over the images.
+    """Returns mean and standard error of bounds on log p(x) [N], in nats.
 
-    Args:
-        values: [N] In nats.
-        image_shape: (H, W, C).
-        is_probability: Whether p(x) is one, so that there are bits per dimension too.
+    Where p(x) is a probability, there are bits per dimension of (H, W, C) too.
     """
     mean, error = mean_with_error(values)
     found = {"mean": mean, "standard_error": error}
@@ -221,11 +212,6 @@ def _add_chunk(
 
 def _sum64(values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(values, tf.float64), axis=0)
-
-
-def _no_samples(size: int) -> _Sums:
-    zeros = tf.zeros([size], tf.float64)
-    return _Sums(zeros - math.inf, zeros, zeros, zeros, zeros)
 
 
 def _scores(sums: _Sums, num_samples: int) -> tuple[np.ndarray, ...]:

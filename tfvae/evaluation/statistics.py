@@ -1,7 +1,5 @@
 """Means of scores, with their standard errors."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 
@@ -39,10 +37,5 @@ def paired_difference(first: np.ndarray, second: np.ndarray) -> Mean:
 
 
 def bits_per_dim(nats: float, image_shape: tuple[int, ...]) -> float:
-    """Returns a negative log-likelihood in bits per pixel and channel.
-
-    Args:
-        nats: The negative log-likelihood of one image, in nats.
-        image_shape: (H, W, C), whose product is the number of dimensions.
-    """
+    """Returns an image's negative log-likelihood in bits per pixel and channel."""
     return nats / (math.log(2.0) * math.prod(image_shape))

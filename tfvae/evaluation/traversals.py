@@ -1,7 +1,5 @@
 """Codes in which one latent variable at a time moves along its prior's quantiles."""
 
-from __future__ import annotations
-
 import numpy as np
 import tensorflow as tf
 
@@ -20,14 +18,10 @@ def traversal_levels(num_steps: int = 11) -> np.ndarray:
 def prior_quantiles(vae: VAE, levels: np.ndarray, seed: Seed) -> tf.Tensor | None:
     """Returns the quantiles of single variables under p(z), [levels, D].
 
+    The levels are numbers between 0 and 1.
     The quantiles of a learned prior are those of 4096 draws: each is the least draw
     below or at which the level's share of them lies, so that a Bernoulli variable has 0
     or 1. None where single variables have no order, or no known quantiles.
-
-    Args:
-        vae: The model.
-        levels: Numbers between 0 and 1.
-        seed: The seed of the draws.
     """
     values = vae.latent.traversal(levels)
     if values is None or vae.prior_layer is None:
@@ -38,12 +32,9 @@ def prior_quantiles(vae: VAE, levels: np.ndarray, seed: Seed) -> tf.Tensor | Non
 
 
 def traverse(code: tf.Tensor, values: tf.Tensor, dims: tf.Tensor) -> tf.Tensor:
-    """Returns the code [D] with one variable moved, [dims, levels, D].
+    """Returns the code [D] with one of the variables `dims` moved, [dims, levels, D].
 
-    Args:
-        code: Where the other variables stay.
-        values: [levels, D] Where each variable goes.
-        dims: The variables that move, integers.
+    Each variable goes to its `values` [levels, D].
     """
     moved = tf.one_hot(dims, code.shape[0], on_value=True, off_value=False)
     values = tf.cast(values, code.dtype)

@@ -5,30 +5,27 @@ A head works on its own, inside `ConditionalDistribution`, and as the last layer
 Keras' float type (float32), whatever the dtype policy of the network before it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from tfvae.heads.base import MIN_SCALE, DistributionHead, constant_weight
-from tfvae.heads.bounded import ContinuousBernoulliHead
 from tfvae.heads.continuous import (
+    ContinuousBernoulliHead,
     FixedScaleNormalHead,
     LaplaceHead,
     LogisticHead,
+    MultivariateNormalHead,
     NormalHead,
     SharedScaleNormalHead,
 )
 from tfvae.heads.counts import NegativeBinomialHead, PoissonHead
-from tfvae.heads.discrete import BernoulliHead
+from tfvae.heads.discrete import BernoulliHead, OneHotCategoricalHead
 from tfvae.heads.latent_flow import CouplingFlow, FlowHead
-from tfvae.heads.latent_multivariate import MultivariateNormalHead
-from tfvae.heads.latent_one_hot import ConcreteHead, OneHotCategoricalHead
 from tfvae.heads.levels import (
     CategoricalLevelsHead,
     DiscretizedLogisticHead,
     DiscretizedLogisticMixtureHead,
 )
-from tfvae.heads.relaxed import BinConcreteHead
+from tfvae.heads.relaxed import BinConcreteHead, ConcreteHead
 
 HEADS: Mapping[str, type[DistributionHead]] = {
     "bernoulli": BernoulliHead,

@@ -1,7 +1,5 @@
 """The interface of heads, and functions that they share."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -31,6 +29,7 @@ class DistributionHead(keras.layers.Layer):
         num_params: The parameters per element of the event.
         is_density: True if `log_prob` is the logarithm of a density, False if it is
             that of a probability.
+        independent: The class that makes one distribution of single elements.
         exact_binary: True if only the values 0 and 1 are in the support.
         support: The values that have a density or a probability, in words.
         param_names: The usual parameters of the distribution, see `named_params`.
@@ -40,6 +39,7 @@ class DistributionHead(keras.layers.Layer):
 
     num_params: int = 1
     is_density: bool = True
+    independent: ClassVar[type[tfd.Independent]] = tfd.Independent
     exact_binary: bool = False
     support: str = "real numbers"
     param_names: ClassVar[tuple[str, ...]] = ("mean", "scale")
@@ -47,8 +47,7 @@ class DistributionHead(keras.layers.Layer):
     paper: ClassVar[str] = ""
 
     def __init__(self, event_shape: Sequence[int], **kwargs) -> None:
-        if kwargs.get("dtype") is None:
-            kwargs["dtype"] = keras.config.floatx()
+        kwargs["dtype"] = kwargs.get("dtype") or keras.config.floatx()
         super().__init__(**kwargs)
         if not isinstance(event_shape, (tuple, list)) or not event_shape:
             raise InputError(
@@ -88,7 +87,7 @@ class DistributionHead(keras.layers.Layer):
 
     def call(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the distribution for parameters [..., *params_shape]."""
-        return tfd.Independent(self.distribution(params), len(self.event_shape))
+        return self.independent(self.distribution(params), len(self.event_shape))
 
     def compute_output_spec(self, params: keras.KerasTensor) -> keras.KerasTensor:
         """Stands for the distribution in a symbolic model, with a draw's shape."""
@@ -104,24 +103,17 @@ class DistributionHead(keras.layers.Layer):
         return bool(np.isfinite(x).all())
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
-        """Returns parameters [*params_shape] whose distribution has this mean.
+        """Returns parameters [*params_shape] of a mean [*event_shape].
 
         A decoder starts there (as its output bias) instead of learning it.
-
-        Args:
-            mean: [*event_shape] The mean.
         """
         raise NotImplementedError
 
     def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
-        """Returns the parameters `param_names` of this head's distribution.
+        """Returns the parameters `param_names` of a distribution that `call` returned.
 
-        Args:
-            distribution: A distribution that `call` returned.
-
-        Returns:
-            Tensors [..., *event_shape]. Logits of levels, and parameters of mixed
-            components, end in one more axis, of these.
+        They are tensors [..., *event_shape]. Logits of levels, and parameters of mixed
+        components, end in one more axis, of these.
         """
         single = distribution.distribution
         found: dict[str, tf.Tensor] = {}
@@ -155,6 +147,16 @@ def constant_weight(
     weight = layer.add_weight(name=name, shape=(), trainable=False)
     weight.assign(value)  # an initializer would round a float64 to float32
     return weight
+
+
+def with_parts(
+    config: dict, parts: Sequence[str], custom_objects: dict | None = None
+) -> dict:
+    """Returns a saved object's config with the objects that `parts` name rebuilt."""
+    deserialize = functools.partial(
+        keras.saving.deserialize_keras_object, custom_objects=custom_objects
+    )
+    return {k: deserialize(v) if k in parts else v for k, v in config.items()}
 
 
 def clipped_logit(mean: np.ndarray) -> np.ndarray:

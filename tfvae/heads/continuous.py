@@ -1,6 +1,4 @@
-"""Heads over real values."""
-
-from __future__ import annotations
+"""Heads over real values, and over the interval from 0 to 1."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -11,13 +9,28 @@ import tensorflow as tf
 
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_number
-from tfvae.distributions import IndependentLogistic, Laplace, Logistic, Normal, tfd
+from tfvae.distributions import (
+    ContinuousBernoulli,
+    IndependentLogistic,
+    Laplace,
+    Logistic,
+    MultivariateNormalTriL,
+    Normal,
+    tfd,
+)
 from tfvae.heads.base import (
     MIN_SCALE,
     DistributionHead,
     clipped_logit,
+    inverse_of_increasing,
     softplus_inverse,
+    tilted_mean,
 )
+
+# Bounds of the elements below a diagonal of 1, and of the elements of the inverse: with
+# a scale of 1e-5 beside it, the inverse stays within float32.
+MAX_BELOW = 10.0
+MAX_INVERSE = 1e30
 
 
 class LocationScaleHead(DistributionHead):
@@ -87,10 +100,7 @@ class LogisticHead(LocationScaleHead):
     family = Logistic
     formula = "log p(x) = -u - 2 log(1 + exp(-u)) - log(scale), u = (x - loc) / scale"
     paper = "Kingma et al. (2016), Improved Variational Inference with IAF"
-
-    def call(self, params: tf.Tensor) -> tfd.Distribution:
-        """Returns the distribution for parameters [..., *params_shape]."""
-        return IndependentLogistic(self.distribution(params), len(self.event_shape))
+    independent = IndependentLogistic
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -151,3 +161,96 @@ class SharedScaleNormalHead(DistributionHead):
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this head."""
         return {**super().get_config(), "scale": self.initial_scale}
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class MultivariateNormalHead(DistributionHead):
+    """Normal(loc, L L^T) with L lower triangular, both from the network.
+
+        L = diag(s) (I + N),    s = softplus(raw) + 1e-5,    N = c tanh(raw / c)
+
+    N lies below the diagonal. After the D locations come the D (D + 1) / 2 raw numbers
+    of s and N, in the order of TFP's `fill_triangular`. N is relative to s, so that
+    a small scale makes a small row, and bounded by c = 10 (for D > 29, by the
+    (1e30)^(1 / (D - 1)) - 1 that keeps the inverse of L within float32: 3.1 for D =
+    50).
+
+    Raises:
+        InputError: if `event_shape` has not one axis.
+    """
+
+    def __init__(self, event_shape: Sequence[int], **kwargs) -> None:
+        super().__init__(event_shape, **kwargs)
+        if len(self.event_shape) != 1:
+            raise InputError(
+                f"event_shape {self.event_shape} of MultivariateNormalHead is not "
+                "usable; give one axis, for example (50,)"
+            )
+
+    @property
+    def params_shape(self) -> tuple[int, ...]:
+        """The shape of the network's output for one example."""
+        (size,) = self.event_shape
+        return (size + size * (size + 1) // 2,)
+
+    @property
+    def bound(self) -> float:
+        """The bound c of N."""
+        size = self.event_shape[0]
+        return min(MAX_BELOW, MAX_INVERSE ** (1 / max(size - 1, 1)) - 1)
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """Returns the Normal of (loc, raw L) [..., *params_shape], batch [...]."""
+        size = self.event_shape[0]
+        loc, raw = tf.split(params, [size, -1], axis=-1)
+        raw = tfd.fill_triangular(raw)  # [..., D, D]
+        # A mask, and not set_diag, whose gradient XLA cannot compile for batches of
+        # unknown size.
+        eye = tf.eye(size, dtype=params.dtype)
+        s = tf.nn.softplus(tf.reduce_sum(raw * eye, axis=-1)) + MIN_SCALE  # [..., D]
+        below = self.bound * tf.tanh(raw * (1.0 - eye) / self.bound)
+        scale = s[..., tf.newaxis] * (eye + below)  # [..., D, D]
+        return MultivariateNormalTriL(loc, scale)
+
+    def call(self, params: tf.Tensor) -> tfd.Distribution:
+        """Returns the distribution for parameters [..., *params_shape]."""
+        return self.distribution(params)
+
+    def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
+        """Returns the means and the single variables' scales, [..., *event_shape]."""
+        return {"mean": distribution.mean(), "scale": distribution.stddev()}
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class ContinuousBernoulliHead(DistributionHead):
+    """Continuous Bernoulli (Loaiza-Ganem and Cunningham, 2019) with the given logits.
+
+    p(x) is proportional to exp(logits x) on [0, 1]:
+
+        log p(x) = x logits - log(1 + exp(logits)) + log C
+        C = logits / tanh(logits / 2), and 2 at logits 0
+
+    Without C it would be the cross-entropy with grey targets, which integrates to
+    less than one. Outside [0, 1] the density is 0.
+    """
+
+    param_names = ("logits",)
+    support = "values in [0, 1]"
+    formula = (
+        "log p(x) = x logits - log(1 + exp(logits)) + log(logits / tanh(logits / 2))"
+    )
+    paper = "Loaiza-Ganem and Cunningham (2019), The continuous Bernoulli"
+
+    def in_support(self, x: np.ndarray) -> bool:
+        """Returns whether all values are from 0 to 1."""
+        return bool(np.all((x >= 0) & (x <= 1)))
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """Returns the ContinuousBernoulli of logits [..., *event_shape]."""
+        return ContinuousBernoulli(logits=params, dtype=params.dtype)
+
+    def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
+        """Returns the logits of the mean, clipped to [0.001, 0.999], by bisection."""
+        mean = np.clip(mean, 0.001, 0.999)
+        # The mean is about 1 / |logits| from 0 or 1.
+        return inverse_of_increasing(tilted_mean, mean, -1100.0, 1100.0)

@@ -1,7 +1,5 @@
 """Heads over counts."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import tensorflow as tf

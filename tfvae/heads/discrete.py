@@ -1,14 +1,12 @@
 """Heads over discrete values."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfvae.distributions import Bernoulli, IndependentBernoulli, tfd
+from tfvae.distributions import Bernoulli, IndependentBernoulli, OneHotCategorical, tfd
 from tfvae.heads.base import DistributionHead, clipped_logit
 
 
@@ -28,6 +26,7 @@ class BernoulliHead(DistributionHead):
     support = "0 and 1"
     formula = "log p(x) = x logits - log(1 + exp(logits))"
     paper = "Kingma and Welling (2014), Auto-Encoding Variational Bayes"
+    independent = IndependentBernoulli
 
     def __init__(
         self, event_shape: Sequence[int], grey_targets: bool = False, **kwargs
@@ -57,10 +56,26 @@ class BernoulliHead(DistributionHead):
         """Returns the Bernoulli of logits [..., *event_shape]."""
         return Bernoulli(logits=params, dtype=self.compute_dtype)
 
-    def call(self, params: tf.Tensor) -> tfd.Distribution:
-        """Returns the distribution for parameters [..., *params_shape]."""
-        return IndependentBernoulli(self.distribution(params), len(self.event_shape))
-
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """Returns the logit of the mean, clipped (Burda et al., 2016)."""
         return clipped_logit(mean)
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class OneHotCategoricalHead(DistributionHead):
+    """Independent one-hot variables with the given logits.
+
+    The last axis of the event is that of the classes: event_shape (D, K) stands for D
+    variables of K classes, and draws are zeros with a one.
+    """
+
+    param_names = ("logits",)
+    is_density = False
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """Returns one-hots of logits, batch [..., *event_shape[:-1]]."""
+        return OneHotCategorical(logits=params, dtype=params.dtype)
+
+    def call(self, params: tf.Tensor) -> tfd.Distribution:
+        """Returns the distribution for parameters [..., *params_shape]."""
+        return tfd.Independent(self.distribution(params), len(self.event_shape) - 1)

@@ -1,7 +1,5 @@
 """Distributions over equally spaced levels, which TFP does not have."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

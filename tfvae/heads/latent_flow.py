@@ -1,7 +1,5 @@
 """A head whose distribution is a normalising flow, for posteriors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import keras

@@ -1,7 +1,5 @@
 """A distribution over several layers of variables, each given the one before it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -51,9 +49,8 @@ class LayerChain(tfd.Distribution):
     def walk(self, pick: Callable[[int, tfd.Distribution], tf.Tensor]) -> tf.Tensor:
         """Returns the z [..., D] of a choice of each layer's value.
 
-        Args:
-            pick: (k, distribution of layer k + 1 given the choices before) -> its value
-                [..., D_k]; k is 0 for the layer nearest x.
+        `pick` maps (k, distribution of layer k + 1 given the choices before) to the
+        value [..., D_k]; k is 0 for the layer nearest x.
         """
         order = self._ordered(range(len(self.sizes)))
         values = [pick(order[0], self.first)]
@@ -64,11 +61,8 @@ class LayerChain(tfd.Distribution):
     def layers(self, z: tf.Tensor) -> Sequence[tuple[tfd.Distribution, tf.Tensor]]:
         """Returns each layer's distribution given the others, and its value, at z.
 
-        Args:
-            z: [..., D], whose leading axes end in the batch shape.
-
-        Returns:
-            (distribution of batch shape [...], value [..., D_k]), nearest x first.
+        The leading axes of z [..., D] end in the batch shape. Distributions have batch
+        shape [...], values are [..., D_k], and the layer nearest x is the first.
         """
         z = tf.convert_to_tensor(z)
         batch = tf.broadcast_dynamic_shape(tf.shape(z)[:-1], self.batch_shape_tensor())

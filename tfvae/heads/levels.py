@@ -1,7 +1,5 @@
 """Heads over equally spaced levels, such as the 256 grey values of a pixel."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import keras

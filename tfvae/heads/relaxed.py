@@ -1,7 +1,5 @@
 """Heads over relaxed discrete values."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import keras
@@ -9,8 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.validation import require_number
-from tfvae.distributions import IndependentLogistic, Logistic, tfd
+from tfvae.distributions import (
+    ExpRelaxedOneHotCategorical,
+    IndependentLogistic,
+    Logistic,
+    tfd,
+)
 from tfvae.heads.base import DistributionHead, constant_weight
+from tfvae.heads.discrete import OneHotCategoricalHead
 
 
 class RelaxedHead(DistributionHead):
@@ -46,15 +50,12 @@ class BinConcreteHead(RelaxedHead):
 
     formula = "Logistic with loc = logits / temperature and scale = 1 / temperature"
     paper = "Maddison, Mnih and Teh (2017), The Concrete Distribution"
+    independent = IndependentLogistic
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the Logistic of logits [..., *event_shape]."""
         temperature = tf.convert_to_tensor(self.temperature)
         return Logistic(params / temperature, 1.0 / temperature)
-
-    def call(self, params: tf.Tensor) -> tfd.Distribution:
-        """Returns the distribution for parameters [..., *params_shape]."""
-        return IndependentLogistic(self.distribution(params), len(self.event_shape))
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """Returns the logits whose draws, before the sigmoid, have this mean."""
@@ -63,3 +64,24 @@ class BinConcreteHead(RelaxedHead):
     def named_params(self, distribution: tfd.Distribution) -> dict[str, tf.Tensor]:
         """Returns the logits of the Bernoulli that is relaxed, [..., *event_shape]."""
         return {"logits": distribution.mean() * self.temperature}
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class ConcreteHead(RelaxedHead, OneHotCategoricalHead):
+    """Concrete (relaxed one-hot) variables with the given logits, in log space.
+
+    With Gumbel noise g, a draw is log softmax((logits + g) / temperature), and
+
+        log p(z) = log (K - 1)! + (K - 1) log temperature
+                   + sum_k log softmax(logits - temperature z)_k
+
+    (Maddison, Mnih and Teh, 2017, appendix C). A decoder reads `exp` of a draw, whose
+    own density is infinite as soon as float32 rounds a class to 0.
+    """
+
+    is_density = True
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """Returns Concrete variables of logits [..., *event_shape], in log space."""
+        temperature = tf.convert_to_tensor(self.temperature)
+        return ExpRelaxedOneHotCategorical(temperature, logits=params)

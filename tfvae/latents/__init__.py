@@ -3,20 +3,17 @@
 `Hierarchy` makes one family of several, and so is in no table.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from tfvae.latents.base import (
+    FlowLatent,
     Latent,
     LogisticLatent,
     MultivariateNormalLatent,
     NormalLatent,
 )
 from tfvae.latents.discrete import BernoulliLatent, CategoricalLatent
-from tfvae.latents.flow import FlowLatent
-from tfvae.latents.hierarchy import Hierarchy
-from tfvae.latents.hierarchy_head import HierarchyHead
+from tfvae.latents.hierarchy import Hierarchy, HierarchyHead
 from tfvae.latents.layers import layer_means, layer_rates
 from tfvae.latents.relaxed import BinConcreteLatent, ConcreteLatent
 

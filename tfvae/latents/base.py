@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import keras
@@ -10,15 +10,19 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae import priors
+from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
 from tfvae.distributions import Normal, tfd
 from tfvae.heads import (
     MIN_SCALE,
+    CouplingFlow,
     DistributionHead,
+    FlowHead,
     LogisticHead,
     MultivariateNormalHead,
     NormalHead,
 )
+from tfvae.heads.latent_flow import check_flow
 
 
 class Latent(keras.layers.Layer):
@@ -57,8 +61,7 @@ class Latent(keras.layers.Layer):
     paper: ClassVar[str]
 
     def __init__(self, latent_size: int, **kwargs) -> None:
-        if kwargs.get("dtype") is None:
-            kwargs["dtype"] = keras.config.floatx()
+        kwargs["dtype"] = kwargs.get("dtype") or keras.config.floatx()
         super().__init__(**kwargs)
         self.latent_size = require_int("latent_size", latent_size)
         self.built = True
@@ -105,11 +108,8 @@ class Latent(keras.layers.Layer):
     def traversal(self, levels: np.ndarray) -> tf.Tensor | None:
         """Returns values [levels, D] of single variables, from low to high.
 
-        They are the prior's quantiles. None where single variables have no order, and
-        plots cannot move one alone.
-
-        Args:
-            levels: Probabilities between 0 and 1.
+        They are the prior's quantiles at levels between 0 and 1. None where single
+        variables have no order, and plots cannot move one alone.
         """
         return quantiles(self.prior(), levels)
 
@@ -122,15 +122,24 @@ class Latent(keras.layers.Layer):
         return {**super().get_config(), "latent_size": self.latent_size}
 
 
+class _LocationScale(Latent):
+    """The base of the families of one location and one scale for each variable."""
+
+    layered = True
+
+    def prior_params(self) -> np.ndarray:
+        locations = np.zeros([self.latent_size])
+        return np.concatenate([locations, raw_scale_of_one(self.latent_size)])
+
+
 @keras.saving.register_keras_serializable(package="tfvae")
-class NormalLatent(Latent):
+class NormalLatent(_LocationScale):
     """Normal posterior with learned location and scale, standard normal prior.
 
     Kingma and Welling (2014).
     """
 
     head_class = NormalHead
-    layered = True
     posterior_text = "Normal, learned location and scale"
     prior_text = "Normal(0, 1)"
     paper = "Kingma and Welling (2014)"
@@ -140,13 +149,9 @@ class NormalLatent(Latent):
         zeros = tf.zeros([self.latent_size], self.compute_dtype)
         return tfd.Independent(Normal(zeros, tf.ones([], zeros.dtype)), 1)
 
-    def prior_params(self) -> np.ndarray:
-        """Returns those of location 0 and scale 1."""
-        return _standard(self.latent_size)
-
 
 @keras.saving.register_keras_serializable(package="tfvae")
-class LogisticLatent(Latent):
+class LogisticLatent(_LocationScale):
     """Logistic posterior with learned location and scale, standard logistic prior.
 
         p(z) = sigmoid(z) (1 - sigmoid(z))
@@ -156,7 +161,6 @@ class LogisticLatent(Latent):
     """
 
     head_class = LogisticHead
-    layered = True
     posterior_text = "Logistic, learned location and scale"
     prior_text = "Logistic(0, 1)"
     paper = "Maddison, Mnih and Teh (2017), appendix B"
@@ -164,10 +168,6 @@ class LogisticLatent(Latent):
     def prior(self) -> tfd.Distribution:
         """Returns Logistic(0, 1)."""
         return priors.standard_logistic(self.latent_size, self.compute_dtype)
-
-    def prior_params(self) -> np.ndarray:
-        """Returns those of location 0 and scale 1."""
-        return _standard(self.latent_size)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -201,6 +201,78 @@ class MultivariateNormalLatent(Latent):
         return quantiles(single, levels)
 
 
+@keras.saving.register_keras_serializable(package="tfvae")
+class FlowLatent(Latent):
+    """RealNVP posterior on a Normal base, standard normal prior.
+
+        z = f_L(...f_1(u)),    u ~ Normal(loc(x), scale(x))
+        log q(z|x) = log Normal(u) - sum_l log |det f_l|
+
+    Rezende and Mohamed (2015), with the couplings of Dinh, Sohl-Dickstein and Bengio
+    (2017). The couplings' weights belong to the posterior's head, and are the same for
+    every x. They start as the identity: the posterior as that of `NormalLatent`.
+
+    Args:
+        latent_size: D, 2 or more.
+        num_flows: L, the number of couplings; they move the two halves in turn.
+        hidden_sizes: The units of each coupling's network.
+        seed: The seed of the couplings' initial weights.
+
+    Raises:
+        InputError: if a value is out of range.
+    """
+
+    posterior_text = "RealNVP couplings on a Normal, learned location and scale"
+    prior_text = "Normal(0, 1)"
+    paper = "Rezende and Mohamed (2015); Dinh, Sohl-Dickstein and Bengio (2017)"
+
+    def __init__(
+        self,
+        latent_size: int,
+        num_flows: int = 2,
+        hidden_sizes: Sequence[int] = (64,),
+        seed: int = 0,
+        **kwargs,
+    ) -> None:
+        super().__init__(latent_size, **kwargs)
+        if self.latent_size == 1:
+            raise InputError(
+                "latent_size 1 is not usable with FlowLatent: a coupling moves some "
+                "variables given the others; set latent_size 2 or more, or use latent "
+                "'normal'"
+            )
+        self.num_flows, self.hidden_sizes, self.seed = check_flow(
+            num_flows, hidden_sizes, seed
+        )
+
+    def posterior_head(self) -> FlowHead:
+        """Returns a new head for q(z|x), with couplings of its own."""
+        return FlowHead(
+            (self.latent_size,),
+            self.num_flows,
+            self.hidden_sizes,
+            self.seed,
+            dtype=self.compute_dtype,
+        )
+
+    def prior(self) -> tfd.Distribution:
+        """Returns Normal(0, 1)."""
+        return priors.standard_normal(self.latent_size, self.compute_dtype)
+
+    def point_estimate(self, posterior: CouplingFlow) -> tf.Tensor:
+        """Returns the z of the base's mean, [..., D]; the mean of z is not known."""
+        return posterior.point_estimate()
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild this family."""
+        return {
+            **super().get_config(),
+            "num_flows": self.num_flows,
+            "hidden_sizes": self.hidden_sizes,
+            "seed": self.seed,
+        }
+
+
 def quantiles(prior: tfd.Independent, levels: np.ndarray) -> tf.Tensor:
     """Returns the quantiles [levels, D] of independent variables."""
     single = prior.distribution  # batch [D]
@@ -210,7 +282,3 @@ def quantiles(prior: tfd.Independent, levels: np.ndarray) -> tf.Tensor:
 def raw_scale_of_one(size: int) -> np.ndarray:
     """Returns the raw scales [size] whose softplus(raw) + MIN_SCALE is 1."""
     return np.full([size], np.log(np.expm1(1.0 - MIN_SCALE)))
-
-
-def _standard(size: int) -> np.ndarray:
-    return np.concatenate([np.zeros([size]), raw_scale_of_one(size)])

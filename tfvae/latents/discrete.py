@@ -1,7 +1,5 @@
 """Families of discrete latent variables, whose draws have no gradient."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import tensorflow as tf

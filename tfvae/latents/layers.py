@@ -1,7 +1,5 @@
 """Rates and posterior means of a model's layers of latent variables."""
 
-from __future__ import annotations
-
 import keras
 import tensorflow as tf
 
@@ -25,8 +23,8 @@ def layer_rates(
     Args:
         vae: A `VAE`; one without a hierarchy has one layer.
         x: [B, *image_shape] The examples.
-        num_samples: S, the number of draws.
-        seed: The seed of the draws, which are those of `log_weight_terms`.
+        num_samples: S, the number of draws, which are those of `log_weight_terms`.
+        seed: The seed of the draws.
 
     Returns:
         [K, S, B], nearest x first, in nats.
@@ -49,18 +47,17 @@ def layer_means(
     below: its noise adds (the variance of E[z_k|z_(k-1)] given x) / S to the variance
     over x, so S should be large enough for that to be far below 0.01.
 
-    Args:
-        vae: A `VAE`; one without a hierarchy has one layer.
-        x: [B, *image_shape] The examples.
-        num_samples: S, the number of draws.
-        seed: The seed of the draws.
+    The arguments are those of `layer_rates`.
 
     Returns:
         [B, D_k] of each layer, nearest x first, of z itself: for BinConcrete the logit.
     """
     posterior, z = _draws(vae, x, num_samples, seed)
     if not isinstance(posterior, LayerChain):
-        return [_mean(posterior, z)]
+        try:
+            return [posterior.mean()]
+        except NotImplementedError:
+            return [tf.reduce_mean(z, axis=0)]
     first, *others = [layer.mean() for layer, _ in posterior.layers(z)]
     return [first, *(tf.reduce_mean(mean, axis=0) for mean in others)]
 
@@ -72,10 +69,3 @@ def _draws(
     num_samples = require_int("num_samples", num_samples)
     seed = derive_seed(seed, "posterior")
     return posterior, posterior.sample(num_samples, seed=seed)  # [S, B, D]
-
-
-def _mean(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
-    try:
-        return posterior.mean()
-    except NotImplementedError:
-        return tf.reduce_mean(z, axis=0)

@@ -1,19 +1,12 @@
 """Families that relax a discrete one."""
 
-from __future__ import annotations
-
 import keras
 import tensorflow as tf
 
 from tfvae import priors
 from tfvae.core.validation import require_number
 from tfvae.distributions import tfd
-from tfvae.heads import (
-    BinConcreteHead,
-    ConcreteHead,
-    DistributionHead,
-    constant_weight,
-)
+from tfvae.heads import BinConcreteHead, ConcreteHead, DistributionHead, constant_weight
 from tfvae.latents.base import Latent
 from tfvae.latents.discrete import (
     BernoulliLatent,

@@ -109,7 +109,13 @@ def check_x(x: Any, data_shape: Sequence[int]) -> tf.Tensor | keras.KerasTensor:
         InputError: if it is something else.
     """
     if not isinstance(x, (tf.Tensor, keras.KerasTensor)):
-        x = _tensor(x)
+        try:
+            x = tf.convert_to_tensor(x)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"images of type {type(x).__name__} are no array "
+                f"({first_line(error)}); give floats [B, *data_shape]"
+            ) from error
     if not tf.as_dtype(x.dtype).is_floating:
         raise InputError(
             f"images have dtype {tf.as_dtype(x.dtype).name}; give floats between 0 "
@@ -197,13 +203,3 @@ def check_steps(x: Any, steps_per_epoch: int | None, per_execution: int) -> None
             f"steps_per_execution {per_execution}, and Keras runs whole executions; "
             "change one of them"
         )
-
-
-def _tensor(x: Any) -> tf.Tensor:
-    try:
-        return tf.convert_to_tensor(x)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"images of type {type(x).__name__} are no array ({first_line(error)}); "
-            "give floats [B, *data_shape]"
-        ) from error

@@ -1,7 +1,5 @@
 """Refusals of parts and settings that `VAE` cannot use."""
 
-from __future__ import annotations
-
 import keras
 
 from tfvae.core.types import InputError

@@ -1,16 +1,12 @@
 """A network and a head: a distribution given inputs."""
 
-from __future__ import annotations
-
-import functools
-from collections.abc import Sequence
-
 import keras
 import tensorflow as tf
 
 from tfvae.core.types import InputError
 from tfvae.distributions import Distribution
 from tfvae.heads import DistributionHead
+from tfvae.heads.base import with_parts
 from tfvae.networks import batch_apply, leading_axes
 
 
@@ -35,8 +31,7 @@ class ConditionalDistribution(keras.Model):
                 f"head {head!r:.100} is not usable; give a DistributionHead, for "
                 "example latent.posterior_head()"
             )
-        if kwargs.get("dtype") is None:
-            kwargs["dtype"] = head.compute_dtype
+        kwargs["dtype"] = kwargs.get("dtype") or head.compute_dtype
         super().__init__(**kwargs)
         name = getattr(network, "name", network)
         if not getattr(network, "built", False) or not hasattr(network, "output_shape"):
@@ -74,19 +69,10 @@ class ConditionalDistribution(keras.Model):
 
     def get_config(self) -> dict:
         """Returns what rebuilds this model."""
-        serialize = keras.saving.serialize_keras_object
-        parts = {"network": serialize(self.network), "head": serialize(self.head)}
-        return {**super().get_config(), **parts}
+        parts = {"network": self.network, "head": self.head}
+        return {**super().get_config(), **keras.saving.serialize_keras_object(parts)}
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None):
         """Rebuilds a model from `get_config`."""
         return cls(**with_parts(config, ("network", "head"), custom_objects))
-
-
-def with_parts(config: dict, parts: Sequence[str], custom_objects: dict | None) -> dict:
-    """Returns a saved model's config with the objects that `parts` name rebuilt."""
-    deserialize = functools.partial(
-        keras.saving.deserialize_keras_object, custom_objects=custom_objects
-    )
-    return {k: deserialize(v) if k in parts else v for k, v in config.items()}

@@ -1,7 +1,5 @@
 """The numbers that `fit` and `evaluate` report, under their names everywhere."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -84,13 +82,8 @@ class MetricTracker:
     ) -> Values:
         """Returns what `update` is given of one batch, of all replicas together.
 
-        Args:
-            objective: The bound whose negative value is the loss.
-            terms: [S, B] The terms of the batch's log-weights.
-            kl_weight: The factor of the rate in the loss; all else has 1.
-            penalty: The regularisation losses, part of the loss.
-            batch: The examples that the terms are of.
-            head: The likelihood's.
+        The loss is the objective's negative value with `kl_weight`, which is 1 in all
+        else, plus `penalty`, the regularisation losses. `head` is the likelihood's.
         """
         weight, shard = batch.sample_weight, batch.shard
         log_weights = terms.log_weights()  # [S, B]
@@ -98,16 +91,14 @@ class MetricTracker:
         sampled = log_weights
         if terms.analytic_rate is not None:
             sampled = terms.sampled_log_weights()
-        values = {
-            self._means["elbo"]: (tf.reduce_mean(log_weights, axis=0), weight),
-            self._means["distortion"]: (
-                -tf.reduce_mean(terms.log_likelihood, axis=0),
-                weight,
-            ),
-            self._means["rate"]: (tf.reduce_mean(terms.rate, axis=0), weight),
-            self._means["ess"]: (effective_sample_size(sampled), weight),
-            self._bound: (objective.value(log_weights), weight),
+        found = {
+            self._means["elbo"]: tf.reduce_mean(log_weights, axis=0),
+            self._means["distortion"]: -tf.reduce_mean(terms.log_likelihood, axis=0),
+            self._means["rate"]: tf.reduce_mean(terms.rate, axis=0),
+            self._means["ess"]: effective_sample_size(sampled),
+            self._bound: objective.value(log_weights),
         }
+        values = {metric: (value, weight) for metric, value in found.items()}
         violation = None
         if head.exact_binary:
             # Nothing is refused here: within the step that would cost a transfer on a
@@ -131,12 +122,7 @@ class MetricTracker:
         return values
 
     def update(self, values: Values, kl_weight: tf.Tensor) -> None:
-        """Takes one batch into the means.
-
-        Args:
-            values: The result of `compute`.
-            kl_weight: The factor of the rate in the loss, which evaluation has as 1.
-        """
+        """Takes the result of `compute` into the means."""
         for metric, (value, weight) in values.items():
             metric.update_state(value, sample_weight=weight)
         for name, (weight, metric) in self._settings.items():
@@ -154,13 +140,10 @@ class MetricTracker:
         scale: tf.Tensor,
         wanted: bool | tf.Tensor,
     ) -> None:
-        """Takes one step's gradient norm into its mean.
+        """Takes the norm of a step's gradients of the loss times `scale` into its mean.
 
-        Args:
-            gradients: The gradients of the scaled loss.
-            scale: The factor of the loss; steps whose gradient overflows do not count.
-            wanted: Whether to look at this step; of one that is not, nothing is
-                computed.
+        Steps whose gradient overflows do not count. Of a step that is not `wanted`,
+        nothing is computed.
         """
 
         def norm() -> tf.Tensor:
@@ -190,10 +173,8 @@ def weighted_mean(values: tf.Tensor, batch: Batch) -> tf.Tensor:
 def global_means(values: Values) -> dict:
     """Returns the means over all replicas, and their weights, by one all-reduce.
 
-    So every replica tracks the same numbers, and each can read them alone.
-
-    Args:
-        values: This replica's values [B], and their weights [B] or None for ones.
+    So every replica tracks the same numbers, and each can read them alone. Values are
+    [B], and their weights [B] or None for ones.
     """
     sums = []
     for metric, (value, weight) in values.items():

@@ -1,7 +1,5 @@
 """Leaving out, or naming, the training step whose numbers are not finite."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import keras
@@ -61,11 +59,10 @@ class NonFiniteGuard:
             gradients: The gradients of the variables, in their order.
             shard: The rows that the terms are of; None: the whole batch.
         """
-        values = (terms.log_likelihood, terms.log_prior, terms.log_posterior)
         if shard is None:
-            parts = [tf.reduce_mean(each) for each in values]
+            parts = [tf.reduce_mean(each) for each in terms[:3]]
         else:
-            sums = [tf.reduce_sum(tf.reduce_mean(each, axis=0)) for each in values]
+            sums = [tf.reduce_sum(tf.reduce_mean(each, axis=0)) for each in terms[:3]]
             parts = [each / tf.cast(shard.total, each.dtype) for each in sums]
         means = tf.stack([tf.cast(each, tf.float32) for each in (*parts, loss)])  # [4]
         if shard is not None:

@@ -1,7 +1,5 @@
 """Keras' optimizers, with Adam's step in one kernel a variable."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ For a straight line there is `keras.optimizers.schedules.PolynomialDecay`. All o
 are Keras schedules: `VAE.compile` takes them, and models save and load with them.
 """
 
-from __future__ import annotations
-
 from typing import TypeAlias
 
 import keras

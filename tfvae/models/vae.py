@@ -31,6 +31,7 @@ from tfvae.estimators import (
     in_two_passes,
 )
 from tfvae.heads import BernoulliHead, constant_weight
+from tfvae.heads.base import with_parts
 from tfvae.latents import Hierarchy, Latent
 from tfvae.models.batch import (
     Batch,
@@ -46,7 +47,7 @@ from tfvae.models.checks import (
     check_second_pass,
     check_setting,
 )
-from tfvae.models.conditional import ConditionalDistribution, with_parts
+from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.metrics import SKIPPED, MetricTracker, weighted_mean
 from tfvae.models.nonfinite import NonFiniteGuard
 from tfvae.models.optimizers import get_optimizer, has_float16_layer, loss_scaled
@@ -55,7 +56,6 @@ from tfvae.networks import seed_layers
 from tfvae.objectives import Elbo, LogWeightTerms, Objective, get_objective
 from tfvae.priors import Prior
 
-_PARTS = ("encoder", "decoder", "latent")
 _ELBO = Elbo()
 
 
@@ -143,8 +143,7 @@ class VAE(keras.Model):
         **kwargs,
     ) -> None:
         check_parts(encoder, decoder, latent, prior)
-        if kwargs.get("dtype") is None:
-            kwargs["dtype"] = decoder.head.compute_dtype
+        kwargs["dtype"] = kwargs.get("dtype") or decoder.head.compute_dtype
         super().__init__(**kwargs)
         self.encoder = encoder
         self.decoder = decoder
@@ -186,12 +185,7 @@ class VAE(keras.Model):
         return self.decode(self.latent.point_estimate(self.encode(x))).mean()
 
     def sample(self, num_samples: int, seed: Seed) -> Samples:
-        """Draws examples from the model, the same for the same seed.
-
-        Args:
-            num_samples: The number of draws, n.
-            seed: The seed of the draws of z and of x.
-        """
+        """Draws n = `num_samples` examples, the same for the same seed."""
         num_samples = require_int("num_samples", num_samples)
         z = self.prior().sample(num_samples, seed=derive_seed(seed, "prior"))
         likelihood = self.decode(z)
@@ -203,11 +197,7 @@ class VAE(keras.Model):
     ) -> LogWeightTerms:
         """Draws z_s ~ q(z|x) and returns the terms of log w_s, each [S, B], in nats.
 
-        Args:
-            x: [B, *data_shape], or a `Batch`.
-            num_samples: S.
-            seed: The seed of the draws.
-            chunk: The part of the S samples to draw and to weigh; None: all.
+        x is [B, *data_shape] or a `Batch`, and `chunk` a part of the S samples.
         """
         num_samples = require_int("num_samples", num_samples)
         return self.variational_batch(x, num_samples, seed).draw_log_weight_terms(chunk)
@@ -223,13 +213,7 @@ class VAE(keras.Model):
     ) -> VariationalBatch:
         """Returns q(z|x), p(z) and log p(x|z) of a batch, as estimators take them.
 
-        Args:
-            x: [B, *data_shape], or a `Batch`.
-            num_samples: S.
-            seed: The seed of the draws.
-            training: Whether networks are called as in training.
-            objective: The bound whose gradient is wanted.
-            kl_weight: The factor of the rate in the loss.
+        x is [B, *data_shape] or a `Batch`. In `training` networks are called so.
         """
         batch = self.as_batch(x)
 
@@ -615,11 +599,8 @@ class VAE(keras.Model):
     def track_gradients(self, every: int | None) -> None:
         """Sets the training steps to come whose `grad_norm` is looked at.
 
-        It is no argument of `compile`, since what is trained does not depend on it.
-
-        Args:
-            every: A step counts if its number, from 0, is a multiple of this; None: no
-                step does.
+        They are those whose number, from 0, is a multiple of `every`; None: no step. It
+        is no argument of `compile`, since what is trained does not depend on it.
         """
         every = None if every is None else require_int("every", every)
         if every != self._track_every:
@@ -659,15 +640,19 @@ class VAE(keras.Model):
 
     def get_config(self) -> dict:
         """Returns what rebuilds this model."""
-        serialize = keras.saving.serialize_keras_object
-        config = {name: serialize(getattr(self, name)) for name in _PARTS}
-        config["prior"] = serialize(self.prior_layer)
-        return {**super().get_config(), **config}
+        parts = {
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "latent": self.latent,
+            "prior": self.prior_layer,
+        }
+        return {**super().get_config(), **keras.saving.serialize_keras_object(parts)}
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> VAE:
         """Rebuilds a model from `get_config`."""
-        parts = with_parts(config, (*_PARTS, "prior"), custom_objects)
+        names = ("encoder", "decoder", "latent", "prior")
+        parts = with_parts(config, names, custom_objects)
         if isinstance(parts["latent"], Hierarchy):
             # Its head shares networks with it, which two configs cannot say.
             encoder, head = parts["encoder"], parts["latent"].posterior_head()

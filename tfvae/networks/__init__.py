@@ -4,8 +4,6 @@ Every initial weight is a function of the seed. Any other Keras model with one i
 and one output serves as well.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -58,12 +56,8 @@ def mlp(
         name: The name of the model; its layers' names begin with it.
     """
     make = _LayerMaker(name or "mlp", seed, dtype)
-    inputs = keras.Input(input_shape, dtype=_input_dtype(dtype))
-    x = (
-        make(keras.layers.Flatten, data_format="channels_last")(inputs)
-        if len(input_shape) > 1
-        else inputs
-    )
+    inputs = make.input(input_shape)
+    x = make.flat(inputs)
     for units in hidden_sizes:
         x = make.weighted(keras.layers.Dense, units, activation=activation)(x)
     return keras.Model(inputs, make.output(x, output_shape, output_bias), name=name)
@@ -87,10 +81,10 @@ def conv_encoder(
     """
     _require_image(input_shape, "the input of the encoder")
     make = _LayerMaker(name or "conv_encoder", seed, dtype)
-    inputs = x = keras.Input(input_shape, dtype=_input_dtype(dtype))
+    inputs = x = make.input(input_shape)
     for filters in hidden_sizes:
         x = make.strided(keras.layers.Conv2D, filters, activation)(x)
-    x = make(keras.layers.Flatten, data_format="channels_last")(x)
+    x = make.flat(x)
     return keras.Model(inputs, make.output(x, output_shape, output_bias), name=name)
 
 
@@ -123,9 +117,8 @@ def conv_decoder(
     height, width, channels = output_shape
     stages = len(hidden_sizes)
     sizes = [(_halved(height, i), _halved(width, i)) for i in range(stages + 1)]
-    inputs = x = keras.Input(input_shape, dtype=_input_dtype(dtype))
-    if len(input_shape) > 1:
-        x = make(keras.layers.Flatten, data_format="channels_last")(x)
+    inputs = make.input(input_shape)
+    x = make.flat(inputs)
     if not stages:
         x = make.output(x, output_shape, output_bias)
         return keras.Model(inputs, x, name=name)
@@ -148,17 +141,10 @@ NETWORKS: Mapping[str, Architecture] = {
 def batch_apply(
     network: keras.Model, inputs: tf.Tensor, training: bool | None = None
 ) -> tf.Tensor:
-    """Applies a network built for [B, ...] to inputs with any leading axes.
+    """Returns [..., *output_shape] of a network for inputs [..., *input_shape].
 
-    This is the one place where leading axes (samples, batch) are folded.
-
-    Args:
-        network: A model from [B, *input_shape] to [B, *output_shape].
-        inputs: [..., *input_shape] with at least one leading axis.
-        training: The argument of that name of the network.
-
-    Returns:
-        [..., *output_shape].
+    This is the one place where leading axes (samples, batch) are folded. There is at
+    least one.
 
     Raises:
         InputError: if the inputs do not end in the network's input shape.
@@ -200,6 +186,17 @@ class _LayerMaker:
         self.count += 1
         name = f"{self.prefix}_{self.count}"
         return layer(*args, name=name, dtype=self.dtype, **kwargs)
+
+    def input(self, shape: Shape) -> keras.KerasTensor:
+        """Returns the input, of the float type of the policy's variables."""
+        policy = keras.DTypePolicy(self.dtype or keras.config.floatx())
+        return keras.Input(shape, dtype=policy.variable_dtype)
+
+    def flat(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Makes a vector of what has more axes."""
+        if len(x.shape) == 2:
+            return x
+        return self(keras.layers.Flatten, data_format="channels_last")(x)
 
     def weighted(self, layer: type, *args, **kwargs) -> keras.layers.Layer:
         seed = derive_int(self.seed, f"{self.prefix}/{self.count}")
@@ -247,11 +244,6 @@ class _LayerMaker:
 def _sizes(x: tf.Tensor) -> list[int | tf.Tensor]:
     dynamic = tf.shape(x)
     return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
-
-
-def _input_dtype(dtype: str | None) -> str:
-    """Returns the float type of the input of a network of a policy."""
-    return keras.DTypePolicy(dtype).variable_dtype if dtype else keras.config.floatx()
 
 
 def _halved(size: int, times: int) -> int:

@@ -9,8 +9,6 @@ objective says, for log-weights [S, B], its value [B] and the coefficients
 [S, B] = d value / d log w; it knows nothing of models.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from tfvae.core.lookup import resolve

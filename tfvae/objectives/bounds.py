@@ -100,11 +100,7 @@ class Objective:
         return self
 
     def check(self, num_samples: int) -> None:
-        """Refuses a number of samples for which the objective is not defined.
-
-        Raises:
-            InputError: if the objective is not defined for it.
-        """
+        """Raises InputError if the objective is not defined for so many samples."""
 
     def value(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns the bound [B], in nats, for log-weights [S, B]."""

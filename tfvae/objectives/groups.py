@@ -1,7 +1,5 @@
 """Objectives of samples in groups."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 
@@ -24,11 +22,9 @@ class _Grouped(Objective):
     num_groups: int = 2
 
     def __post_init__(self) -> None:
-        """Checks the arguments."""
         require_int("num_groups", self.num_groups)
 
     def check(self, num_samples: int) -> None:
-        """Refuses a number of samples that is no multiple of `num_groups`."""
         if num_samples % self.num_groups:
             raise InputError(
                 f"num_samples {num_samples} is not a multiple of num_groups "
@@ -78,10 +74,10 @@ class Miwae(_Grouped):
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
-class Piwae(_Grouped):
+class Piwae(_Grouped, Iwae):
     """`iwae` of all M K samples for the decoder, `miwae` for the encoder.
 
-    Rainforth et al. (2018). The value is that of `iwae`.
+    Rainforth et al. (2018). Value and coefficients are those of `iwae`.
     """
 
     two_objectives = True
@@ -92,15 +88,3 @@ class Piwae(_Grouped):
     def encoder_objective(self) -> Miwae:
         """`miwae` with the same groups."""
         return Miwae(self.num_groups)
-
-    def value(self, log_weights: tf.Tensor) -> tf.Tensor:
-        """Returns log mean_s exp(log w_s)."""
-        return Iwae().value(log_weights)
-
-    def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:
-        """Returns softmax_s log w_s."""
-        return Iwae().coefficients(log_weights)
-
-    def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:
-        """Returns a_s (1 - a_s)."""
-        return Iwae().coefficient_derivative(log_weights)

@@ -5,8 +5,6 @@ Those without weights are functions. Those with weights are Keras layers whose
 decoder.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 
@@ -24,8 +22,7 @@ from tfvae.priors.fixed import (
     uniform_concrete,
     uniform_one_hot,
 )
-from tfvae.priors.learned import LearnedPrior, MixturePrior
-from tfvae.priors.vamp import VampPrior
+from tfvae.priors.learned import LearnedPrior, MixturePrior, VampPrior
 
 PRIORS: Mapping[str, type[Prior] | None] = {
     "standard": None,
@@ -57,18 +54,15 @@ def make_prior(
     images: np.ndarray | None = None,
     seed: int = 0,
 ) -> Prior | None:
-    """Builds the prior of a name from the arguments that it takes.
+    """Builds the prior of a name in `PRIORS`; None stands for the family's own.
 
     Args:
-        name: A name in `PRIORS`.
+        name: The prior's name.
         latent: The family of z.
         num_components: K, the number of components of a mixture.
         images: [N, *image_shape] The images to start from, between 0 and 1; priors
             that start otherwise leave them alone.
         seed: The seed of the start.
-
-    Returns:
-        The prior; None for the family's own.
 
     Raises:
         InputError: if an argument is missing or out of range, or if `num_components`

@@ -60,8 +60,7 @@ class Prior(keras.layers.Layer):
                 f"{type(self).__name__} was given {latent!r} and needs a latent "
                 "family, for example tfvae.latents.NormalLatent(latent_size=50)"
             )
-        if kwargs.get("dtype") is None:
-            kwargs["dtype"] = latent.compute_dtype
+        kwargs["dtype"] = kwargs.get("dtype") or latent.compute_dtype
         super().__init__(**kwargs)
         start = latent.prior_params()
         if start is None:
@@ -75,11 +74,7 @@ class Prior(keras.layers.Layer):
         self.built = True
 
     def distribution(self, encoder: Encoder) -> tfd.Distribution:
-        """Returns p(z), batch shape [], event shape that of the family.
-
-        Args:
-            encoder: The map from images to q(z|x); only `VampPrior` calls it.
-        """
+        """Returns p(z), batch shape []; only `VampPrior` calls the encoder."""
         raise NotImplementedError
 
     def constant_start(self, name: str, start: np.ndarray) -> keras.Variable:

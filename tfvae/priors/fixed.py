@@ -1,7 +1,5 @@
 """Priors without weights: batch shape [], event shape [D], or [D, K] for one-hots."""
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 from tfvae.distributions import (
@@ -43,11 +41,8 @@ def standard_logistic(latent_size: int, dtype: str = "float32") -> tfd.Distribut
 def tempered_logistic(latent_size: int, temperature: tf.Tensor) -> tfd.Distribution:
     """Logistic(0, 1 / temperature): the logit of a fair BinConcrete.
 
-    Maddison, Mnih and Teh (2017), appendix C.
-
-    Args:
-        latent_size: D.
-        temperature: A positive scalar tensor, whose dtype is the distribution's.
+    Maddison, Mnih and Teh (2017), appendix C. The temperature is a positive scalar
+    tensor, whose dtype is the distribution's.
     """
     loc = tf.zeros([latent_size], temperature.dtype)
     return IndependentLogistic(Logistic(loc, 1.0 / temperature), 1)
@@ -72,12 +67,8 @@ def uniform_concrete(
 ) -> tfd.Distribution:
     """The logarithm of a relaxed one-hot variable with equal probabilities, [D, K].
 
-    Maddison, Mnih and Teh (2017), appendix C.
-
-    Args:
-        latent_size: D.
-        num_classes: K.
-        temperature: A positive scalar tensor, whose dtype is the distribution's.
+    Maddison, Mnih and Teh (2017), appendix C. The temperature is a positive scalar
+    tensor, whose dtype is the distribution's.
     """
     logits = tf.zeros([latent_size, num_classes], temperature.dtype)
     return tfd.Independent(ExpRelaxedOneHotCategorical(temperature, logits), 1)

@@ -11,8 +11,6 @@ model made itself such draws are at hand: bidirectional Monte Carlo, BDMC (Gross
 Ghahramani and Adams, 2015). Wu et al. (2017) evaluate decoders so.
 """
 
-from __future__ import annotations
-
 from tfvae.evaluation.ais.bounds import AisScores, Bdmc, ais_log_likelihood, bdmc
 
 __all__ = ["AisScores", "Bdmc", "ais_log_likelihood", "bdmc"]

@@ -1,7 +1,5 @@
 """Bounds on log p(x) from annealed chains."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -133,20 +131,9 @@ def bdmc(
     expectation, how far `ais_log_likelihood` with the same arguments is from log p(x)
     on such images; of the data it says as much as the model is like them.
 
-    The arguments, and the errors, are those of `ais_log_likelihood`.
-
-    Args:
-        vae: The model.
-        num_images: N, how many images to make.
-        num_chains: C, chains an image in each direction.
-        num_steps: The steps of the path.
-        num_leapfrog_steps: The leapfrog steps of each move.
-        step_size: The leapfrog steps' size, or None.
-        batch_size: Images at a time.
-        chunk_size: Chains at a time, or None.
-        seed: The seed of the images and the draws.
-        initial: The end of the path from p(z|x): "prior", or "posterior" for q(z|x).
-        progress: Called after each batch with the number of images done so far.
+    N = `num_images` images are made, `batch_size` at a time. The other arguments, and
+    the errors, are those of `ais_log_likelihood`: `num_chains` in each direction, and
+    `initial` where the path from p(z|x) ends.
     """
     num_images = require_int("num_images", num_images)
     batch_size = require_int("batch_size", batch_size)

@@ -1,7 +1,5 @@
 """Chains of one model along a path from p_0(z) to p(x, z)."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -96,17 +94,10 @@ class Chains:
         seed: tf.Tensor,
         exact: tf.Tensor | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Runs C chains an image, a chunk at a time.
+        """Returns the log-weights [C, B] and the share of accepted moves [B] of chains.
 
-        Args:
-            batch: B examples.
-            step_sizes: [pieces, B].
-            seed: The seed of the draws.
-            exact: [B, D] A draw from p(z|x) of each image, from where all its chains go
-                to p_0. None: chains go from p_0 to p(z|x).
-
-        Returns:
-            The log-weights [C, B], and the share of accepted moves [B].
+        Chains go from p_0 to p(z|x), or from `exact`, a draw from p(z|x) [B, D] of each
+        image, to p_0. A chunk goes at a time, with `step_sizes` [pieces, B].
         """
         log_weights, accepted = [], np.zeros([batch.size])
         chunk = self.chunk_size or max(1, _CHUNK_ELEMENTS // math.prod(batch.x.shape))
@@ -171,20 +162,7 @@ class Chains:
         rate: tf.Tensor,
         seed: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, Moves]:
-        """Moves chains along a piece of the path, in `num_steps` equal steps of t.
-
-        Args:
-            batch: B examples.
-            z: [C, B, D] Where they are.
-            step_size: [B] To begin with.
-            times: [2] t at both ends.
-            num_steps: The steps of the piece.
-            rate: The rate at which the step size adapts; 0 leaves it.
-            seed: The seed of the moves.
-
-        Returns:
-            z [C, B, D], what the log-weights get [C, B], and what the moves were like.
-        """
+        """See `move`, which is traced once for all pieces."""
         return move(
             self._densities(batch),
             z,

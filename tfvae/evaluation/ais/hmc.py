@@ -1,7 +1,5 @@
 """Moves of annealed chains along one piece of the path."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 
