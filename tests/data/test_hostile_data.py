@@ -210,7 +210,7 @@ FOLDER = {
     "hidden files alone": (lambda p: put(p, ".a.png", png(4, 4)), "no images"),
     "links to nowhere": (
         lambda p: (p.mkdir(exist_ok=True), (p / "a.png").symlink_to("b.png")),
-        "no images",
+        "a link to nothing",
     ),
     "a folder that holds itself": (
         lambda p: (p.mkdir(exist_ok=True), (p / "in").symlink_to(".")),
@@ -218,7 +218,7 @@ FOLDER = {
     ),
     "pipes": (
         lambda p: (p.mkdir(exist_ok=True), os.mkfifo(p / "a.png")),
-        "no images",
+        "is no file",
     ),
 }
 NAMES = {

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tfvae import data
+from tfvae.core.types import InputError
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 
@@ -183,3 +185,105 @@ def test_fashion_mnist_of_debian_is_whole_and_balanced():
     n, m = len(loaded.train), len(loaded.validation)
     mean = n * loaded.train.mean_image() + m * loaded.validation.mean_image()
     assert round(float(mean.mean()) / (n + m), 4) == 0.2860
+
+
+# -- one of two, masks and labels ------------------------------------------------------
+
+
+def said_by(name: str) -> str:
+    with pytest.raises(InputError) as caught:
+        data.load(name)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_two_arrays_for_one_role_are_refused(tmp_path):
+    images = random_images(10, 4, 4)
+    path = tmp_path / "a.npz"
+    np.savez(path, x_train=images, train_images=images)
+    assert "x_train and train_images" in said_by(f"npz:{path}")
+    np.savez(path, x_train=images, y_train=np.arange(10), labels=np.arange(10))
+    assert "y_train and labels" in said_by(f"npz:{path}")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_array_that_is_twice_in_a_file_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x_train=random_images(10, 4, 4))
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read("x_train.npy")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("x_train.npy", content)
+    assert "x_train.npy twice" in said_by(f"npz:{path}")
+
+
+def test_an_array_that_is_not_used_is_not_looked_at_and_is_named(tmp_path):
+    path = tmp_path / "a.npz"
+    names = np.array(["a", None], dtype=object)
+    np.savez(path, x_train=random_images(10, 4, 4), names=names)
+    assert data.load(f"npz:{path}").provenance["left_out"] == "the arrays names"
+
+
+def test_plain_and_packed_files_that_differ_are_refused(tmp_path):
+    images = random_images(10, 4, 4)
+    write_idx(tmp_path / "train-images-idx3-ubyte", images)
+    write_idx(tmp_path / "train-images-idx3-ubyte.gz", images, pack=True)
+    assert len(data.load(f"idx:{tmp_path}").train.images) > 0
+    write_idx(tmp_path / "train-images-idx3-ubyte.gz", images[::-1], pack=True)
+    assert "differ; remove one" in said_by(f"idx:{tmp_path}")
+
+
+def npz(path: Path, **arrays: np.ndarray) -> str:
+    np.savez(path, **arrays)
+    return f"npz:{path}"
+
+
+def test_bytes_of_0_and_1_are_black_and_white_and_it_is_said(tmp_path):
+    masks = np.random.default_rng(0).integers(0, 2, (20, 4, 4), np.uint8)
+    as_bytes = data.load(npz(tmp_path / "a.npz", x_train=masks))
+    as_bools = data.load(npz(tmp_path / "b.npz", x_train=masks.astype(bool)))
+    first, _ = as_bytes.train.first(20)
+    second, _ = as_bools.train.first(20)
+    np.testing.assert_array_equal(first, second)
+    assert any("bytes 0 and 1" in line for line in data.describe(as_bytes))
+    write_idx(tmp_path / "train-images-idx3-ubyte", masks)
+    packed, _ = data.load(f"idx:{tmp_path}").train.first(20)
+    np.testing.assert_array_equal(packed, first)
+
+
+def test_masks_beside_grey_levels_are_refused(tmp_path):
+    grey = random_images(20, 4, 4)
+    name = npz(tmp_path / "a.npz", x_train=grey, x_test=(grey > 99).astype(np.uint8))
+    assert "multiply the masks by 255" in said_by(name)
+
+
+def test_black_images_stay_black(tmp_path):
+    black = np.zeros([10, 4, 4], np.uint8)
+    loaded = data.load(npz(tmp_path / "a.npz", x_train=black))
+    assert not loaded.train.images.any() and len(data.describe(loaded)) == 1
+
+
+@pytest.mark.parametrize(
+    "label", [np.uint64(2**64 - 1), np.uint64(2**63), np.int64(-2), np.int8(-100)]
+)
+def test_labels_that_are_none_are_refused(tmp_path, label):
+    labels = np.array([label] * 10)
+    name = npz(tmp_path / "a.npz", x_train=random_images(10, 4, 4), y_train=labels)
+    assert str(label) in said_by(name)
+    with pytest.raises(InputError, match="give classes from 0 up"):
+        data.ArraySplit("train", random_images(10, 4, 4, 1), labels)
+
+
+def test_a_label_of_minus_1_is_unknown(tmp_path):
+    labels = np.array([-1, 0, 1] * 4)
+    split = data.ArraySplit("train", random_images(12, 4, 4, 1), labels)
+    np.testing.assert_array_equal(split.labels, labels)
+
+
+@pytest.mark.parametrize(
+    ("top", "advice"), [(1.0000001, "rounding"), (255.0, "divide by 255"), (1.5, "1.5")]
+)
+def test_floats_beyond_1_are_told_what_to_do(tmp_path, top, advice):
+    images = np.linspace(0, top, 160, dtype=np.float32).reshape(10, 4, 4)
+    said = said_by(npz(tmp_path / "a.npz", x_train=images))
+    assert advice in said and ("divide" in said) == (top == 255.0)

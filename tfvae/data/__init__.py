@@ -8,7 +8,7 @@ from tfvae.data.pipeline import (
     training_batches,
 )
 from tfvae.data.registry import DATASETS, DatasetEntry, absolute_name, load
-from tfvae.data.splits import ArraySplit, ImageData, Split, StreamSplit
+from tfvae.data.splits import ArraySplit, ImageData, Split, StreamSplit, describe
 
 __all__ = [
     "BINARIZATIONS",
@@ -20,6 +20,7 @@ __all__ = [
     "Split",
     "StreamSplit",
     "absolute_name",
+    "describe",
     "drawn_at_step",
     "evaluation_batches",
     "load",

@@ -14,6 +14,7 @@ from tfvae.data.images import to_grey
 SPLITS = ("train", "validation", "test")
 MEAN_IMAGES = 10_000
 _CHUNK = 1_000
+_NAMED = 10  # classes in the description of a data set
 
 
 class ArraySplit:
@@ -22,7 +23,7 @@ class ArraySplit:
     Attributes:
         name: "train", "validation" or "test".
         images: [N, H, W, C], uint8, or float32 in [0, 1]; read-only.
-        labels: [N] int64, or None; read-only.
+        labels: [N] int64, -1 where unknown, or None; read-only.
     """
 
     def __init__(
@@ -59,6 +60,8 @@ class ArraySplit:
                 f"the {name} split has {len(images)} images and labels of shape "
                 f"{labels.shape}; give one label an image"
             )
+        if labels is not None:
+            check_labels(f"the {name} split's labels", labels)
         self.name = name
         self.images = _read_only(images)
         self.labels = (
@@ -210,6 +213,36 @@ def image_data(
     return ImageData(
         splits["train"], splits.get("validation"), splits["test"], image_shape, record
     )
+
+
+def check_labels(name: str, labels: np.ndarray) -> None:
+    """Refuses integers that are no labels: below -1, which stands for unknown, or wide.
+
+    Raises:
+        InputError: if there are such.
+    """
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    if low < -1 or high > np.iinfo(np.int64).max:
+        raise InputError(
+            f"{name} go from {low} to {high}; give classes from 0 up, and -1 where a "
+            "class is unknown"
+        )
+
+
+def describe(data: ImageData) -> list[str]:
+    """Returns what a data set was found to hold, and what was done to it, in words."""
+    record, splits = data.provenance, (data.train, data.validation, data.test)
+    sizes = [f"{len(split):,} {split.name}" for split in splits if split is not None]
+    shape = " x ".join(map(str, data.image_shape))
+    line = f"data: {', '.join(sizes)} images of {shape}"
+    if record.get("classes"):
+        classes = record["classes"]
+        more = ", ..." if len(classes) > _NAMED else ""
+        line += f", {len(classes)} classes ({', '.join(classes[:_NAMED])}{more})"
+    lines = [line, *record["preprocessing"]]
+    if record.get("left_out"):
+        lines.append(f"left out: {record['left_out']}")
+    return lines
 
 
 def check_split(split: object) -> None:

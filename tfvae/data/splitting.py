@@ -13,6 +13,7 @@ from tfvae.data.spec import DatasetSpec
 from tfvae.data.splits import SPLITS, ArraySplit, ImageData, Split, image_data
 
 TEST_FRACTION = 0.2
+MASKS_NOTE = "bytes 0 and 1 taken for black and white, not for grey levels of 255"
 VALIDATION_DIVISOR = 12  # 5,000 of MNIST's 60,000, as the literature has it
 
 
@@ -93,6 +94,31 @@ def decide_sizes(
     return Sizes(train, validation, test, tuple(own))
 
 
+def _black_and_white(
+    raw_splits: dict[str, RawSplit], provenance: dict[str, Any]
+) -> dict[str, RawSplit]:
+    """Makes masks of 0 and 1 white, which as grey levels of 255 would be black.
+
+    Raises:
+        InputError: if some splits are such masks and others are not.
+    """
+    largest = {
+        split: int(raw.images.max(initial=0))
+        for split, raw in raw_splits.items()
+        if raw.images.dtype == np.uint8
+    }
+    if 1 not in largest.values():
+        return raw_splits
+    if len(largest) < len(raw_splits) or max(largest.values()) > 1:
+        tops = ", ".join(f"{split} to {top}" for split, top in largest.items())
+        raise InputError(
+            f"the images are bytes from 0 up, {tops}: some are masks of 0 and 1, and "
+            "others have grey levels; multiply the masks by 255"
+        )
+    provenance["preprocessing"] = [*provenance["preprocessing"], MASKS_NOTE]
+    return {s: raw._replace(images=raw.images * 255) for s, raw in raw_splits.items()}
+
+
 def split_dataset(
     spec: DatasetSpec,
     raw_splits: dict[str, RawSplit],
@@ -106,6 +132,7 @@ def split_dataset(
     Raises:
         InputError: if there are not enough images.
     """
+    raw_splits = _black_and_white(raw_splits, provenance)
     available = {split: len(raw.images) for split, raw in raw_splits.items()}
     sizes = decide_sizes(
         spec.name, available, spec.validation_size, validation_fraction

@@ -117,9 +117,13 @@ def check_x(x: Any, data_shape: Sequence[int]) -> tf.Tensor | keras.KerasTensor:
                 f"({first_line(error)}); give floats [B, *data_shape]"
             ) from error
     if not tf.as_dtype(x.dtype).is_floating:
+        dtype = tf.as_dtype(x.dtype)
+        how = "tf.cast(x, tf.float32)"
+        if dtype == tf.uint8:
+            how += " / 255 if they go to 255, and without the division if they go to 1"
         raise InputError(
-            f"images have dtype {tf.as_dtype(x.dtype).name}; give floats between 0 "
-            "and 1, for example tf.cast(x, tf.float32) / 255"
+            f"images have dtype {dtype.name}; give floats between 0 and 1, for example "
+            f"{how}"
         )
     shape = tf.TensorShape(x.shape)
     if shape.rank == 0 or not shape[1:].is_compatible_with(data_shape):

@@ -195,7 +195,11 @@ def _announce(
     if position.step:
         within = f", step {position.batch} of the next" if position.batch else ""
         print(f"goes on after epoch {position.epoch}{within}")
-    lines = [*notes(config, end), *group_notes(group, config)]
+    lines = [
+        *tfvae.data.describe(data),
+        *notes(config, end),
+        *group_notes(group, config),
+    ]
     if monitoring is not None and monitoring.profile is not None:
         first, last = monitoring.profile
         if first > end or last <= position.step:

@@ -31,8 +31,8 @@ def load_idx(spec: DatasetSpec) -> ImageData:
     folder = check_folder(path, "the folder of data set idx")
     raw_splits = {}
     for split, stem in _STEMS.items():
-        images_path = _find(folder, f"{stem}-images", 3)
-        labels_path = _find(folder, f"{stem}-labels", 1)
+        images_path = _find(folder, f"{stem}-images", 3, spec)
+        labels_path = _find(folder, f"{stem}-labels", 1, spec)
         if images_path is not None:
             raw_splits[split] = _read_split(spec, images_path, labels_path)
     if "train" not in raw_splits:
@@ -43,13 +43,22 @@ def load_idx(spec: DatasetSpec) -> ImageData:
     return split_dataset(spec, raw_splits, spec.provenance(f"IDX files in {path}"))
 
 
-def _find(folder: str, stem: str, rank: int) -> str | None:
-    for separator in "-.":
-        for suffix in ("", ".gz"):
-            path = os.path.join(folder, f"{stem}{separator}idx{rank}-ubyte{suffix}")
-            if os.path.isfile(path):
-                return path
-    return None
+def _find(folder: str, stem: str, rank: int, spec: DatasetSpec) -> str | None:
+    """Returns the path of a file, plain or packed; both may be there if they agree."""
+    paths = [
+        os.path.join(folder, f"{stem}{separator}idx{rank}-ubyte{suffix}")
+        for separator in "-."
+        for suffix in ("", ".gz")
+    ]
+    found = [path for path in paths if os.path.isfile(path)]
+    if not found:
+        return None
+    first, *others = found
+    for other in others:
+        one, two = (_read_idx(path, rank, spec) for path in (first, other))
+        if not np.array_equal(one, two):
+            raise InputError(f"{first} and {other} differ; remove one of them")
+    return first
 
 
 def _read_split(

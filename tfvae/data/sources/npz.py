@@ -1,24 +1,26 @@
 """Arrays from a NumPy .npz file, never unpickled."""
 
+import contextlib
 import io
 import math
 import os
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from tfvae.core.types import InputError, first_line
 from tfvae.data.spec import DatasetSpec
-from tfvae.data.splits import ImageData
+from tfvae.data.splits import ImageData, check_labels
 from tfvae.data.splitting import RawSplit, split_dataset
 
 _WORDS = {"train": ("train",), "test": ("test",), "validation": ("validation", "val")}
 _BARE_IMAGES = ("images", "x", "data")
 _BARE_LABELS = ("labels", "y")
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that NumPy writes
+_ROUNDING = 1e-3  # beyond 0 and 1
 _HEADER = 1 << 16  # NumPy's own headers have some 128 bytes, and at most 10,000
 _DAMAGE = (
     OSError,
@@ -44,19 +46,33 @@ def load_npz(spec: DatasetSpec) -> ImageData:
     """
     spec.refuse_folders("names its own file")
     path = spec.path
-    arrays = _open(path, spec)
-    raw_splits = {}
+    with _open(path) as arrays:
+        used = _find_splits(arrays, path)
+        _check_headers(path, [n for pair in used.values() for n in pair if n], spec)
+        raw_splits = {s: _raw_split(*names, arrays, spec) for s, names in used.items()}
+        others = sorted(set(arrays).difference(*used.values()))
+    provenance = spec.provenance(f"arrays of {path}")
+    if others:
+        provenance["left_out"] = f"the arrays {', '.join(others)}"
+    return split_dataset(spec, raw_splits, provenance)
+
+
+def _find_splits(
+    arrays: np.lib.npyio.NpzFile, path: str
+) -> dict[str, tuple[str, str | None]]:
+    """Returns the names of each split's images, and of its labels if there are any."""
+    used = {}
     for split, words in _WORDS.items():
         images = _find(arrays, ("x", "images", "X"), split, words, _BARE_IMAGES)
         labels = _find(arrays, ("y", "labels", "Y"), split, words, _BARE_LABELS)
         if images is not None:
-            raw_splits[split] = _raw_split(images, labels, arrays, spec)
-    if "train" not in raw_splits:
+            used[split] = (images, labels)
+    if "train" not in used:
         raise InputError(
             f"{path!r} has the arrays {', '.join(arrays) or 'none'}; one named "
             "x_train, train_images, images, x or data is wanted"
         )
-    return split_dataset(spec, raw_splits, spec.provenance(f"arrays of {path}"))
+    return used
 
 
 def _find(
@@ -66,28 +82,57 @@ def _find(
     words: tuple[str, ...],
     bare: tuple[str, ...],
 ) -> str | None:
-    """Returns the first array's name of x_train, train_x, images_train, X_train."""
+    """Returns the array's name of x_train, train_x, images_train, X_train; or None.
+
+    Raises:
+        InputError: if there are several of them.
+    """
     pairs = [(stem, word) for word in words for stem in stems]
     names = [name for s, w in pairs for name in (f"{s}_{w}", f"{w}_{s}")]
     names += bare if split == "train" else ()
-    return next((name for name in names if name in arrays), None)
+    found = [name for name in names if name in arrays]
+    if len(found) > 1:
+        raise InputError(
+            f"the file has the arrays {' and '.join(found)}, and one is wanted for the "
+            f"{split} split; leave the others out"
+        )
+    return found[0] if found else None
 
 
-def _open(path: str, spec: DatasetSpec) -> Mapping[str, np.ndarray]:
+def _open(path: str) -> np.lib.npyio.NpzFile:
     expanded = os.path.expanduser(path)
     if not os.path.isfile(expanded):
         raise InputError(f"{path!r} is no file; give the path of a .npz file")
     if not zipfile.is_zipfile(expanded):
         raise InputError(f"{path!r} is not a .npz file; write one with numpy.savez")
-    try:
+    with _whole(path):
         with zipfile.ZipFile(expanded) as archive:
-            # Headers are checked first: NumPy allocates the bytes that they promise.
-            for entry in archive.infolist():
-                _check_header(archive, entry, path, spec)
+            names = archive.namelist()
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(
+                f"{path!r} has {twice[0]} twice; write a file in which each array is "
+                "there once"
+            )
         return np.load(expanded, allow_pickle=False)
+
+
+def _check_headers(path: str, names: Sequence[str], spec: DatasetSpec) -> None:
+    """Looks at arrays that are used; NumPy allocates the bytes that headers promise."""
+    with _whole(path), zipfile.ZipFile(os.path.expanduser(path)) as archive:
+        for name in names:
+            entry = f"{name}.npy" if f"{name}.npy" in archive.namelist() else name
+            _check_header(archive, archive.getinfo(entry), path, spec)
+
+
+@contextlib.contextmanager
+def _whole(path: str) -> Iterator[None]:
+    """Turns what reading a damaged file raises into one line."""
+    try:
+        yield
+    except InputError:
+        raise
     except _DAMAGE as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(
             f"{path!r} cannot be read ({first_line(error)}); give a whole .npz file of "
             "plain arrays"
@@ -180,7 +225,11 @@ def _check_values(name: str, images: np.ndarray) -> np.ndarray:
         )
     low, high = float(images.min()), float(images.max())
     if low < 0.0 or high > 1.0:
-        advice = "; divide by 255 or save as uint8" if 0 <= low and high <= 255 else ""
+        advice = ""
+        if low >= -_ROUNDING and high <= 1 + _ROUNDING:
+            advice = "; this looks like rounding: use numpy.clip(x, 0, 1)"
+        elif low >= 0 and 2 <= high <= 255:
+            advice = "; divide by 255 or save as uint8"
         raise InputError(
             f"{name} has values from {low:g} to {high:g}; floats in [0, 1] are wanted"
             f"{advice}"
@@ -198,4 +247,5 @@ def _check_labels(
             f"{name} has shape {labels.shape} and dtype {labels.dtype}, and "
             f"{images_name} has {size} images; give one integer label an image"
         )
+    check_labels(name, labels)
     return labels.astype(np.int64)

@@ -13,9 +13,16 @@ from tfvae.data.images import resize_tensor
 from tfvae.data.sources.tfds_builder import make_builder, prepare, quiet
 from tfvae.data.spec import DatasetSpec
 from tfvae.data.splits import SPLITS, ImageData, StreamSplit, image_data
-from tfvae.data.splitting import RawSplit, Sizes, decide_sizes, split_dataset
+from tfvae.data.splitting import (
+    MASKS_NOTE,
+    RawSplit,
+    Sizes,
+    decide_sizes,
+    split_dataset,
+)
 
 _BATCH = 256
+_LOOKED_AT = 100  # images, to know masks from grey levels
 _BUFFER_BYTES = 1 << 28
 _BUFFER_IMAGES = 10_000
 
@@ -64,12 +71,15 @@ def load_tfds(spec: DatasetSpec) -> ImageData:
             "a split named train is wanted"
         )
     notes = [form.note] if form.note else []
-    provenance = {
+    provenance: dict[str, Any] = {
         "name": spec.name,
         "source": f"TFDS {builder.info.full_name}",
         "preprocessing": notes + spec._replace(image_size=form.image_size).resize_notes,
     }
     if sum(available.values()) * int(np.prod(source.shape)) > spec.memory_limit:
+        if source.looks_like_masks():
+            source = source._replace(masks=True)
+            provenance["preprocessing"].append(MASKS_NOTE)
         return _streams(source, spec, available, provenance)
     raw_splits = {split: source.read(split, n) for split, n in available.items()}
     return split_dataset(spec, raw_splits, provenance)
@@ -103,6 +113,12 @@ class _Source(NamedTuple):
     builder: Any
     form: ImageFormat
     shape: tuple[int, int, int]
+    masks: bool = False
+
+    def looks_like_masks(self) -> bool:
+        """True if the first images are bytes 0 and 1."""
+        images = self.dataset("train").take(_LOOKED_AT).map(lambda e: e["image"])
+        return max(int(image.numpy().max()) for image in images) == 1
 
     def dataset(
         self, split: str, seed: tf.Tensor | None = None, with_id: bool = False
@@ -161,7 +177,11 @@ class _Source(NamedTuple):
         def keep(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             identity = tf.strings.to_hash_bucket_fast(example["tfds_id"], (1 << 31) - 1)
             label = example["label"] if self.has_labels else tf.constant(-1, tf.int64)
-            return tf.ensure_shape(example["image"], self.shape), label, identity
+            image = tf.ensure_shape(example["image"], self.shape)
+            if self.masks:
+                tf.debugging.assert_less_equal(image, tf.constant(1, tf.uint8))
+                image = image * 255
+            return image, label, identity
 
         def read(seed: tf.Tensor | None) -> tf.data.Dataset:
             if seed is None:
