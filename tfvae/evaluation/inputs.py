@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
 import tensorflow as tf
 
 from tfvae.core.types import InputError
@@ -43,7 +44,7 @@ def counted_batches(
             )
         if not batch.size:
             continue
-        check_values(batch.x, vae.decoder.head)
+        check_values(np.asarray(batch.x), vae.decoder.head)
         yield batch
         seen += batch.size
         if progress is not None:

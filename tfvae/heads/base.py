@@ -22,7 +22,7 @@ class DistributionHead(keras.layers.Layer):
     The batch shape is that of the leading axes. With several parameters per element
     of the event, they lie side by side along the last axis. A new head overrides
     `num_params` and `distribution`, and has an entry in `HEADS`; one whose support is
-    not all real numbers overrides `support` and `in_support`, and one of discrete
+    not all real numbers overrides `support` and `outside`, and one of discrete
     values `is_density` too.
 
     Attributes:
@@ -98,9 +98,13 @@ class DistributionHead(keras.layers.Layer):
         """Returns the distribution for parameters that no gradient reaches."""
         return self(tf.stop_gradient(params))
 
+    def outside(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns where values, of any shape, are not in the support; NaN never is."""
+        return tf.logical_not(tf.math.is_finite(x))
+
     def in_support(self, x: np.ndarray) -> bool:
         """Returns whether every value of an array, of any shape, is in the support."""
-        return bool(np.isfinite(x).all())
+        return not bool(tf.reduce_any(self.outside(tf.convert_to_tensor(x))))
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """Returns parameters [*params_shape] of a mean [*event_shape].

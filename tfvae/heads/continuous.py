@@ -241,9 +241,9 @@ class ContinuousBernoulliHead(DistributionHead):
     )
     paper = "Loaiza-Ganem and Cunningham (2019), The continuous Bernoulli"
 
-    def in_support(self, x: np.ndarray) -> bool:
-        """Returns whether all values are from 0 to 1."""
-        return bool(np.all((x >= 0) & (x <= 1)))
+    def outside(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns where values are not from 0 to 1."""
+        return tf.logical_not((x >= 0) & (x <= 1))
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the ContinuousBernoulli of logits [..., *event_shape]."""

@@ -21,9 +21,10 @@ class CountsHead(DistributionHead):
     is_density = False
     support = "counts 0, 1, 2, ..."
 
-    def in_support(self, x: np.ndarray) -> bool:
-        """Returns whether all values are whole numbers of 0 or more."""
-        return bool(np.all(np.isfinite(x) & (x >= 0) & (x == np.floor(x))))
+    def outside(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns where values are not whole numbers of 0 or more."""
+        counts = tf.math.is_finite(x) & (x >= 0) & tf.equal(x, tf.floor(x))
+        return tf.logical_not(counts)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

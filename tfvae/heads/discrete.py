@@ -42,11 +42,11 @@ class BernoulliHead(DistributionHead):
         """True for 0 and 1; the cross-entropy with grey targets is no probability's."""
         return not self.grey_targets
 
-    def in_support(self, x: np.ndarray) -> bool:
-        """Returns whether all values are 0 or 1, or between with `grey_targets`."""
+    def outside(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns where values are not 0 or 1, or not between with `grey_targets`."""
         if self.grey_targets:
-            return bool(np.all((x >= 0) & (x <= 1)))
-        return bool(np.all((x == 0) | (x == 1)))
+            return tf.logical_not((x >= 0) & (x <= 1))
+        return tf.not_equal(x, 0) & tf.not_equal(x, 1)
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this head."""

@@ -46,12 +46,13 @@ class LevelsHead(DistributionHead):
         self.num_levels = require_int("num_levels", num_levels, least=2)
         self.support = f"levels k / {self.num_levels - 1} in [0, 1]"
 
-    def in_support(self, x: np.ndarray) -> bool:
-        """Returns whether all are levels, up to a hundredth of their distance."""
+    def outside(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns where values are no levels, up to a hundredth of their distance."""
         last = self.num_levels - 1
-        position = np.asarray(x) * last
-        level = np.round(np.clip(position, 0, last))
-        return bool(np.all(np.abs(position - level) < LEVEL_TOLERANCE))
+        level = tf.round(tf.clip_by_value(x * last, 0, last))
+        # A graph makes >= of "not <", which NaN passes.
+        near = tf.math.is_finite(x) & (tf.abs(x * last - level) < LEVEL_TOLERANCE)
+        return tf.logical_not(near)
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this head."""

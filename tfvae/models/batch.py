@@ -134,44 +134,88 @@ def check_x(x: Any, data_shape: Sequence[int]) -> tf.Tensor | keras.KerasTensor:
     return x
 
 
-def check_values(x: Any, head: DistributionHead) -> None:
-    """Refuses an array of values that a likelihood has no probability for.
+def checked_examples(x: Any, head: DistributionHead) -> Any:
+    """Returns what `fit` and its kin are given, with lists of examples as arrays.
 
-    What a data set yields is looked at in the step, see `MetricTracker`.
+    Keras would take a list for so many inputs of a model, and a tuple too. Values of
+    arrays are looked at; what a data set yields is looked at in the step, see
+    `MetricTracker`.
+
+    Args:
+        x: Examples, or what yields batches of them.
+        head: The likelihood's, which says what has a probability.
+
+    Raises:
+        InputError: if there are no examples, they make no array, or hold values that
+            have no probability.
+    """
+    if isinstance(x, (Batch, Mapping)):
+        roles = x.roles() if isinstance(x, Batch) else x
+        x = {k: _stacked(v, k) if isinstance(v, list) else v for k, v in roles.items()}
+        values = read_batch(x).x
+    else:
+        x = values = _stacked(x, "x") if isinstance(x, (list, tuple)) else x
+    if values is None:
+        raise InputError("there are no images (None); give an array or a data set")
+    if isinstance(values, (np.ndarray, tf.Tensor)):
+        check_values(np.asarray(values), head)
+    return x
+
+
+def check_values(x: np.ndarray, head: DistributionHead) -> None:
+    """Refuses values that a likelihood has no probability for.
 
     Raises:
         InputError: if some are, or if there are none.
     """
-    if isinstance(x, (Mapping, Batch)):
-        x = read_batch(x).x
-    if x is None:
-        raise InputError("there are no images (None); give an array or a data set")
-    if not isinstance(x, (np.ndarray, tf.Tensor)):
-        return
-    x = np.asarray(x)
     if not x.size:
         raise InputError(f"there are no images (shape {x.shape}); give at least one")
     if not np.issubdtype(x.dtype, np.floating):
         return  # the step says what is wanted
     if not np.isfinite(x).all():
         raise InputError("the images hold NaN or infinite values; remove them")
+    if not tf.reduce_any(head.outside(tf.convert_to_tensor(x))):
+        return
     if head.exact_binary:
-        if not np.logical_or(x == 0, x == 1).all():
-            raise not_binary(head)
-    elif not head.in_support(x):
+        raise outside_support(head)
+    raise InputError(
+        f"the images have values from {x.min():g} to {x.max():g} of which some are "
+        f"outside the support of {type(head).__name__}: {head.support}; change them, "
+        "or choose another head"
+    )
+
+
+def _stacked(examples: Any, name: str) -> np.ndarray:
+    """Returns a list of examples as an array.
+
+    Raises:
+        InputError: if they differ in shape, or are a tuple.
+    """
+    if isinstance(examples, tuple):
         raise InputError(
-            f"the images have values from {x.min():g} to {x.max():g} of which some are "
-            f"outside the support of {type(head).__name__}: {head.support}; change "
-            "them, or choose another head"
+            f"{name} is a tuple of {len(examples)}; give x, y and sample_weight as "
+            "arguments of their own, or a dictionary of roles"
         )
+    try:
+        return np.stack([np.asarray(example) for example in examples])
+    except ValueError as error:
+        raise InputError(
+            f"{name} is a list of {len(examples)} examples that make no array "
+            f"({first_line(error)}); give examples of one shape"
+        ) from error
 
 
-def not_binary(head: DistributionHead) -> InputError:
-    """Returns the error for grey values where only 0 and 1 have a probability."""
+def outside_support(head: DistributionHead) -> InputError:
+    """Returns the error for values that a likelihood has no probability for."""
+    if head.exact_binary:
+        return InputError(
+            "the images hold other values than 0 and 1, for which "
+            f"{type(head).__name__} has no probability; binarise them (tfvae.data "
+            "does), choose another head, or make it with grey_targets=True"
+        )
     return InputError(
-        f"the images hold other values than 0 and 1, for which {type(head).__name__} "
-        "has no probability; binarise them (tfvae.data does), choose another head, or "
-        "make it with grey_targets=True"
+        "the images hold NaN, or values outside the support of "
+        f"{type(head).__name__}: {head.support}; change them, or choose another head"
     )
 
 

@@ -34,6 +34,13 @@ class ConditionalDistribution(keras.Model):
         kwargs["dtype"] = kwargs.get("dtype") or head.compute_dtype
         super().__init__(**kwargs)
         name = getattr(network, "name", network)
+        if not isinstance(network, keras.Model):
+            kind = type(network)
+            raise InputError(
+                f"network {name!r:.100} is a {kind.__module__}.{kind.__qualname__} and "
+                "no model of Keras 3, which could not be trained; make it with `import "
+                "keras`, not with tf_keras or TFP's layers"
+            )
         if not getattr(network, "built", False) or not hasattr(network, "output_shape"):
             raise InputError(
                 f"network {name!r} has no input shape yet; begin it with keras.Input"

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfvae.core.sharding import global_sum
 from tfvae.heads import DistributionHead
-from tfvae.models.batch import Batch, not_binary
+from tfvae.models.batch import Batch, outside_support
 from tfvae.objectives import LogWeightTerms, Objective
 from tfvae.objectives.bounds import effective_sample_size
 
@@ -37,12 +37,12 @@ class MetricTracker:
         self._settings = {
             n: (weight, _Latest(name=n)) for n, weight in settings.items()
         }
-        self._support_violation = _Largest(name="grey")
+        self._outside = _Mean(name="outside")
         self._bound = _Mean(name="bound")
         self._grad_norm = _Mean(name="grad_norm")
         latest = [metric for _, metric in self._settings.values()]
         self._shown = [*self._means.values(), *latest]
-        unseen = [self._support_violation, self._bound, self._grad_norm]
+        unseen = [self._outside, self._bound, self._grad_norm]
         self.metrics: list[keras.metrics.Metric] = [*self._shown, *unseen]
         if shows_bound:
             self._shown.append(self._bound)
@@ -68,8 +68,8 @@ class MetricTracker:
         Raises:
             InputError: if some values were outside the likelihood's support.
         """
-        if float(tf.convert_to_tensor(self._support_violation.latest)) > 0:
-            raise not_binary(head)
+        if float(tf.convert_to_tensor(self._outside.total)) > 0:
+            raise outside_support(head)
 
     def compute(
         self,
@@ -99,26 +99,22 @@ class MetricTracker:
             self._bound: objective.value(log_weights),
         }
         values = {metric: (value, weight) for metric, value in found.items()}
-        violation = None
-        if head.exact_binary:
-            # Nothing is refused here: within the step that would cost a transfer on a
-            # GPU, and XLA leaves it out.
-            axes = range(1, batch.x.shape.rank)
-            violation = tf.reduce_max(tf.abs(batch.x * (1.0 - batch.x)), axis=axes)
+        # Nothing is refused here: within the step that would cost a transfer on a GPU,
+        # and XLA leaves it out.
+        axes = range(1, batch.x.shape.rank)
+        outside = tf.reduce_any(head.outside(batch.x), axis=axes)  # [B]
+        violation = tf.cast(outside, bound.dtype)
         if shard is None:
             loss = penalty - weighted_mean(bound, batch)
             values[self._means["loss"]] = (loss, tf.shape(bound)[0])
         else:
             loss = penalty - (bound if weight is None else bound * weight)  # [B]
             values[self._means["loss"]] = (loss, None)
-            if violation is not None:
-                values[self._support_violation] = (violation, None)
+            values[self._outside] = (violation, None)
             values = global_means(values)
-            if violation is not None:
-                violation, _ = values.pop(self._support_violation)
-        if violation is not None:
-            # Now, since it counts in a step that is left out too.
-            self._support_violation.update_state(violation)
+            violation, _ = values.pop(self._outside)
+        # Now, since it counts in a step that is left out too.
+        self._outside.update_state(violation)
         return values
 
     def update(self, values: Values, kl_weight: tf.Tensor) -> None:
@@ -217,11 +213,3 @@ class _Latest(_Alike):
 
     def result(self) -> tf.Tensor:
         return tf.convert_to_tensor(self.latest)
-
-
-class _Largest(_Latest):
-    """The largest value since the last reset."""
-
-    def update_state(self, value: tf.Tensor, sample_weight: None = None) -> None:
-        value = tf.cast(tf.reduce_max(value), self.latest.dtype)
-        self.latest.assign(tf.maximum(tf.convert_to_tensor(self.latest), value))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfvae.core.seeds import as_seed, derive_seed
@@ -37,8 +39,9 @@ from tfvae.models.batch import (
     Batch,
     check_order,
     check_steps,
-    check_values,
     check_x,
+    checked_examples,
+    outside_support,
     read_batch,
 )
 from tfvae.models.checks import (
@@ -271,6 +274,8 @@ class VAE(keras.Model):
         if self.binarize and step is not None:
             grey = tf.convert_to_tensor(batch.x)
             x = drawn_at_step(grey, self.seed, step, batch.shard)
+            if grey.dtype.is_floating:  # what has no probability stays so
+                x = tf.where((grey >= 0) & (grey <= 1), x, math.nan)
             batch = batch._replace(x=x)
         for role in ("condition", "observed"):
             if getattr(batch, role) is not None:
@@ -495,13 +500,13 @@ class VAE(keras.Model):
                 likelihood has no probability for (arrays are looked at before, what a
                 data set yields at the end of the first epoch).
         """
-        check_values(
-            x, BernoulliHead([1], True) if self.binarize else self.decoder.head
-        )
+        head = self.decoder.head
+        x = checked_examples(x, BernoulliHead([1], True) if self.binarize else head)
         validation = kwargs.get("validation_data")
         if isinstance(validation, (tuple, list)) and validation:
-            check_values(validation[0], self.decoder.head)
-        if isinstance(x, tf.data.Dataset):
+            first, *others = validation
+            kwargs["validation_data"] = (checked_examples(first, head), *others)
+        if isinstance(x, (tf.data.Dataset, Iterator)):
             kwargs.setdefault("shuffle", False)  # else Keras warns that it cannot
         steps = kwargs.get("steps_per_epoch")
         if steps or isinstance(x, tf.data.Dataset):
@@ -515,7 +520,11 @@ class VAE(keras.Model):
             if validation is not None:
                 shared = shared_out(validation, self.distribute_strategy)
                 kwargs["validation_data"] = shared
-        return super().fit(x, y, *args, **kwargs)
+        before = tf.convert_to_tensor(self.steps)
+        history = super().fit(x, y, *args, **kwargs)
+        if history.epoch and before == tf.convert_to_tensor(self.steps):
+            raise InputError("there are no examples to train on; give at least one")
+        return history
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """Keras' `evaluate`, which see; of `y` nothing is used.
@@ -524,14 +533,43 @@ class VAE(keras.Model):
             InputError: if images hold values that have no probability.
         """
         if not kwargs.get("_use_cached_eval_dataset"):  # else `fit` has looked at them
-            check_values(x, self.decoder.head)
+            x = checked_examples(x, self.decoder.head)
         if kwargs.get("sample_weight") is not None and y is None:
             y = x
         if self.distribute_strategy.num_replicas_in_sync > 1:
             x = shared_out(x, self.distribute_strategy)
         # Keras 3.12, the newest for Python 3.10, gives tensors.
         found = super().evaluate(x, y, *args, **kwargs)
+        if not self.examples_seen:
+            raise InputError("there are no examples to evaluate on; give at least one")
         return tf.nest.map_structure(float, found)
+
+    def predict(self, x, *args, **kwargs) -> np.ndarray:
+        """Returns reconstruction means of all examples, [N, *data_shape].
+
+        Raises:
+            InputError: if images hold values that have no probability.
+        """
+        x = checked_examples(x, self.decoder.head)
+        found = super().predict(x, *args, **kwargs)
+        return self._checked_means(found)
+
+    def predict_on_batch(self, x) -> np.ndarray:
+        """Returns reconstruction means of a batch; see `predict`."""
+        return self._checked_means(super().predict_on_batch(x))
+
+    def predict_step(self, data: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns reconstruction means, and which examples have no probability, [B]."""
+        batch = self.as_batch(data)
+        outside = self.decoder.head.outside(batch.x)
+        axes = range(1, batch.x.shape.rank)
+        return self.reconstruct(batch), tf.reduce_any(outside, axis=axes)
+
+    def _checked_means(self, found: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        means, outside = found
+        if np.any(outside):
+            raise outside_support(self.decoder.head)
+        return means
 
     def _check_combination(
         self, objective: Objective, estimator: Estimator, num_samples: int

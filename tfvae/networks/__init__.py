@@ -153,9 +153,10 @@ def batch_apply(
     inputs = tf.convert_to_tensor(inputs)
     if leading == 1:
         return network(inputs, training=training)
-    sizes = _sizes(inputs)
+    dynamic = tf.shape(inputs)
+    sizes = [dynamic[i] if n is None else n for i, n in enumerate(inputs.shape)]
     outputs = network(tf.reshape(inputs, [-1, *sizes[leading:]]), training=training)
-    return tf.reshape(outputs, [*sizes[:leading], *_sizes(outputs)[1:]])
+    return tf.reshape(outputs, [*sizes[:leading], *outputs.shape[1:]])
 
 
 def leading_axes(network: keras.Model, inputs: tf.Tensor) -> int:
@@ -241,11 +242,6 @@ class _LayerMaker:
         return self(keras.layers.Reshape, shape)(x) if len(shape) > 1 else x
 
 
-def _sizes(x: tf.Tensor) -> list[int | tf.Tensor]:
-    dynamic = tf.shape(x)
-    return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
-
-
 def _halved(size: int, times: int) -> int:
     return -(-size // 2**times)
 
@@ -264,7 +260,8 @@ def seed_layers(model: keras.Model, seed: tf.Tensor) -> None:
     Each replica has draws of its own.
     """
     for index, layer in enumerate(model._flatten_layers()):
-        generator = getattr(layer, "seed_generator", None)
-        if isinstance(generator, keras.random.SeedGenerator):
-            state = derive_seed(replica_seed(seed), "layer", index)
+        # Augmentation calls it otherwise than dropout, so no name is asked for.
+        for number, generator in enumerate(layer._seed_generators):
+            name = "layer" if not number else f"layer, generator {number}"
+            state = derive_seed(replica_seed(seed), name, index)
             generator.state.assign(tf.cast(state, generator.state.dtype))
