@@ -9,10 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
+# Tests run beside each other and have small tensors, which more threads take longer
+# for. Processes that tests start have it too, so that they sum in the same order.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 import keras
 import pytest
 
 import tfvae  # noqa: F401  quiets TensorFlow before any test file imports it
+
+import tensorflow as tf  # isort: skip  once tfvae has quieted it
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -35,6 +41,27 @@ def float64() -> Iterator[None]:
     keras.config.set_floatx("float64")
     yield
     keras.config.set_floatx(before)
+
+
+@pytest.fixture(scope="module")
+def eagerly() -> Iterator[None]:
+    """Runs every `tf.function` of a file eagerly, training steps too.
+
+    A graph takes seconds to trace, and a few steps of a small model milliseconds. That
+    a graph computes the same is the business of other files: those of models,
+    estimators, objectives, heads and latent families, and of runs that are resumed.
+    """
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def eagerly_here() -> Iterator[None]:
+    """Runs every `tf.function` of one test eagerly, as `eagerly` those of a file."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="session")

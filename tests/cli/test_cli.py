@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
@@ -17,6 +14,7 @@ from tfvae.config import Config
 from tfvae.config.plots import PLOT_KINDS
 from tfvae.config.recipes import RECIPES
 from tfvae.core.types import InputError
+from tfvae.evaluation.ais import AisScores
 from tfvae.export import verify_saved_model
 from tfvae.export.layout import CARD, REQUESTS
 from tfvae.reports.exporting import _card, export_run
@@ -25,108 +23,136 @@ from tfvae.training.runs import load_data, load_run
 
 SMALL = "--epochs 2 --latent-size 3 --hidden-sizes 8 --batch-size 400".split()
 
+# Commands run eagerly here; the one in a process of its own does not.
+pytestmark = pytest.mark.usefixtures("eagerly")
+
+# Answers to lists of arguments, all in one process.
 WITHOUT_TENSORFLOW = """
-import sys
+import contextlib, io, json, sys
 import tfvae_command
 for name in ("tensorflow", "keras", "tensorflow_probability", "matplotlib", "sklearn"):
     sys.modules[name] = None  # importing it now fails
-sys.exit(tfvae_command.main())
+answers = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv[1:] = arguments
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = tfvae_command.main()
+        except SystemExit as end:
+            status = end.code
+    answers.append([status or 0, out.getvalue(), err.getvalue()])
+print(json.dumps(answers))
 """
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "said"),
-    [
-        ([], 0, "usage: tfvae"),
-        (["--help"], 0, "evaluate DIR"),
-        (["--version"], 0, "tfvae 0."),
-        (["recipes"], 0, "digits-binconcrete"),
-        (["recipes", "mnist-iwae"], 0, "Burda"),
-        (["recipes", "--help"], 0, "usage"),
-        (["recipes", "nonsense"], 2, "digits-binconcrete"),
-        (["recipes", "a", "b"], 2, "one name"),
-        (["nonsense"], 2, "plot, report, export, verify, benchmark, recipes"),
-        (["--nonsense"], 2, "--nonsense"),
-        (["train"], 2, "needs a recipe"),
-        (["train", "--help"], 0, "RECIPE"),
-        (["train", "nonsense"], 2, "unknown recipe 'nonsense'"),
-        (["train", "mnist-iwae", "--help"], 0, "--kl-warmup-steps"),
-        (["train", "mnist-iwae"], 2, "--workdir"),
-        (["train", "mnist-iwae", "--workdir", "w", "--nonsense", "1"], 2, "nonsense"),
-        (["train", "mnist-iwae", "--workdir", "w", "--objective", "x"], 2, "'iwae'"),
-        (["train", "mnist-iwae", "--workdir", "w", "--epochs", "x"], 2, "epochs"),
-        (["train", "mnist-iwae", "--workdir", "w", "--epochs", "0"], 2, "epochs 0"),
-        (
-            ["train", "mnist-iwae", "--workdir", "w", "--temperature", "0"],
-            2,
-            "temperature 0",
-        ),
-        (
-            ["train", "mnist-iwae", "--workdir", "w", "--grey-targets", "True"],
-            2,
-            "grey_targets",
-        ),
-        (["train", "mnist-iwae", "--workdir", "w", "--strategy", "x"], 2, "mirrored"),
-        (
-            ["train", "mnist-iwae", "--workdir", "w", "--strategy", "multi_worker"],
-            2,
-            "TF_CONFIG, which is not set",
-        ),
-        (["evaluate"], 2, "run"),
-        (["evaluate", "w", "--split", "dev"], 2, "validation"),
-        (["evaluate", "w", "--num-samples", "many"], 2, "num-samples"),
-        (["evaluate", "--help"], 0, "--bdmc-images"),
-        (["evaluate", "w", "--num-samples", "0"], 2, "(--num-samples) 0"),
-        (["evaluate", "w", "--chunk-size", "-1"], 2, "(--chunk-size) -1"),
-        (["evaluate", "w", "--batch-size", "0"], 2, "(--batch-size) 0"),
-        (["evaluate", "w", "--limit", "0"], 2, "(--limit) 0"),
-        (["evaluate", "w", "--seed", "-1"], 2, "(--seed) -1"),
-        (["evaluate", "w", "--binarization", "grey"], 2, "threshold"),
-        (["evaluate", "w", "--ais-chains", "4"], 2, "without ais"),
-        (["evaluate", "w", "--ais", "--ais-steps", "0"], 2, "(--ais-steps) 0"),
-        (["compare", "--help"], 0, "--num-samples"),
-        (["compare", "w"], 2, "another"),
-        (["compare", "v", "w", "--limit", "0"], 2, "(--limit) 0"),
-        (["plot", "--help"], 0, "importance_weights"),
-        (["plot", "w", "nonsense"], 2, "(KIND) 'nonsense'; choose one of reconstr"),
-        (["report"], 2, "run"),
-        (["report", "--help"], 0, "--seed"),
-        (["export", "w"], 2, "path"),
-        (["verify"], 2, "path"),
-        (["benchmark", "--serving", "--evaluation-samples", "9"], 2, "no effect"),
-        (["benchmark", "--help"], 0, "--evaluation-samples"),
-        (["benchmark", "mnist-iwae", "--help"], 0, "--kl-warmup-steps"),
-        (["benchmark", "nonsense"], 2, "unknown recipe 'nonsense'"),
-        (["benchmark", "--nonsense", "1"], 2, "nonsense"),
-        (["benchmark", "--epochs", "0"], 2, "epochs 0"),
-        (["benchmark", "--blocks", "0"], 2, "--blocks"),
-        (["benchmark", "--block-seconds", "nan"], 2, "--block-seconds"),
-        (["benchmark", "--json", "--evaluation-samples", "0"], 2, "-samples) 0"),
-        (["benchmark", "--evaluation-images", "-1"], 2, "--evaluation-images"),
-    ],
-)
-def test_help_and_bad_arguments_answer_without_tensorflow(arguments, status, said):
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORFLOW, *arguments],
-        capture_output=True,
-        text=True,
-    )
-    output = done.stdout + done.stderr
-    assert done.returncode == status, output
-    assert said.lower() in output.lower()
-    assert "Traceback" not in output
+ANSWERS_WITHOUT_TENSORFLOW = [
+    ([], 0, "usage: tfvae"),
+    (["--help"], 0, "evaluate DIR"),
+    (["--version"], 0, "tfvae 0."),
+    (["recipes"], 0, "digits-binconcrete"),
+    (["recipes", "mnist-iwae"], 0, "Burda"),
+    (["recipes", "--help"], 0, "usage"),
+    (["recipes", "nonsense"], 2, "digits-binconcrete"),
+    (["recipes", "a", "b"], 2, "one name"),
+    (["nonsense"], 2, "plot, report, export, verify, benchmark, recipes"),
+    (["--nonsense"], 2, "--nonsense"),
+    (["train"], 2, "needs a recipe"),
+    (["train", "--help"], 0, "RECIPE"),
+    (["train", "nonsense"], 2, "unknown recipe 'nonsense'"),
+    (["train", "mnist-iwae", "--help"], 0, "--kl-warmup-steps"),
+    (["train", "mnist-iwae"], 2, "--workdir"),
+    (["train", "mnist-iwae", "--workdir", "w", "--nonsense", "1"], 2, "nonsense"),
+    (["train", "mnist-iwae", "--workdir", "w", "--objective", "x"], 2, "'iwae'"),
+    (["train", "mnist-iwae", "--workdir", "w", "--epochs", "x"], 2, "epochs"),
+    (["train", "mnist-iwae", "--workdir", "w", "--epochs", "0"], 2, "epochs 0"),
+    (
+        ["train", "mnist-iwae", "--workdir", "w", "--temperature", "0"],
+        2,
+        "temperature 0",
+    ),
+    (
+        ["train", "mnist-iwae", "--workdir", "w", "--grey-targets", "True"],
+        2,
+        "grey_targets",
+    ),
+    (["train", "mnist-iwae", "--workdir", "w", "--strategy", "x"], 2, "mirrored"),
+    (
+        ["train", "mnist-iwae", "--workdir", "w", "--strategy", "multi_worker"],
+        2,
+        "TF_CONFIG, which is not set",
+    ),
+    (["evaluate"], 2, "run"),
+    (["evaluate", "w", "--split", "dev"], 2, "validation"),
+    (["evaluate", "w", "--num-samples", "many"], 2, "num-samples"),
+    (["evaluate", "--help"], 0, "--bdmc-images"),
+    (["evaluate", "w", "--num-samples", "0"], 2, "(--num-samples) 0"),
+    (["evaluate", "w", "--chunk-size", "-1"], 2, "(--chunk-size) -1"),
+    (["evaluate", "w", "--batch-size", "0"], 2, "(--batch-size) 0"),
+    (["evaluate", "w", "--limit", "0"], 2, "(--limit) 0"),
+    (["evaluate", "w", "--seed", "-1"], 2, "(--seed) -1"),
+    (["evaluate", "w", "--binarization", "grey"], 2, "threshold"),
+    (["evaluate", "w", "--ais-chains", "4"], 2, "without ais"),
+    (["evaluate", "w", "--ais", "--ais-steps", "0"], 2, "(--ais-steps) 0"),
+    (["compare", "--help"], 0, "--num-samples"),
+    (["compare", "w"], 2, "another"),
+    (["compare", "v", "w", "--limit", "0"], 2, "(--limit) 0"),
+    (["plot", "--help"], 0, "importance_weights"),
+    (["plot", "w", "nonsense"], 2, "(KIND) 'nonsense'; choose one of reconstr"),
+    (["report"], 2, "run"),
+    (["report", "--help"], 0, "--seed"),
+    (["export", "w"], 2, "path"),
+    (["verify"], 2, "path"),
+    (["benchmark", "--serving", "--evaluation-samples", "9"], 2, "no effect"),
+    (["benchmark", "--help"], 0, "--evaluation-samples"),
+    (["benchmark", "mnist-iwae", "--help"], 0, "--kl-warmup-steps"),
+    (["benchmark", "nonsense"], 2, "unknown recipe 'nonsense'"),
+    (["benchmark", "--nonsense", "1"], 2, "nonsense"),
+    (["benchmark", "--epochs", "0"], 2, "epochs 0"),
+    (["benchmark", "--blocks", "0"], 2, "--blocks"),
+    (["benchmark", "--block-seconds", "nan"], 2, "--block-seconds"),
+    (["benchmark", "--json", "--evaluation-samples", "0"], 2, "-samples) 0"),
+    (["benchmark", "--evaluation-images", "-1"], 2, "--evaluation-images"),
+]
+
+
+@pytest.fixture(scope="module")
+def answers(fresh_python):
+    """The status, output and errors of each of these commands."""
+    asked = [arguments for arguments, _, _ in ANSWERS_WITHOUT_TENSORFLOW]
+    found = json.loads(fresh_python(WITHOUT_TENSORFLOW, json.dumps(asked)).stdout)
+    return dict(zip(map(tuple, asked), found, strict=True))
+
+
+@pytest.mark.parametrize(("arguments", "status", "said"), ANSWERS_WITHOUT_TENSORFLOW)
+def test_help_and_bad_arguments_answer_without_tensorflow(
+    answers, arguments, status, said
+):
+    found, out, err = answers[tuple(arguments)]
+    assert found == status, out + err
+    assert said.lower() in (out + err).lower()
+    assert "Traceback" not in out + err
     if status == 0:
-        assert done.stderr == ""
+        assert err == ""
 
 
-def test_every_field_can_be_overridden():
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORFLOW, "train", "mnist-iwae", "--help"],
-        capture_output=True,
-        text=True,
-    )
+def test_a_process_ends_with_the_commands_status_and_without_tensorflow(fresh_python):
+    """As the command does, which hands it to the process."""
+    script = """
+import sys
+import tfvae_command
+sys.modules["tensorflow"] = None
+sys.exit(tfvae_command.main())
+"""
+    done = fresh_python(script, "train", "nonsense", check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("tfvae: unknown recipe 'nonsense'")
+
+
+def test_every_field_can_be_overridden(answers):
+    _, out, _ = answers["train", "mnist-iwae", "--help"]
     for field in Config.__dataclass_fields__:
-        assert f"--{field.replace('_', '-')}" in done.stdout
+        assert f"--{field.replace('_', '-')}" in out
 
 
 @pytest.fixture(scope="module")
@@ -161,12 +187,20 @@ def test_evaluate_names_everything_needed_to_repeat_it(run, capsys):
     assert again == written
 
 
-def test_evaluate_anneals_where_it_is_asked_to(run, capsys):
-    annealing = "--ais --ais-chains 2 --ais-steps 2 --ais-leapfrogs 1 --bdmc-images 0"
+def test_evaluate_anneals_where_it_is_asked_to(run, capsys, monkeypatch):
+    def annealed(vae, batches, num_chains, num_steps, **how):
+        assert (num_chains, num_steps, how["num_leapfrog_steps"]) == (2, 9, 1)
+        count = sum(len(x) for x in batches)
+        return AisScores(*np.linspace([-30.0, 0.6, 1.5], [-20.0, 0.7, 1.6], count).T)
+
+    monkeypatch.setattr("tfvae.reports.evaluating.ais_log_likelihood", annealed)
+    annealing = "--ais --ais-chains 2 --ais-steps 9 --ais-leapfrogs 1 --bdmc-images 0"
     how = ["--limit", "3", "--num-samples", "2", *annealing.split()]
     assert cli.main(["evaluate", str(run), *how]) == 0
     output = capsys.readouterr().out
-    assert "2 chains from the prior, 2 steps" in output and "BDMC" not in output
+    assert "2 chains from the prior, 9 steps" in output and "BDMC" not in output
+    ais = json.loads((run / "evaluation.json").read_text())["ais"]
+    assert ais["log_likelihood"]["mean"] == -25
 
 
 def test_compare_gives_the_difference_of_two_runs(run, capsys):
@@ -281,23 +315,39 @@ def test_a_machine_without_the_data_exports_too(run, tmp_path, monkeypatch):
     assert verify_saved_model(path).signatures["encode"]["rows"] == 2
 
 
-@pytest.mark.parametrize("level", [None, "3"], ids=["no level", "level 3"])
-def test_the_command_goes_through_in_a_process_of_its_own(tmp_path, level):
+# Trains a run and scores another, each as `python -m tfvae` does.
+COMMANDS_ONE_AFTER_THE_OTHER = """
+import json, runpy, sys
+for arguments in json.loads(sys.argv[1]):
+    sys.argv[1:] = arguments
+    try:
+        runpy.run_module("tfvae", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        assert not end.code, end.code
+    print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    "level",
+    [None, pytest.param("3", marks=pytest.mark.slow)],
+    ids=["no level", "level 3"],
+)
+def test_the_command_goes_through_in_a_process_of_its_own(
+    run, tmp_path, level, fresh_python
+):
     """Also: a saved model is found by Keras, and nothing but our lines is printed."""
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    if level:
-        environment["TF_CPP_MIN_LOG_LEVEL"] = level
-    arguments = ["train", "digits-binconcrete", "--workdir", str(tmp_path), *SMALL]
-    for command in (arguments, ["evaluate", str(tmp_path), "--num-samples", "2"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "tfvae", *command],
-            capture_output=True,
-            text=True,
-            env=environment,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        assert done.stdout
+    copy = shutil.copytree(run, tmp_path / "run")
+    commands = [
+        ["train", "digits-binconcrete", "--workdir", str(tmp_path / "new"), *SMALL],
+        ["evaluate", str(copy), "--num-samples", "2"],
+    ]
+    done = fresh_python(
+        COMMANDS_ONE_AFTER_THE_OTHER, json.dumps(commands), TF_CPP_MIN_LOG_LEVEL=level
+    )
+    assert done.stderr == ""
+    trained, scored, rest = done.stdout.split("done\n")
+    assert "epoch 2/2" in trained and "L_2" in scored and rest == ""
 
 
 def foreign(path):

@@ -19,6 +19,8 @@ from helpers import hostile_files as hostile
 
 from tfvae import cli
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 TRAIN = (
     "digits-binconcrete --epochs 1 --latent-size 3 --hidden-sizes 8 --batch-size 10"
 ).split()
@@ -403,8 +405,10 @@ def test_a_damaged_evaluation_is_one_line(command, name, paths, capsys):
 @pytest.mark.parametrize(
     "content",
     [
-        {"results": 5, "split": [1]},
-        {"<script>alert(1)</script>": {"mean": 1e308, "standard_error": 1e-320}},
+        {
+            **{"results": 5, "split": [1]},
+            "<script>alert(1)</script>": {"mean": 1e308, "standard_error": 1e-320},
+        },
         *(
             pytest.param(content, marks=pytest.mark.slow)
             for content in (

@@ -44,16 +44,17 @@ X = tf.constant(binary_images(3), tf.float64)
 
 
 def gradients(vae: VAE, objective: Objective, samples: int, estimator: str, **how):
-    """The estimate's terms and gradients, of a step in a graph."""
+    """The estimate's terms and gradients, in chunks of a step in a graph."""
     vae.compile("sgd", objective, samples, estimator, **how)
 
-    @tf.function(autograph=False)
     def step(x):
         with tf.GradientTape() as tape:
             estimate = estimate_of(vae, x, (1, 2))
         slopes = tape.gradient(estimate.surrogate, vae.trainable_variables)
         return [*estimate.terms[:3], estimate.surrogate], slopes
 
+    if "sample_chunk" in how:  # a loop, which is another thing in a graph
+        step = tf.function(step, autograph=False)
     return step(X)
 
 

@@ -50,7 +50,7 @@ def test_scores_are_those_of_the_log_weights():
             )
 
 
-def test_scores_are_in_order_and_one_an_image():
+def test_scores_are_in_order_and_one_an_image(eagerly_here):
     vae = tiny_vae()
     together = score_images(vae, batches(7), num_samples=2000).elbo
     doubled = tf.data.Dataset.from_tensor_slices(IMAGES[::-1].copy()).batch(7)
@@ -66,7 +66,7 @@ def test_scores_are_in_order_and_one_an_image():
     assert np.ptp(together) > 10 * error.max()  # else the order could not be seen
 
 
-def test_same_seed_gives_the_same_scores_and_another_others():
+def test_same_seed_gives_the_same_scores_and_another_others(eagerly_here):
     vae = tiny_vae("bin_concrete")
     first, again, other = (
         estimate_log_likelihood(vae, batches(3), 5, seed=seed) for seed in (0, 0, 1)
@@ -75,7 +75,7 @@ def test_same_seed_gives_the_same_scores_and_another_others():
     assert np.all(first != other)
 
 
-def test_bounds_rise_with_the_number_of_samples():
+def test_bounds_rise_with_the_number_of_samples(eagerly_here):
     vae = tiny_vae()
     copies = IMAGES.repeat(20, axis=0)
     few = estimate_log_likelihood(vae, [copies], 1)
@@ -109,7 +109,7 @@ def test_a_thousand_times_the_samples_needs_no_more_memory():
         ("bernoulli", 10, (7,)),
     ],
 )
-def test_scores_do_not_depend_on_the_chunk_size(latent, samples, sizes):
+def test_scores_do_not_depend_on_the_chunk_size(latent, samples, sizes, eagerly_here):
     vae = tiny_vae(latent)
     whole = score_images(vae, batches(4), samples, chunk_size=samples, seed=5)
     for size in sizes:
@@ -139,7 +139,7 @@ def test_summary_is_mean_and_standard_error_in_nats_and_bits():
     ("head", "counts"),
     [("bernoulli", True), ("normal", False), ("categorical", True), ("laplace", False)],
 )
-def test_bits_are_for_bounds_on_probabilities_alone(head, counts):
+def test_bits_are_for_bounds_on_probabilities_alone(head, counts, eagerly_here):
     scores = score_images(tiny_vae(head=head), batches(4), num_samples=2)
     summary = summarise(scores, IMAGE_SHAPE)
     assert {n for n in summary if "bits_per_dim" in summary[n]} == (
@@ -159,7 +159,7 @@ def test_one_image_has_no_standard_error():
     assert summary["elbo"]["standard_error"] is None
 
 
-def test_progress_counts_images():
+def test_progress_counts_images(eagerly_here):
     seen = []
     score_images(tiny_vae(), batches(4), 1, progress=seen.append)
     assert seen == [4, 7]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import threading
 import time
 from typing import NamedTuple
@@ -170,10 +171,33 @@ def test_one_trace_answers_every_batch_size(served, size):
 
 
 @pytest.fixture(scope="module")
-def normal(tmp_path_factory) -> Served:
-    vae = tiny_vae()
-    path = export_saved_model(vae, tmp_path_factory.mktemp("normal"), num_samples=2)
-    return Served(vae, path, tf.saved_model.load(str(path)).signatures)
+def polled(tmp_path_factory) -> tuple[Served, dict[str, set[str]]]:
+    """A model, and what who polls its folder sees of each version at first."""
+    vae, folder = tiny_vae(), tmp_path_factory.mktemp("models") / "normal"
+    done, seen = threading.Event(), {}
+
+    def poll():
+        while not done.is_set():
+            for version in folder.glob("[0-9]*"):
+                if version.name not in seen:
+                    files = {str(p.relative_to(version)) for p in version.rglob("*")}
+                    seen[version.name] = files
+            time.sleep(0.001)
+
+    server = threading.Thread(target=poll)
+    server.start()
+    try:
+        path = export_saved_model(vae, folder, num_samples=2)
+        time.sleep(0.05)
+    finally:
+        done.set()
+        server.join()
+    return Served(vae, path, tf.saved_model.load(str(path)).signatures), seen
+
+
+@pytest.fixture(scope="module")
+def normal(polled) -> Served:
+    return polled[0]
 
 
 def test_grey_pixels_are_what_they_most_probably_were_in_training(normal):
@@ -204,22 +228,27 @@ def test_uint8_images_are_the_same_images(normal, name):
     assert_same(numbers(found), numbers(normal.ask[name](x=grey, **more)))
 
 
-def test_a_model_of_grey_levels_is_given_levels(tmp_path):
-    vae = tiny_vae(head="discretized_logistic")
-    path = export_saved_model(vae, tmp_path / "levels", num_samples=2)
-    ask = tf.saved_model.load(str(path)).signatures
+@pytest.fixture(scope="module")
+def levels(tmp_path_factory) -> dict:
+    """The signatures of a model of grey levels, trained with another policy."""
+    vae = tiny_vae(head="discretized_logistic", dtype="mixed_bfloat16")
+    folder = tmp_path_factory.mktemp("models") / "levels"
+    path = export_saved_model(vae, folder, num_samples=2)
+    loaded = tf.saved_model.load(str(path))
+    return {**loaded.signatures, "kept alive": loaded}
+
+
+def test_a_model_of_grey_levels_is_given_levels(levels):
     exact = np.round(GREY * 255) / np.float32(255)
-    found = ask["score"](x=tf.constant(GREY), seed=tf.constant(SEEDS))
-    expected = ask["score"](x=tf.constant(exact), seed=tf.constant(SEEDS))
+    found = levels["score"](x=tf.constant(GREY), seed=tf.constant(SEEDS))
+    expected = levels["score"](x=tf.constant(exact), seed=tf.constant(SEEDS))
     assert_same(numbers(found), numbers(expected))
     assert np.isfinite(found["iwae"]).all()
 
 
-def test_float32_comes_out_whatever_the_training_policy(tmp_path):
-    vae = tiny_vae(dtype="mixed_bfloat16")
-    path = export_saved_model(vae, tmp_path / "model", num_samples=2)
-    for function in tf.saved_model.load(str(path)).signatures.values():
-        for spec in function.structured_outputs.values():
+def test_float32_comes_out_whatever_the_training_policy(levels):
+    for name in set(levels) - {"kept alive"}:
+        for spec in levels[name].structured_outputs.values():
             assert spec.dtype == tf.float32
 
 
@@ -297,40 +326,29 @@ for name in names:
 # -- versions --------------------------------------------------------------------------
 
 
+def publish(folder: pathlib.Path) -> pathlib.Path:
+    """Writes the next version as an export does, with a file for a model."""
+    with next_version(folder) as written:
+        written[0].mkdir()
+        (written[0] / "saved_model.pb").write_text("ours")
+    return written[0]
+
+
 def test_versions_count_up_and_stay(tmp_path):
-    vae = tiny_vae()
-    assert export_saved_model(vae, tmp_path / "model").name == "1"
+    assert publish(tmp_path / "model").name == "1"
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "model" / "1").rglob("*")}
     (tmp_path / "model" / "7").mkdir()
-    assert export_saved_model(vae, tmp_path / "model").name == "8"
+    assert publish(tmp_path / "model").name == "8"
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["1", "7", "8"]
     after = {p: p.stat().st_mtime_ns for p in (tmp_path / "model" / "1").rglob("*")}
     assert before == after
 
 
-def test_who_polls_the_folder_sees_whole_versions_alone(tmp_path):
-    folder, done, seen = tmp_path / "model", threading.Event(), {}
-
-    def poll():
-        while not done.is_set():
-            for version in folder.glob("[0-9]*"):
-                if version.name not in seen:
-                    files = {str(p.relative_to(version)) for p in version.rglob("*")}
-                    seen[version.name] = files
-            time.sleep(0.001)
-
-    server = threading.Thread(target=poll)
-    server.start()
-    try:
-        export_saved_model(tiny_vae(), folder)
-        time.sleep(0.05)
-    finally:
-        done.set()
-        server.join()
+def test_who_polls_the_folder_sees_whole_versions_alone(polled):
+    served, seen = polled
     assert set(seen) == {"1"}
-    for name, files in seen.items():
-        whole = {str(p.relative_to(folder / name)) for p in (folder / name).rglob("*")}
-        assert files == whole and WARMUP in files and "saved_model.pb" in files
+    whole = {str(p.relative_to(served.path)) for p in served.path.rglob("*")}
+    assert seen["1"] == whole and WARMUP in whole and "saved_model.pb" in whole
 
 
 def test_a_number_that_another_exporter_took_is_not_taken_again(tmp_path, monkeypatch):
@@ -344,17 +362,17 @@ def test_a_number_that_another_exporter_took_is_not_taken_again(tmp_path, monkey
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", late)
-    assert export_saved_model(tiny_vae(), folder).name == "2"
+    assert publish(folder).name == "2"
     assert (folder / "1" / "saved_model.pb").read_text() == "theirs"
 
 
-def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
+def test_a_version_that_cannot_be_published_leaves_nothing(tmp_path, monkeypatch):
     def fail(*args):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "rename", fail)
     with pytest.raises(InputError, match="No space left on device"):
-        export_saved_model(tiny_vae(), tmp_path / "model")
+        publish(tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
 

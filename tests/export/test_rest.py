@@ -22,7 +22,6 @@ import pytest
 import tensorflow as tf
 
 import tfvae
-from tfvae.export import verify_saved_model
 from tfvae.export.layout import ANSWERS, CARD
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -188,11 +187,9 @@ def test_the_rules_are_kept_by_refusing_what_a_server_refuses(body, model):
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
-def test_the_committed_artefacts_go_on_being_served(version):
-    """They were written by earlier versions of this package, of Keras and of TFP."""
+def test_the_committed_artefacts_are_small(version):
+    """That they go on being served, test_saved_before.py shows."""
     path = MODEL.parent / version
-    found = verify_saved_model(path)
-    assert all(row["rows"] == 2 for row in found.signatures.values())
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     assert size < 2**20
 

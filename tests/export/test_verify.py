@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import runpy
 import shutil
+import subprocess
+import sys
 
 import pytest
 import tensorflow as tf
 from helpers.models import tiny_vae
 
+import tfvae.export.verify
 from tfvae import cli
 from tfvae.core.types import InputError
 from tfvae.export import export_saved_model, verify_saved_model
@@ -27,6 +33,30 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def version(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / "model" / "1")
+
+
+@pytest.fixture
+def replayed_here(monkeypatch):
+    """Replays in this process what `verify` has a process with TensorFlow alone for.
+
+    That there is such a process, test_export.py shows.
+    """
+
+    def run(command, **how):
+        script, path = command[-2:]
+        hidden = ("tfvae", "keras", "tf_keras", "tensorflow_probability")
+        modules = {name: sys.modules[name] for name in hidden if name in sys.modules}
+        with monkeypatch.context() as patch, contextlib.ExitStack() as stack:
+            stack.callback(sys.modules.update, modules)
+            stack.callback(sys.modules.pop, "layout", None)
+            stack.callback(sys.modules.pop, "operations", None)
+            patch.setattr(sys, "argv", [script, path])
+            patch.setattr(sys, "path", [*sys.path])
+            output = stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            runpy.run_path(script, run_name="__main__")
+        return subprocess.CompletedProcess(command, 0, output.getvalue(), "")
+
+    monkeypatch.setattr(tfvae.export.verify.subprocess, "run", run)
 
 
 def truncated(path):
@@ -95,7 +125,7 @@ DAMAGE = [
 ]
 
 
-# Each of these starts a process; they are like the others.
+# Each of these loads a model; they are like the others.
 SLOW = [
     (lambda v: changed_weight(v / VARIABLES), "loader cannot read it|differs"),
     (lambda v: (v / WARMUP).unlink(), "tf_serving_warmup_requests cannot be read"),
@@ -111,7 +141,7 @@ SLOW = [
     ("damage", "said"),
     [*DAMAGE, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
 )
-def test_a_damaged_artefact_is_one_line(damage, said, version):
+def test_a_damaged_artefact_is_one_line(damage, said, version, replayed_here):
     damage(version)
     with pytest.raises(InputError, match=said) as caught:
         verify_saved_model(version)

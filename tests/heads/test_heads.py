@@ -19,7 +19,7 @@ from helpers.heads import (
     some_values,
 )
 from helpers.models import standard_error
-from scipy import integrate, special
+from scipy import special
 
 from tfvae.core.types import InputError
 from tfvae.heads import HEADS, MIN_SCALE, BernoulliHead, BinConcreteHead
@@ -120,6 +120,18 @@ def test_bernoulli_sums_to_one_over_all_images():
     np.testing.assert_allclose(total, 1, rtol=1e-14)
 
 
+def integral(density, ends: tuple[float, float], kink: float, pieces: int) -> float:
+    """By Gauss and Legendre, in as many pieces on each side of a kink."""
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    total = 0.0
+    for begin, end in ((ends[0], kink), (kink, ends[1])):
+        half = (end - begin) / pieces / 2
+        middles = begin + half * (2 * np.arange(pieces) + 1)
+        x = middles[:, None] + half * nodes
+        total += half * np.sum(weights * density(x.ravel()).reshape(x.shape))
+    return total
+
+
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_continuous_heads_integrate_to_one(name):
     head = head_of(name, (1,))
@@ -129,14 +141,14 @@ def test_continuous_heads_integrate_to_one(name):
         spread = float(distribution.stddev()[0, 0])
 
         def density(x, distribution=distribution):
-            return float(np.exp(distribution.log_prob([[x]]))[0])
+            return np.exp(distribution.log_prob(x[:, None]))
 
         # Forty standard deviations leave out less than exp(-56) of a Laplace.
         ends = centre - 40 * spread, centre + 40 * spread
         if name in UNIT_INTERVAL:
-            ends = 0, 1
-        total, error = integrate.quad(density, *ends, points=[centre], epsabs=1e-8)
-        assert error < 1e-7 and abs(total - 1) < 2e-7
+            ends = 0.0, 1.0
+        total, coarser = (integral(density, ends, centre, n) for n in (80, 40))
+        assert abs(total - coarser) < 1e-7 and abs(total - 1) < 2e-7
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,8 +15,8 @@ IN_WORDS = {
     "bernoulli": "0 and 1",
     "continuous_bernoulli": "values in [0, 1]",
     "categorical": "levels k / 15 in [0, 1]",
-    "discretized_logistic": "levels k / 255 in [0, 1]",
-    "discretized_logistic_mixture": "levels k / 255 in [0, 1]",
+    "discretized_logistic": "levels k / 15 in [0, 1]",
+    "discretized_logistic_mixture": "levels k / 15 in [0, 1]",
     **dict.fromkeys(COUNTS, "counts 0, 1, 2, ..."),
     **dict.fromkeys(REAL, "real numbers"),
 }
@@ -25,7 +25,7 @@ BITS, UNIT, LEVEL, COUNT, ANY = "bits", "unit", "level", "count", "any"
 VALUES = {
     0.0: {BITS, UNIT, LEVEL, COUNT, ANY},
     1.0: {BITS, UNIT, LEVEL, COUNT, ANY},
-    0.2: {UNIT, LEVEL, ANY},  # 3 / 15 and 51 / 255
+    0.2: {UNIT, LEVEL, ANY},  # 3 / 15
     0.21: {UNIT, ANY},
     2.0: {COUNT, ANY},
     -1.0: {ANY},
@@ -75,7 +75,7 @@ def test_every_head_names_its_formula_and_its_paper_in_one_line_each(name):
 
 
 def logistic_levels(
-    loc: np.ndarray, scale: np.ndarray, x: np.ndarray, last: int = 255
+    loc: np.ndarray, scale: np.ndarray, x: np.ndarray, last: int = 15
 ) -> np.ndarray:
     """Probabilities of levels x, as differences of SciPy's cdf or its mirror image."""
     k = np.round(x * last)

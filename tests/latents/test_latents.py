@@ -124,13 +124,14 @@ def test_draws_and_densities_are_the_same_in_a_graph_and_with_xla(name):
     def rate(params: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         return head(params).log_prob(z) - family.prior().log_prob(z)
 
+    def rate_and_draw(params: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return rate(params, z), head(params).sample(3, seed=[1, 2])
+
     eager = rate(params, fixed)
     for jit in (False, True):
-        found = tf.function(rate, jit_compile=jit)(params, fixed)
+        found, z = tf.function(rate_and_draw, jit_compile=jit)(params, fixed)
         np.testing.assert_allclose(found, eager, rtol=1e-10, atol=1e-10)
         # XLA draws other numbers from a seed; the shapes and support are the same.
-        draw = tf.function(lambda p: head(p).sample(3, seed=[1, 2]), jit_compile=jit)
-        z = draw(params)
         assert z.shape == fixed.shape and np.all(np.isfinite(rate(params, z)))
         if not jit:
             np.testing.assert_allclose(z, fixed, rtol=1e-12, atol=1e-12)

@@ -233,7 +233,7 @@ def test_bad_input_is_refused_in_one_line_that_says_what_was_given(name):
     ],
     ids=str,
 )
-def test_good_input_of_another_type_is_not_refused(settings, tmp_path):
+def test_good_input_of_another_type_is_not_refused(settings, tmp_path, eagerly_here):
     vae = compiled("bin_concrete", optimizer=keras.optimizers.SGD(0.1), **settings)
     assert np.all(np.isfinite(vae.train_on_batch(binary_images(2))))
     vae.save(tmp_path / "vae.keras")  # and can be saved

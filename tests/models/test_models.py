@@ -59,7 +59,9 @@ def test_true_posterior_makes_the_effective_sample_size_all_samples(exact, point
 
 
 @pytest.mark.parametrize("objective", sorted(OBJECTIVES))
-def test_evaluate_reports_the_exact_log_marginal(exact, points, objective):
+def test_evaluate_reports_the_exact_log_marginal(
+    exact, points, objective, eagerly_here
+):
     vae = exact.vae()
     vae.compile(objective=objective, num_samples=4)
     logs = vae.evaluate(points, batch_size=3, verbose=0, return_dict=True)

@@ -25,6 +25,8 @@ from tfvae.training.runs import (
     write_record,
 )
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 SMALL = {"latent_size": 3, "hidden_sizes": (8,), "epochs": 1}
 GREY = {"binarization": "none"}
 # name -> the settings in which a run differs

@@ -30,6 +30,8 @@ from tfvae.training.runs import (
     run_evaluation_batches,
 )
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 VOID = {"meta", "img"}
 CONFIG = Config(
     latent_size=2, hidden_sizes=(8,), objective="elbo", num_samples=1, epochs=2

@@ -214,7 +214,7 @@ def test_the_history_has_the_tf1_classes_losses(eager):
     np.testing.assert_allclose(history["loss"], both, rtol=1e-5)
 
 
-def test_passes_of_partial_fit_are_those_of_fit():
+def test_passes_of_partial_fit_are_those_of_fit(eager):
     x = iris()
     at_once = tiny(epochs=3, batch_size=40).fit(x)
     one_by_one = tiny(batch_size=40)
@@ -225,7 +225,7 @@ def test_passes_of_partial_fit_are_those_of_fit():
     assert at_once.n_iter_ == one_by_one.n_iter_ == 3
 
 
-def test_partial_fit_of_one_batch_is_one_step():
+def test_partial_fit_of_one_batch_is_one_step(eager):
     model = tiny(batch_size=100).partial_fit(iris()[:100])
     assert int(model.vae_.optimizer.iterations.numpy()) == 1
     model.partial_fit(iris()[100:])
@@ -300,7 +300,7 @@ def test_zero_and_minus_zero_score_alike(linear):
 # -- what surrounds it -----------------------------------------------------------------
 
 
-def test_a_pickle_scores_the_same_and_goes_on_training_the_same():
+def test_a_pickle_scores_the_same_and_goes_on_training_the_same(eager):
     x = iris()
     model = tiny().fit(x)
     copy = pickle.loads(pickle.dumps(model))
@@ -330,7 +330,7 @@ def test_a_pipeline_with_a_scaler_is_the_two_one_after_the_other(eager):
 def test_a_search_takes_numpys_numbers_and_prefers_a_model_that_learns():
     model = tiny(hidden_sizes=[np.int64(4)], epochs=np.int64(10), batch_size=25)
     rates, folds = np.array([1e-6, 1e-2]), KFold(2, shuffle=True, random_state=0)
-    search = GridSearchCV(model, {"learning_rate": rates}, cv=folds)
+    search = GridSearchCV(model, {"learning_rate": rates}, cv=folds, refit=False)
     assert search.fit(iris()).best_params_ == {"learning_rate": 1e-2}
 
 
@@ -499,6 +499,6 @@ def test_values_without_a_probability_are_refused_after_fit_too(eager):
             call(0.5 * np.eye(3))
 
 
-def test_a_loss_beyond_all_numbers_says_to_standardise():
+def test_a_loss_beyond_all_numbers_says_to_standardise(eager):
     with pytest.raises(InputError, match="epoch 1; standardise X"):
         tiny().fit(1e30 * iris())

@@ -17,6 +17,8 @@ from tfvae.core.types import InputError
 from tfvae.training import train
 from tfvae.training.checkpoints import CheckpointStore
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 def damage(path: Path, name: str, kind: str) -> None:
     file = path / name

@@ -19,6 +19,8 @@ from tfvae.training import train
 from tfvae.training.checkpoints import CheckpointStore
 from tfvae.training.runs import Run, load_run
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 WATCHED = dataclasses.replace(
     SMALL,
     epochs=12,

@@ -14,6 +14,8 @@ from helpers import hostile_files as hostile
 from tfvae import cli
 from tfvae.training.runs import load_run, read_history
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 TRAIN = (
     "digits-binconcrete --latent-size 3 --hidden-sizes 8 --batch-size 10 --epochs"
 ).split()

@@ -34,6 +34,8 @@ from tfvae.training.tensorboard.session import TAGS
 from tfvae.training.tensorboard.timing import Cadence
 from tfvae.training.tensorboard.views import Views
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 SMALL = Config(
     latent="bin_concrete",
     temperature=0.9,
@@ -223,7 +225,17 @@ class Sleepy(keras.callbacks.Callback):
         time.sleep(0.6)
 
 
-def test_images_per_second_are_those_of_the_training_steps_alone(tmp_path, data):
+@pytest.fixture
+def in_graphs(eagerly):
+    """Steps as fast as a user's."""
+    tf.config.run_functions_eagerly(False)
+    yield
+    tf.config.run_functions_eagerly(True)
+
+
+def test_images_per_second_are_those_of_the_training_steps_alone(
+    tmp_path, data, in_graphs
+):
     vae, folder = make_model(SMALL, data), RunFolder(tmp_path)
     parts = fit_parts(SMALL, data, folder, monitoring=QUIET)
     vae.fit(

@@ -27,6 +27,8 @@ from tfvae.config.settings import Monitoring
 from tfvae.training import train
 from tfvae.training.runs import load_data, read_history, run_evaluation_batches
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 SMALL = Config(
     latent_size=3,
     hidden_sizes=(8,),

@@ -76,7 +76,9 @@ def test_checkpoints_do_not_change_what_is_trained(unbroken, tmp_path):
     assert_the_same(tmp_path / "run", unbroken("elbo"))
 
 
-def test_the_seconds_of_a_broken_epoch_are_those_of_its_parts(tmp_path, monkeypatch):
+def test_the_seconds_of_a_broken_epoch_are_those_of_its_parts(
+    tmp_path, monkeypatch, eagerly_here
+):
     def go() -> Run:
         return train(SMALL, tmp_path / "run", monitoring=QUIET, checkpointing=EACH_STEP)
 
@@ -131,7 +133,9 @@ def test_a_signal_ends_the_run_after_the_step_with_all_of_it_saved(
     assert_the_same(tmp_path / "run", unbroken("elbo"))
 
 
-def test_a_signal_while_an_epoch_ends_waits_for_its_end(tmp_path, monkeypatch):
+def test_a_signal_while_an_epoch_ends_waits_for_its_end(
+    tmp_path, monkeypatch, eagerly_here
+):
     def send(self, epoch: int, logs: Mapping | None = None) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -142,7 +146,9 @@ def test_a_signal_while_an_epoch_ends_waits_for_its_end(tmp_path, monkeypatch):
     assert (found.position.epoch, found.position.batch) == (1, 0)
 
 
-def test_a_second_signal_ends_the_run_at_once(tmp_path, monkeypatch, heard):
+def test_a_second_signal_ends_the_run_at_once(
+    tmp_path, monkeypatch, heard, eagerly_here
+):
     def send_two(self, batch: int, logs: Mapping | None = None) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)

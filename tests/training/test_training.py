@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import functools
+import io
 import json
 import os
+import shutil
 
 import keras
 import numpy as np
 import pytest
+from helpers.broken_off import QUIET
 from helpers.models import slow_but
 
+import tfvae.training
 from tfvae.config import Config
 from tfvae.config.recipes import RECIPES
 from tfvae.core.files import locked
 from tfvae.core.types import InputError
 from tfvae.data import steps_per_epoch
 from tfvae.reports import evaluate_run
-from tfvae.training import notes, train
+from tfvae.training import notes
 from tfvae.training.building import build_vae, compile_vae
 from tfvae.training.callbacks import ModelFile
 from tfvae.training.runs import (
+    Run,
     load_data,
     load_run,
     read_history,
     run_evaluation_batches,
 )
+
+pytestmark = pytest.mark.usefixtures("eagerly")
+
+# What TensorBoard shows is the business of test_monitoring.py.
+train = functools.partial(tfvae.training.train, monitoring=QUIET)
 
 SMALL = Config(
     latent_size=3,
@@ -61,8 +73,25 @@ def without_seconds(rows: list[dict]) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    return train(SMALL, tmp_path_factory.mktemp("trained") / "run")
+def printed(tmp_path_factory) -> tuple[Run, str]:
+    """A trained run, and what its training printed."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        run = train(SMALL, folder)
+    return run, output.getvalue()
+
+
+@pytest.fixture(scope="module")
+def trained(printed) -> Run:
+    """A trained run, to be read only."""
+    return printed[0]
+
+
+@pytest.fixture
+def finished(trained, tmp_path) -> Run:
+    """A copy of the trained run, to be changed."""
+    shutil.copytree(trained.folder.path, tmp_path / "run")
+    return load_run(tmp_path / "run")
 
 
 def test_the_folder_holds_what_is_promised(trained):
@@ -151,26 +180,28 @@ def test_executions_never_make_an_epoch_longer(wanted, used, tmp_path, capsys):
 
 def test_the_demonstration_goes_on_where_it_was(tmp_path):
     config = dataclasses.replace(
-        RECIPES["digits-binconcrete"].config, latent_size=3, hidden_sizes=(8,), epochs=3
+        RECIPES["digits-binconcrete"].config,
+        latent_size=3,
+        hidden_sizes=(8,),
+        batch_size=400,
+        epochs=3,
     )
     unbroken = train(config, tmp_path / "unbroken")
     train(dataclasses.replace(config, epochs=1), tmp_path / "run")
     resumed = train(config, tmp_path / "run")
     assert_equal_bit_for_bit(resumed.vae, unbroken.vae)
-    assert int(resumed.vae.steps) == 3 * 13
+    assert int(resumed.vae.steps) == 3 * 4
 
 
-def test_two_processes_do_not_write_one_folder(tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
+def test_two_processes_do_not_write_one_folder(finished):
+    folder = finished.folder.path
     with locked(folder), pytest.raises(InputError, match="another process"):
         train(SMALL, folder)
-    assert train(SMALL, folder).folder.model.exists()
+    train(SMALL, folder)
 
 
-def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
+def test_what_a_killed_process_left_half_written_is_removed(finished):
+    folder = finished.folder.path
     (folder / ".config.1.partial.json").write_text("{")
     (folder / ".model.1.partial.keras").write_text("half")
     train(SMALL, folder)
@@ -188,29 +219,30 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_model(tmp_pat
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
-def test_pixels_that_changed_are_noticed(tmp_path):
+def test_data_that_changed_under_their_name_are_noticed(tmp_path):
     images = np.random.default_rng(0).random((40, 4, 4)).astype(np.float32)
-    np.savez(tmp_path / "data.npz", x_train=images, x_test=images[:5])
-    config = dataclasses.replace(
-        SMALL, dataset=f"npz:{tmp_path / 'data.npz'}", batch_size=10
-    )
+    path = tmp_path / "data.npz"
+    np.savez(path, x_train=images, x_test=images[:5])
+    config = dataclasses.replace(SMALL, dataset=f"npz:{path}", batch_size=10, epochs=1)
     train(config, tmp_path / "run")
-    images[3, 0, 0] = 1 - images[3, 0, 0]
-    np.savez(tmp_path / "data.npz", x_train=images, x_test=images[:5])
-    for use in (
-        lambda: train(config, tmp_path / "run"),
-        lambda: evaluate_run(tmp_path / "run", num_samples=2),
-    ):
-        with pytest.raises(InputError, match="has changed"):
-            use()
+    one_pixel = images.copy()
+    one_pixel[3, 0, 0] = 1 - one_pixel[3, 0, 0]
+    for changed in (one_pixel, images[:30]):
+        np.savez(path, x_train=changed, x_test=images[:5])
+        for use in (
+            lambda: train(config, tmp_path / "run"),
+            lambda: evaluate_run(tmp_path / "run", num_samples=2),
+        ):
+            with pytest.raises(InputError, match="has changed"):
+                use()
 
 
-def test_a_finished_run_keeps_the_versions_that_computed_it(tmp_path):
-    run = train(SMALL, tmp_path / "run")
-    content = run.folder.config.read_text().replace('"numpy": "', '"numpy": "0.')
-    run.folder.config.write_text(content)
-    train(SMALL, tmp_path / "run")
-    assert run.folder.config.read_text() == content
+def test_a_finished_run_keeps_the_versions_that_computed_it(finished):
+    config = finished.folder.config
+    content = config.read_text().replace('"numpy": "', '"numpy": "0.')
+    config.write_text(content)
+    train(SMALL, finished.folder.path)
+    assert config.read_text() == content
 
 
 @pytest.mark.slow
@@ -249,16 +281,16 @@ def test_more_epochs_go_on_and_the_same_do_nothing(trained, tmp_path, capsys):
     assert again.folder.model.stat().st_mtime_ns == before
 
 
-def test_one_line_an_epoch_where_there_is_no_terminal(tmp_path, capsys):
-    train(SMALL, tmp_path / "run")
-    lines = capsys.readouterr().out.splitlines()
+def test_one_line_an_epoch_where_there_is_no_terminal(printed):
+    lines = printed[1].splitlines()
     epochs = [line for line in lines if line.startswith("epoch ")]
     assert [line.split()[1] for line in epochs] == ["1/2", "2/2"]
     assert all("loss" in line and "val_loss" in line for line in epochs)
 
 
 def test_no_validation_images_no_validation_numbers(tmp_path):
-    run = train(dataclasses.replace(SMALL, validation_size=0), tmp_path / "run")
+    config = dataclasses.replace(SMALL, validation_size=0, epochs=1)
+    run = train(config, tmp_path / "run")
     assert not any(
         name.startswith("val_") for name in read_history(run.folder.history)[0]
     )
@@ -341,23 +373,11 @@ def test_a_run_is_read_from_any_working_folder(tmp_path, monkeypatch):
     images = np.random.default_rng(0).random((40, 4, 4)).astype(np.float32)
     np.savez(tmp_path / "data.npz", x_train=images, x_test=images[:5])
     monkeypatch.chdir(tmp_path)
-    config = dataclasses.replace(SMALL, dataset="npz:data.npz", batch_size=10)
+    config = dataclasses.replace(SMALL, dataset="npz:data.npz", batch_size=10, epochs=1)
     train(config, "run")
     monkeypatch.chdir("/")
     evaluation = evaluate_run(tmp_path / "run", num_samples=2)
     assert evaluation["num_images"] == 5
-
-
-def test_other_data_under_the_same_name_is_refused(tmp_path):
-    images = np.random.default_rng(0).random((40, 4, 4)).astype(np.float32)
-    np.savez(tmp_path / "data.npz", x_train=images, x_test=images[:5])
-    config = dataclasses.replace(
-        SMALL, dataset=f"npz:{tmp_path / 'data.npz'}", batch_size=10
-    )
-    train(config, tmp_path / "run")
-    np.savez(tmp_path / "data.npz", x_train=images[:30], x_test=images[:5])
-    with pytest.raises(InputError, match="has changed"):
-        train(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -406,27 +426,25 @@ def test_bad_data_writes_nothing(change, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_damaged_model_is_named_and_kept(tmp_path):
-    run = train(SMALL, tmp_path / "run")
-    damaged = run.folder.model.read_bytes()[:1000]
-    run.folder.model.write_bytes(damaged)
+def test_a_damaged_model_is_named_and_kept(finished):
+    model = finished.folder.model
+    damaged = model.read_bytes()[:1000]
+    model.write_bytes(damaged)
     with pytest.raises(InputError, match=r"^[^\n]*model.keras[^\n]*$"):
-        load_run(run.folder.path)
-    assert run.folder.model.read_bytes() == damaged
+        load_run(finished.folder.path)
+    assert model.read_bytes() == damaged
 
 
-def test_a_finished_run_writes_a_model_anew_that_was_removed(tmp_path):
-    run = train(SMALL, tmp_path / "run")
-    os.remove(run.folder.model)
-    train(SMALL, tmp_path / "run")
-    assert_equal_bit_for_bit(load_run(tmp_path / "run").vae, run.vae)
+def test_a_finished_run_writes_a_model_anew_that_was_removed(finished, trained):
+    os.remove(finished.folder.model)
+    train(SMALL, finished.folder.path)
+    assert_equal_bit_for_bit(load_run(finished.folder.path).vae, trained.vae)
 
 
-def test_a_run_without_a_model_says_so(tmp_path):
-    run = train(SMALL, tmp_path / "run")
-    os.remove(run.folder.model)
+def test_a_run_without_a_model_says_so(finished, tmp_path):
+    os.remove(finished.folder.model)
     with pytest.raises(InputError, match="no model yet"):
-        load_run(run.folder.path)
+        load_run(finished.folder.path)
     with pytest.raises(InputError, match="not a folder"):
         load_run(tmp_path / "nowhere")
 
