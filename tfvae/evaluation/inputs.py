@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-import numpy as np
 import tensorflow as tf
 
 from tfvae.core.types import InputError
 from tfvae.models import VAE, Batch
-from tfvae.models.batch import check_values
+from tfvae.models.batch import checked_examples
 
 
 def check_model(vae: VAE) -> None:
@@ -44,7 +43,7 @@ def counted_batches(
             )
         if not batch.size:
             continue
-        check_values(np.asarray(batch.x), vae.decoder.head)
+        checked_examples(batch, vae.decoder.head)
         yield batch
         seen += batch.size
         if progress is not None:

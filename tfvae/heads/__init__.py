@@ -7,7 +7,13 @@ Keras' float type (float32), whatever the dtype policy of the network before it.
 
 from collections.abc import Mapping
 
-from tfvae.heads.base import MIN_SCALE, DistributionHead, constant_weight
+from tfvae.heads.base import (
+    MIN_SCALE,
+    DistributionHead,
+    assign_weight,
+    constant_weight,
+    weight_property,
+)
 from tfvae.heads.continuous import (
     ContinuousBernoulliHead,
     FixedScaleNormalHead,
@@ -65,5 +71,7 @@ __all__ = [
     "OneHotCategoricalHead",
     "PoissonHead",
     "SharedScaleNormalHead",
+    "assign_weight",
     "constant_weight",
+    "weight_property",
 ]

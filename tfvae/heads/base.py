@@ -2,14 +2,14 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfvae.core.types import InputError
-from tfvae.core.validation import require_int
+from tfvae.core.validation import require_int, require_number
 from tfvae.distributions import tfd
 
 # The smallest learned scale: keeps a collapsing posterior's log-density finite.
@@ -151,6 +151,36 @@ def constant_weight(
     weight = layer.add_weight(name=name, shape=(), trainable=False)
     weight.assign(value)  # an initializer would round a float64 to float32
     return weight
+
+
+def assign_weight(layer: keras.layers.Layer, name: str, value: Any) -> bool:
+    """Assigns a number to the attribute of a layer that is a weight, if it is one.
+
+    Setting the attribute would put the number in the weight's place, which a traced
+    step does not see.
+
+    Raises:
+        InputError: if the number is not finite, or below 0.
+    """
+    weight = vars(layer).get(name)
+    if not isinstance(weight, keras.Variable) or isinstance(value, keras.Variable):
+        return False
+    if not isinstance(value, tf.Tensor):
+        name = name.lstrip("_")
+        value = require_number(name, value, zero=name == "kl_weight")
+    weight.assign(value)
+    return True
+
+
+def weight_property(name: str, doc: str) -> Any:
+    """Returns a property that holds a weight, or None, and takes numbers for it."""
+    attribute = f"_{name}"
+
+    def put(layer: keras.layers.Layer, value: Any) -> None:
+        if not assign_weight(layer, attribute, value):
+            setattr(layer, attribute, value)
+
+    return property(lambda layer: vars(layer).get(attribute), put, doc=doc)
 
 
 def with_parts(

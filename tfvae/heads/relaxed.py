@@ -13,7 +13,7 @@ from tfvae.distributions import (
     Logistic,
     tfd,
 )
-from tfvae.heads.base import DistributionHead, constant_weight
+from tfvae.heads.base import DistributionHead, constant_weight, weight_property
 from tfvae.heads.discrete import OneHotCategoricalHead
 
 
@@ -23,6 +23,8 @@ class RelaxedHead(DistributionHead):
     Attributes:
         temperature: A scalar weight that is not trained, so that it can be annealed.
     """
+
+    temperature = weight_property("temperature", "A weight that is not trained.")
 
     def __init__(
         self, event_shape: Sequence[int], temperature: float = 0.5, **kwargs

@@ -21,6 +21,7 @@ from tfvae.heads import (
     LogisticHead,
     MultivariateNormalHead,
     NormalHead,
+    weight_property,
 )
 from tfvae.heads.latent_flow import check_flow
 
@@ -54,7 +55,7 @@ class Latent(keras.layers.Layer):
     layered: ClassVar[bool] = False
     # Farther out than any prior goes, and within float16 after a layer.
     serving_clip: ClassVar[tuple[float, float]] = (-1000.0, 1000.0)
-    prior_temperature: keras.Variable | None = None
+    prior_temperature = weight_property("prior_temperature", "The prior's, or None.")
     posterior_text: ClassVar[str]
     prior_text: ClassVar[str]
     decoder_reads: ClassVar[str] = "z"

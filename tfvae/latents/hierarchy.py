@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfvae.core.types import InputError
 from tfvae.distributions import tfd
-from tfvae.heads import DistributionHead, constant_weight
+from tfvae.heads import DistributionHead, constant_weight, weight_property
 from tfvae.heads.base import with_parts
 from tfvae.heads.latent_hierarchy import LayerChain
 from tfvae.latents.base import Latent
@@ -67,6 +67,8 @@ class HierarchyHead(DistributionHead):
     """
 
     temperature: keras.Variable | None = None
+
+    temperature = weight_property("temperature", "All layers' weight, or None.")
 
     def __init__(
         self, layers: Sequence[Latent], upward: Sequence[keras.Model], **kwargs

@@ -157,31 +157,25 @@ def checked_examples(x: Any, head: DistributionHead) -> Any:
         x = values = _stacked(x, "x") if isinstance(x, (list, tuple)) else x
     if values is None:
         raise InputError("there are no images (None); give an array or a data set")
-    if isinstance(values, (np.ndarray, tf.Tensor)):
-        check_values(np.asarray(values), head)
-    return x
-
-
-def check_values(x: np.ndarray, head: DistributionHead) -> None:
-    """Refuses values that a likelihood has no probability for.
-
-    Raises:
-        InputError: if some are, or if there are none.
-    """
-    if not x.size:
-        raise InputError(f"there are no images (shape {x.shape}); give at least one")
-    if not np.issubdtype(x.dtype, np.floating):
-        return  # the step says what is wanted
-    if not np.isfinite(x).all():
+    if not isinstance(values, (np.ndarray, tf.Tensor)):
+        return x
+    values = np.asarray(values)
+    if not values.size:
+        raise InputError(
+            f"there are no images (shape {values.shape}); give at least one"
+        )
+    if not np.issubdtype(values.dtype, np.floating):
+        return x  # the step says what is wanted
+    if not np.isfinite(values).all():
         raise InputError("the images hold NaN or infinite values; remove them")
-    if not tf.reduce_any(head.outside(tf.convert_to_tensor(x))):
-        return
+    if not tf.reduce_any(head.outside(tf.convert_to_tensor(values))):
+        return x
     if head.exact_binary:
         raise outside_support(head)
     raise InputError(
-        f"the images have values from {x.min():g} to {x.max():g} of which some are "
-        f"outside the support of {type(head).__name__}: {head.support}; change them, "
-        "or choose another head"
+        f"the images have values from {values.min():g} to {values.max():g} of which "
+        f"some are outside the support of {type(head).__name__}: {head.support}; "
+        "change them, or choose another head"
     )
 
 

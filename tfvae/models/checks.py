@@ -27,8 +27,15 @@ def check_setting(
     return require_number(name, value, zero=name == "kl_weight")
 
 
-def check_replicas(steps_per_execution: int, jit_compile: bool | str) -> None:
+def check_replicas(
+    steps_per_execution: int, jit_compile: bool | str, own_loss: bool
+) -> None:
     """Refuses what a training on several replicas cannot have."""
+    if own_loss:
+        raise InputError(
+            "a class with a compute_loss of its own is trained on one replica alone: "
+            "what it adds would be counted on each"
+        )
     if steps_per_execution > 1:
         raise InputError(
             f"steps_per_execution {steps_per_execution} is not usable on several "

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from tfvae.core.sharding import global_sum
+from tfvae.core.sharding import global_sum, replica_share
 from tfvae.heads import DistributionHead
 from tfvae.models.batch import Batch, outside_support
 from tfvae.objectives import LogWeightTerms, Objective
@@ -105,7 +105,7 @@ class MetricTracker:
         outside = tf.reduce_any(head.outside(batch.x), axis=axes)  # [B]
         violation = tf.cast(outside, bound.dtype)
         if shard is None:
-            loss = penalty - weighted_mean(bound, batch)
+            loss = batch_loss(bound, penalty, batch)
             values[self._means["loss"]] = (loss, tf.shape(bound)[0])
         else:
             loss = penalty - (bound if weight is None else bound * weight)  # [B]
@@ -154,16 +154,17 @@ class MetricTracker:
         self._grad_norm.update_state(value, sample_weight=counts)
 
 
-def weighted_mean(values: tf.Tensor, batch: Batch) -> tf.Tensor:
-    """Returns sum_b weight_b values_b / B, as Keras reduces losses.
+def batch_loss(values: tf.Tensor, penalty: tf.Tensor, batch: Batch) -> tf.Tensor:
+    """Returns penalty - sum_b weight_b values_b / B, as Keras reduces losses.
 
-    Of a shard it is this replica's part of the sum, over the global batch's B.
+    Of a shard it is this replica's part of the loss, over the global batch's B.
     """
     if batch.sample_weight is not None:
         values = values * batch.sample_weight
     if batch.shard is None:
-        return tf.reduce_mean(values)
-    return tf.reduce_sum(values) / tf.cast(batch.shard.total, values.dtype)
+        return penalty - tf.reduce_mean(values)
+    mean = tf.reduce_sum(values) / tf.cast(batch.shard.total, values.dtype)
+    return replica_share(penalty, batch.shard) - mean
 
 
 def global_means(values: Values) -> dict:

@@ -14,7 +14,6 @@ import tensorflow as tf
 from tfvae.core.seeds import as_seed, derive_seed
 from tfvae.core.sharding import (
     leave_gradients,
-    replica_share,
     several_workers,
     shared_out,
     sum_gradients,
@@ -32,7 +31,7 @@ from tfvae.estimators import (
     get_estimator,
     in_two_passes,
 )
-from tfvae.heads import BernoulliHead, constant_weight
+from tfvae.heads import BernoulliHead, assign_weight, constant_weight
 from tfvae.heads.base import with_parts
 from tfvae.latents import Hierarchy, Latent
 from tfvae.models.batch import (
@@ -51,7 +50,7 @@ from tfvae.models.checks import (
     check_setting,
 )
 from tfvae.models.conditional import ConditionalDistribution
-from tfvae.models.metrics import SKIPPED, MetricTracker, weighted_mean
+from tfvae.models.metrics import SKIPPED, MetricTracker, batch_loss
 from tfvae.models.nonfinite import NonFiniteGuard
 from tfvae.models.optimizers import get_optimizer, has_float16_layer, loss_scaled
 from tfvae.models.schedules import Schedule
@@ -60,6 +59,7 @@ from tfvae.objectives import Elbo, LogWeightTerms, Objective, get_objective
 from tfvae.priors import Prior
 
 _ELBO = Elbo()
+_COMPILED = ("objective", "estimator", "num_samples", "seed", "binarize")
 
 
 class Samples(NamedTuple):
@@ -74,6 +74,25 @@ class Samples(NamedTuple):
     z: tf.Tensor
     mean: tf.Tensor
     draw: tf.Tensor
+
+
+class StepEstimate(NamedTuple):
+    """What a step has computed of a batch, for `VAE.compute_loss`.
+
+    Attributes:
+        posterior: q(z|x), batch [B]; `vae.latent.point_estimate` gives its codes, and
+            `vae.decode(codes).mean()` the reconstructions.
+        terms: The terms of the log-weights of the samples, [S, B].
+        surrogate: [B] Its gradient is the objective's.
+        penalty: The layers' regularisation losses, a scalar.
+        training: Whether this is a step of training.
+    """
+
+    posterior: Distribution
+    terms: LogWeightTerms
+    surrogate: tf.Tensor
+    penalty: tf.Tensor
+    training: bool
 
 
 class Counter(keras.Variable):
@@ -132,10 +151,11 @@ class VAE(keras.Model):
     num_samples: int
     seed: int
     binarize: bool = False
-    _schedules: dict[str, tuple[keras.Variable, Schedule]]
+    _schedules: Mapping[str, tuple[keras.Variable, Schedule]] = {}
     _metric_tracker: MetricTracker
     _guard: NonFiniteGuard
     _track_every: int | None = None
+    _shows_kl_weight = _evaluates = False
 
     def __init__(
         self,
@@ -154,12 +174,31 @@ class VAE(keras.Model):
         self.prior_layer = prior
         self.data_shape = decoder.head.event_shape
         self.built = True
-        self.kl_weight = constant_weight(self, "kl_weight", 1.0)
+        self._kl_weight = constant_weight(self, "kl_weight", 1.0)
         self.steps = Counter(
             "zeros", shape=(), dtype="int64", trainable=False, name="steps"
         )
 
     # -- The model ---------------------------------------------------------------------
+
+    @property
+    def kl_weight(self) -> keras.Variable:
+        """The factor of the rate in the loss; a number that is assigned is its value.
+
+        Raises:
+            InputError: if the number is below 0 or not finite, or there is a schedule.
+        """
+        return self._kl_weight
+
+    @kl_weight.setter
+    def kl_weight(self, value: float | tf.Tensor) -> None:
+        if "kl_weight" in self._schedules:
+            raise InputError(
+                "kl_weight follows a schedule, which would set it again in the next "
+                "step; call vae.compile with a number in its place"
+            )
+        assign_weight(self, "_kl_weight", value)
+        self._shows_kl_weight = True
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -306,7 +345,7 @@ class VAE(keras.Model):
         batch = self.as_batch(data, step, sharded=True)
         for weight, schedule in self._schedules.values():
             weight.assign(schedule(step))
-        kl_weight = tf.convert_to_tensor(self.kl_weight)
+        kl_weight = tf.convert_to_tensor(self._kl_weight)
         seed = derive_seed(self.seed, "train", step)
         seed_layers(self, seed)
         with tf.GradientTape() as tape:
@@ -315,10 +354,15 @@ class VAE(keras.Model):
             )
             terms, surrogate = self.estimator.estimate(variational)
             penalty = self._penalty(surrogate.dtype)
-            loss = replica_share(penalty, batch.shard) - weighted_mean(surrogate, batch)
+            estimate = StepEstimate(
+                variational.posterior, terms, surrogate, penalty, training=True
+            )
+            loss = self.compute_loss(batch, estimate)
             scaled_loss = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         gradients = sum_gradients(tape.gradient(scaled_loss, variables), batch.shard)
+        if self._has_own_loss:
+            penalty += tf.stop_gradient(loss - VAE.compute_loss(self, batch, estimate))
         values = self._metric_tracker.compute(
             self.objective, terms, kl_weight, penalty, batch, self.decoder.head
         )
@@ -347,14 +391,36 @@ class VAE(keras.Model):
         variational = self.variational_batch(
             batch, self.num_samples, seed, False, self.objective
         )
-        terms, _ = self.estimator.estimate(variational)
+        terms, surrogate = self.estimator.estimate(variational)
         one, head = tf.ones([], terms.rate.dtype), self.decoder.head
         penalty = self._penalty(one.dtype)
+        if self._has_own_loss:
+            estimate = StepEstimate(
+                variational.posterior, terms, surrogate, penalty, training=False
+            )
+            loss = self.compute_loss(batch, estimate)
+            penalty += loss - VAE.compute_loss(self, batch, estimate)
         values = self._metric_tracker.compute(
             self.objective, terms, one, penalty, batch, head
         )
         self._metric_tracker.update(values, one)
         return self._step_result(batch)
+
+    def compute_loss(self, batch: Batch, estimate: StepEstimate) -> tf.Tensor:
+        """Returns the loss that a step minimises: a class of yours may add to it.
+
+        What it adds to this method's result is in the reported `loss` too, in training
+        and in evaluation, but in no bound. Metrics that are attributes of the model are
+        reported under their names; update them here.
+
+        Args:
+            batch: The examples with their roles.
+            estimate: What the step has computed of them.
+
+        Returns:
+            A scalar, in nats per example.
+        """
+        return batch_loss(estimate.surrogate, estimate.penalty, batch)
 
     def _track_gradient_norm(self, gradients: list, step: tf.Tensor) -> None:
         every = self._track_every
@@ -388,6 +454,8 @@ class VAE(keras.Model):
         jit_compile: str | bool = "auto",
         auto_scale_loss: bool = True,
         skip_nonfinite: int = 0,
+        loss: None = None,
+        metrics: None = None,
     ) -> None:
         """Sets how the model is trained and scored.
 
@@ -401,7 +469,8 @@ class VAE(keras.Model):
             num_samples: S, samples of z per example.
             estimator: A name in `ESTIMATORS`, or an `Estimator`.
             backward_samples: m, the samples of each example that go through the
-                backward pass, kept by optimal resampling (see `Survivors`); None: all.
+                backward pass, kept by optimal resampling (see
+                `ResampledBackward`); None: all.
             sample_chunk: Samples at a time, so that memory does not grow with S (see
                 `Chunked`); None: all.
             kl_weight: The factor of the rate in the loss. Only 1 makes a bound.
@@ -419,10 +488,20 @@ class VAE(keras.Model):
             skip_nonfinite: Training steps with a loss or a gradient that is not finite
                 that are left out, weights and optimizer as they were; `skipped_steps`
                 counts them. See `check_finite` for what comes after.
+            loss: Not used: the objective is the loss, and `compute_loss` adds to it.
+            metrics: Not used: metrics are attributes of a class of yours.
 
         Raises:
             InputError: if a value is out of range, or would have no effect.
         """
+        for name, given in {"loss": loss, "metrics": metrics}.items():
+            if given is not None:
+                raise InputError(
+                    f"{name} {given!r:.100} has no effect: the objective is the loss. "
+                    "Make a class of VAE whose compute_loss adds a term to it, and "
+                    "whose attributes are metrics"
+                )
+        self._has_own_loss = type(self).compute_loss is not VAE.compute_loss
         objective, estimator = get_objective(objective), get_estimator(estimator)
         estimator = in_two_passes(estimator, backward_samples, sample_chunk)
         num_samples = require_int("num_samples", num_samples)
@@ -459,11 +538,13 @@ class VAE(keras.Model):
             jit_compile=jit_compile,
         )
         if self.distribute_strategy.num_replicas_in_sync > 1:
-            check_replicas(steps_per_execution, jit_compile)
+            check_replicas(steps_per_execution, jit_compile, self._has_own_loss)
             leave_gradients(optimizer)
         self.optimizer.build(self.trainable_variables)  # so that it can be saved now
         self.objective, self.estimator = objective, estimator
         self.num_samples, self.seed, self.binarize = num_samples, seed, binarize
+        self._settled = {name: getattr(self, name) for name in _COMPILED}
+        self._shows_kl_weight = False
         self.steps.assign(0)
         self._set_schedules(settings)
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -500,6 +581,7 @@ class VAE(keras.Model):
                 likelihood has no probability for (arrays are looked at before, what a
                 data set yields at the end of the first epoch).
         """
+        self._check_settled()
         head = self.decoder.head
         x = checked_examples(x, BernoulliHead([1], True) if self.binarize else head)
         validation = kwargs.get("validation_data")
@@ -522,7 +604,12 @@ class VAE(keras.Model):
                 kwargs["validation_data"] = shared
         before = tf.convert_to_tensor(self.steps)
         history = super().fit(x, y, *args, **kwargs)
-        if history.epoch and before == tf.convert_to_tensor(self.steps):
+        own_step = type(self).train_step is not VAE.train_step
+        if (
+            history.epoch
+            and not own_step
+            and before == tf.convert_to_tensor(self.steps)
+        ):
             raise InputError("there are no examples to train on; give at least one")
         return history
 
@@ -532,14 +619,19 @@ class VAE(keras.Model):
         Raises:
             InputError: if images hold values that have no probability.
         """
+        self._check_settled()
         if not kwargs.get("_use_cached_eval_dataset"):  # else `fit` has looked at them
             x = checked_examples(x, self.decoder.head)
         if kwargs.get("sample_weight") is not None and y is None:
             y = x
         if self.distribute_strategy.num_replicas_in_sync > 1:
             x = shared_out(x, self.distribute_strategy)
-        # Keras 3.12, the newest for Python 3.10, gives tensors.
-        found = super().evaluate(x, y, *args, **kwargs)
+        self._evaluates = True
+        try:
+            # Keras 3.12, the newest for Python 3.10, gives tensors.
+            found = super().evaluate(x, y, *args, **kwargs)
+        finally:
+            self._evaluates = False
         if not self.examples_seen:
             raise InputError("there are no examples to evaluate on; give at least one")
         return tf.nest.map_structure(float, found)
@@ -589,6 +681,16 @@ class VAE(keras.Model):
         if objective.analytic_kl or objective.free_bits:
             batch.draw_log_weight_terms()
 
+    def _check_settled(self) -> None:
+        """Refuses arguments of `compile` that were changed alone: steps are traced."""
+        for name in _COMPILED if self.compiled else ():
+            if getattr(self, name) != self._settled[name]:
+                raise InputError(
+                    f"{name} {getattr(self, name)!r:.100} was set after compile, which "
+                    f"made steps of {self._settled[name]!r:.100}; call vae.compile("
+                    f"..., {name}=...)"
+                )
+
     def _set_schedules(self, settings: Mapping[str, tuple]) -> None:
         self._schedules = {}
         for name, (weight, value) in settings.items():
@@ -600,8 +702,10 @@ class VAE(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The trackers of what `fit` and `evaluate` report."""
-        return self._metric_tracker.metrics if self.compiled else []
+        """The trackers of what `fit` and `evaluate` report, and a class's own."""
+        if not self.compiled:
+            return [*self._metrics]
+        return [*self._metric_tracker.metrics, *self._metrics]
 
     def get_metrics_result(self) -> dict[str, tf.Tensor]:
         """Returns what is reported.
@@ -612,7 +716,13 @@ class VAE(keras.Model):
         """
         if tf.executing_eagerly():
             self._metric_tracker.check_support(self.decoder.head)
-        return self._metric_tracker.result()
+        result = self._metric_tracker.result()
+        for metric in self._metrics:
+            own = metric.result()
+            result |= own if isinstance(own, dict) else {metric.name: own}
+        if self._shows_kl_weight and not self._evaluates and tf.executing_eagerly():
+            result["kl_weight"] = tf.convert_to_tensor(self._kl_weight)
+        return result
 
     @property
     def skipped_steps(self) -> tf.Variable:
@@ -671,8 +781,13 @@ class VAE(keras.Model):
         return result
 
     def _get_metrics_result_or_logs(self, logs) -> dict[str, tf.Tensor]:
-        """Returns the epoch's numbers, of which several workers log few by steps."""
-        return self.get_metrics_result()
+        """Returns the epoch's numbers, of which several workers log few by steps.
+
+        A class whose step reports numbers of its own has those.
+        """
+        result = self.get_metrics_result()
+        ours = isinstance(logs, dict) and logs.keys() <= result.keys()
+        return result if ours and self.examples_seen else logs
 
     # -- Saving ------------------------------------------------------------------------
 

@@ -1,0 +1,244 @@
+"""What a Keras user does by habit has its effect, or says why it has none."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers.models import IMAGE_SHAPE, binary_images, tiny_vae
+
+from tfvae.core.types import InputError
+from tfvae.heads import BernoulliHead
+from tfvae.latents import NormalLatent
+from tfvae.models import VAE, ConditionalDistribution
+from tfvae.networks import mlp
+
+X = binary_images(8)
+
+
+def compiled(kind: str = "normal", **settings) -> VAE:
+    vae = tiny_vae(kind)
+    vae.compile(keras.optimizers.SGD(0.01), **settings)
+    return vae
+
+
+# -- settings after compile ------------------------------------------------------------
+
+
+def test_an_assigned_kl_weight_is_that_of_the_next_step():
+    vae = compiled()
+    vae.fit(X, verbose=0)
+    vae.kl_weight = 0.25
+    assert isinstance(vae.kl_weight, keras.Variable)
+    history = vae.fit(X, verbose=0).history
+    assert history["kl_weight"] == [0.25]
+    expected = history["distortion"][0] + 0.25 * history["rate"][0]
+    # One sample: the loss is the weighted sum, to float32's rounding of 3 numbers.
+    assert history["loss"][0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_callback_may_set_the_kl_weight():
+    vae, seen = compiled(), []
+
+    def grow(epoch: int, logs=None) -> None:
+        vae.kl_weight = 0.1 * (epoch + 1)
+
+    steps = keras.callbacks.LambdaCallback(
+        on_epoch_begin=grow, on_epoch_end=lambda epoch, logs: seen.append(dict(logs))
+    )
+    vae.fit(X, epochs=3, verbose=0, callbacks=[steps])
+    found = [logs["kl_weight"] for logs in seen]
+    np.testing.assert_allclose(found, [0.1, 0.2, 0.3], rtol=1e-6)
+
+
+def test_assigned_temperatures_are_those_of_the_next_step():
+    vae = compiled("bin_concrete")
+    vae.fit(X, verbose=0)
+    vae.encoder.head.temperature = 0.125
+    vae.latent.prior_temperature = 0.25
+    assert float(vae.encoder.head.temperature) == 0.125
+    assert float(vae.latent.prior_temperature) == 0.25
+    before = vae.evaluate(X, verbose=0)
+    vae.encoder.head.temperature = 0.9
+    assert vae.evaluate(X, verbose=0) != before
+
+
+@pytest.mark.parametrize("value", [-1.0, np.nan, "0.5", None])
+def test_an_assigned_number_is_checked(value):
+    vae = compiled()
+    with pytest.raises(InputError, match="kl_weight"):
+        vae.kl_weight = value
+    assert float(vae.kl_weight) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_samples", 50),
+        ("objective", "elbo"),
+        ("estimator", "stl"),
+        ("seed", 3),
+        ("binarize", True),
+    ],
+)
+def test_what_compile_was_given_is_not_changed_alone(name, value):
+    vae = compiled()
+    vae.fit(X, verbose=0)
+    setattr(vae, name, value)
+    for method in (vae.fit, vae.evaluate):
+        with pytest.raises(InputError, match=rf"{name} .*vae\.compile"):
+            method(X, verbose=0)
+    vae.compile(**{name: value})
+
+
+def test_a_scheduled_weight_is_not_assigned():
+    ramp = keras.optimizers.schedules.PolynomialDecay(0.0, 10, 1.0)
+    vae = compiled(kl_weight=ramp)
+    with pytest.raises(InputError, match="follows a schedule"):
+        vae.kl_weight = 0.5
+
+
+@pytest.mark.parametrize("name", ["loss", "metrics"])
+def test_a_loss_or_metrics_of_keras_are_refused_with_the_way(name):
+    with pytest.raises(InputError, match="compute_loss"):
+        tiny_vae().compile(**{name: "mse"})
+
+
+# -- layers that draw ------------------------------------------------------------------
+
+DRAWING = {
+    "flip": lambda: keras.layers.RandomFlip("horizontal"),
+    "rotation": lambda: keras.layers.RandomRotation(0.2),
+    "noise": lambda: keras.layers.GaussianNoise(0.1),
+    "dropout": lambda: keras.layers.Dropout(0.3),
+}
+
+
+def with_layer(layer: keras.layers.Layer, decoder: bool = False) -> VAE:
+    keras.utils.set_random_seed(0)
+    latent = NormalLatent(3)
+
+    def network(shape, outputs, extra):
+        inputs = keras.Input(shape)
+        x = extra(inputs) if extra is not None else inputs
+        x = keras.layers.Dense(outputs[-1])(keras.layers.Flatten()(x))
+        return keras.Model(inputs, keras.layers.Reshape(outputs)(x))
+
+    posterior, head = latent.posterior_head(), BernoulliHead((*IMAGE_SHAPE,))
+    encoder = network(IMAGE_SHAPE, posterior.params_shape, None if decoder else layer)
+    if decoder:
+        inputs = keras.Input((3,))
+        x = layer(keras.layers.Dense(64)(inputs))
+        decoder_network = keras.Model(inputs, keras.layers.Reshape(IMAGE_SHAPE)(x))
+    else:
+        decoder_network = mlp((3,), IMAGE_SHAPE, ())
+    return VAE(
+        ConditionalDistribution(encoder, posterior),
+        ConditionalDistribution(decoder_network, head),
+        latent,
+    )
+
+
+@pytest.mark.parametrize("kind", DRAWING)
+def test_layers_that_draw_repeat_with_the_seed(kind):
+    losses = []
+    for _ in range(2):
+        vae = with_layer(DRAWING[kind]())
+        start = [w.copy() for w in vae.get_weights()]
+        for index, weight in enumerate(start):  # the same start, whatever was drawn
+            start[index] = np.full_like(weight, 0.05) if weight.ndim > 1 else weight
+        vae.set_weights(start)
+        vae.compile(keras.optimizers.SGD(0.01), seed=5, run_eagerly=True)
+        losses.append(vae.fit(X, epochs=2, shuffle=False, verbose=0).history["loss"])
+    assert losses[0] == losses[1]
+
+
+SECOND_PASS = {
+    **{kind: DRAWING[kind] for kind in ("noise", "dropout")},
+    "spectral": lambda: keras.layers.SpectralNormalization(keras.layers.Dense(64)),
+    "batch": keras.layers.BatchNormalization,
+}
+
+
+@pytest.mark.parametrize("kind", SECOND_PASS)
+def test_a_layer_that_changes_between_two_passes_is_refused(kind):
+    vae = with_layer(SECOND_PASS[kind](), decoder=True)
+    with pytest.raises(InputError, match="something else in a second pass"):
+        vae.compile(num_samples=4, backward_samples=2)
+
+
+def test_constants_of_a_layer_may_be_in_two_passes():
+    normalized = keras.layers.Normalization(mean=0.0, variance=1.0)
+    vae = with_layer(normalized, decoder=True)
+    vae.compile(objective="iwae", num_samples=4, backward_samples=2)
+
+
+def test_a_network_of_keras_2_is_refused():
+    old = pytest.importorskip("tf_keras")
+    network = old.Sequential([old.layers.Input((3,)), old.layers.Dense(64)])
+    with pytest.raises(InputError, match=r"no model of Keras 3.*tf_keras"):
+        ConditionalDistribution(network, BernoulliHead((64,)))
+
+
+# -- classes of one's own --------------------------------------------------------------
+
+
+class Classifying(VAE):
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.classifier = keras.layers.Dense(2)
+        self.classifier.build((None, 3))
+        self.accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
+
+    def compute_loss(self, batch, estimate):
+        logits = self.classifier(self.latent.point_estimate(estimate.posterior))
+        self.accuracy.update_state(batch.label, logits)
+        entropy = keras.losses.sparse_categorical_crossentropy(
+            batch.label, logits, from_logits=True
+        )
+        return super().compute_loss(batch, estimate) + tf.reduce_mean(entropy)
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_term_of_ones_own_is_trained_reported_and_in_no_bound(eager):
+    plain = tiny_vae()
+    vae = Classifying(plain.encoder, plain.decoder, plain.latent)
+    vae.compile(keras.optimizers.SGD(0.1), run_eagerly=eager, seed=1)
+    y = (X.mean(axis=(1, 2, 3)) > np.median(X.mean(axis=(1, 2, 3)))).astype(np.int64)
+    before = vae.evaluate(X, y, verbose=0, return_dict=True)
+    kernel = vae.classifier.kernel.numpy()
+    logs = vae.fit(X, y, validation_data=(X, y), epochs=3, verbose=0).history
+    assert not np.array_equal(kernel, vae.classifier.kernel.numpy())
+    assert {"accuracy", "val_accuracy", "loss", "elbo"} <= logs.keys()
+    assert 0 <= logs["accuracy"][0] <= 1
+    # At first the classifier knows nothing, and its entropy is near log 2.
+    assert before["loss"] + before["elbo"] > 0.3
+
+
+def test_the_added_term_is_the_difference_of_loss_and_negative_objective():
+    class Constant(VAE):
+        def compute_loss(self, batch, estimate):
+            return super().compute_loss(batch, estimate) + 2.5
+
+    plain = tiny_vae()
+    vae = Constant(plain.encoder, plain.decoder, plain.latent)
+    vae.compile(keras.optimizers.SGD(0.0), objective="elbo", seed=1)
+    logs = vae.fit(X, verbose=0, validation_data=(X,)).history
+    for prefix in ("", "val_"):
+        loss, elbo = logs[f"{prefix}loss"][0], logs[f"{prefix}elbo"][0]
+        assert loss + elbo == pytest.approx(2.5, abs=1e-4)  # of float32 around 50
+
+
+def test_a_step_of_ones_own_reports_its_own_numbers():
+    class Own(VAE):
+        def train_step(self, data):
+            self.mine.update_state(7.0)
+            return {"loss": self.mine.result(), "else": tf.constant(3.0)}
+
+    plain = tiny_vae()
+    vae = Own(plain.encoder, plain.decoder, plain.latent)
+    vae.mine = keras.metrics.Mean("mine")
+    vae.compile()
+    logs = vae.fit(X, epochs=2, verbose=0).history
+    assert logs["loss"] == [7.0, 7.0] and logs["else"] == [3.0, 3.0]
