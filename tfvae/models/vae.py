@@ -602,14 +602,10 @@ class VAE(keras.Model):
             if validation is not None:
                 shared = shared_out(validation, self.distribute_strategy)
                 kwargs["validation_data"] = shared
-        before = tf.convert_to_tensor(self.steps)
+        start = tf.convert_to_tensor(self.steps)
         history = super().fit(x, y, *args, **kwargs)
-        own_step = type(self).train_step is not VAE.train_step
-        if (
-            history.epoch
-            and not own_step
-            and before == tf.convert_to_tensor(self.steps)
-        ):
+        idle = bool(start == tf.convert_to_tensor(self.steps))
+        if history.epoch and idle and type(self).train_step is VAE.train_step:
             raise InputError("there are no examples to train on; give at least one")
         return history
 
