@@ -91,11 +91,10 @@ def test_every_method_takes_every_kind_of_examples(method, kind):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_value_without_a_probability_is_refused_in_every_kind(method, kind):
-    for likelihood, wrong in WRONG.items():
-        x = good()
-        x[5, 0, 1, 0] = wrong[0]  # in the second batch
-        with pytest.raises(InputError, match="the images h"):
-            METHODS[method](vae_of(likelihood), KINDS[kind](x))
+    x = good()
+    x[5, 0, 1, 0] = -0.5  # in the second batch
+    with pytest.raises(InputError, match="the images h"):
+        METHODS[method](vae_of("continuous_bernoulli"), KINDS[kind](x))
 
 
 @pytest.mark.parametrize("likelihood", HEADS)

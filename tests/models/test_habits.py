@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import tensorflow as tf
 from helpers.models import IMAGE_SHAPE, binary_images, tiny_vae
 
 from tfvae.core.types import InputError
+from tfvae.evaluation import estimate_log_likelihood
 from tfvae.heads import BernoulliHead
 from tfvae.latents import NormalLatent
 from tfvae.models import VAE, ConditionalDistribution
@@ -242,3 +245,131 @@ def test_a_step_of_ones_own_reports_its_own_numbers():
     vae.compile()
     logs = vae.fit(X, epochs=2, verbose=0).history
     assert logs["loss"] == [7.0, 7.0] and logs["else"] == [3.0, 3.0]
+
+
+# -- freezing, saving, drawing ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_layers_frozen_after_compile_stay_as_they_are(eager):
+    vae = compiled(run_eagerly=eager)
+    vae.fit(X, verbose=0)
+    vae.encoder.trainable = False
+    before = [w.copy() for w in vae.encoder.get_weights()]
+    decoder = vae.decoder.get_weights()[0].copy()
+    vae.fit(X, verbose=0)
+    for one, other in zip(before, vae.encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(decoder, vae.decoder.get_weights()[0])
+
+
+def test_a_draw_without_a_seed_is_another_each_time_and_repeats_with_keras_seed():
+    vae = tiny_vae()
+    assert not np.array_equal(vae.sample(4).z, vae.sample(4).z)
+    drawn = []
+    for _ in range(2):
+        keras.utils.set_random_seed(3)
+        drawn.append(vae.sample(4).z)
+    np.testing.assert_array_equal(*drawn)
+    np.testing.assert_array_equal(vae.sample(4, 0).z, vae.sample(4, seed=0).z)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".hdf5", ".H5"])
+def test_hdf5_is_refused(tmp_path, suffix):
+    with pytest.raises(InputError, match=r"ends in \.keras"):
+        compiled().save(tmp_path / f"vae{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_clock_before_1980_saves_a_model(tmp_path, monkeypatch):
+    early = time.gmtime(1000.0)
+    monkeypatch.setattr(time, "localtime", lambda *_: early)
+    vae = compiled()
+    vae.save(tmp_path / "vae.keras")
+    monkeypatch.undo()
+    again = keras.models.load_model(tmp_path / "vae.keras")
+    np.testing.assert_array_equal(again.reconstruct(X), vae.reconstruct(X))
+
+
+def test_weights_of_another_family_are_refused_in_one_line(tmp_path):
+    path = tmp_path / "a.weights.h5"
+    tiny_vae("bernoulli").save_weights(path)
+    with pytest.raises(InputError, match="does not hold the weights") as caught:
+        tiny_vae("normal").load_weights(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_keras_export_serves_reconstructions(tmp_path):
+    vae = compiled()
+    vae.fit(X, verbose=0)
+    vae.export(tmp_path / "served", verbose=False)
+    loaded = tf.saved_model.load(tmp_path / "served")
+    served = loaded.serve(X)
+    np.testing.assert_allclose(served, vae.reconstruct(X), atol=1e-6)
+
+
+# -- means and codes -------------------------------------------------------------------
+
+BATCHED = {
+    "array": lambda x: x,
+    "list": list,
+    "pair": lambda x: (x, np.zeros(len(x), np.int64)),
+    "dictionary": lambda x: {"x": x, "label": np.zeros(len(x), np.int64)},
+    "data set": lambda x: tf.data.Dataset.from_tensor_slices(x).batch(3),
+    "batches": lambda x: [x[:3], x[3:]],
+}
+
+
+@pytest.mark.parametrize("kind", BATCHED)
+def test_embed_gives_the_code_of_each_example(kind):
+    vae = tiny_vae()
+    found = vae.embed(BATCHED[kind](X), batch_size=3)
+    # another batch size may sum in another order
+    np.testing.assert_allclose(found, vae.encode(X).mean(), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", BATCHED)
+def test_scores_take_all_examples_at_once(kind):
+    vae = tiny_vae()
+    found = estimate_log_likelihood(vae, BATCHED[kind](X), 5)
+    assert found.shape == (len(X),)
+    if kind not in ("data set", "batches"):  # which are other batches
+        np.testing.assert_array_equal(found, estimate_log_likelihood(vae, [X], 5))
+
+
+def test_encoder_and_decoder_predict_means():
+    vae = tiny_vae()
+    codes = vae.encoder.predict(X, verbose=0)
+    np.testing.assert_allclose(codes, vae.encode(X).mean(), atol=1e-6)
+    images = vae.decoder.predict(codes, verbose=0)
+    np.testing.assert_allclose(images, vae.reconstruct(X), atol=1e-6)
+
+
+# -- words -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labels", [["cat"] * 8, np.array(["cat"] * 8)])
+def test_labels_that_are_text_are_refused(labels):
+    with pytest.raises(InputError, match="y holds text"):
+        compiled().fit(X, labels, verbose=0)
+
+
+def test_weights_of_pixels_are_refused():
+    with pytest.raises(InputError, match=r"one weight an example, \[B\]"):
+        compiled(run_eagerly=True).fit(X, sample_weight=np.ones(X.shape), verbose=0)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")
+def test_a_data_set_that_knows_no_shape_is_taken():
+    spec = tf.TensorSpec(None, tf.float32)
+    data = tf.data.Dataset.from_generator(lambda: iter([X, X]), output_signature=spec)
+    logs = compiled().fit(data, verbose=0).history
+    assert np.isfinite(logs["loss"]).all()
+
+
+@pytest.mark.parametrize("x", [X[..., 0], X.reshape(8, -1)])
+@pytest.mark.parametrize("as_data_set", [False, True])
+def test_images_of_another_rank_are_told_their_shape(x, as_data_set):
+    given = tf.data.Dataset.from_tensor_slices(x).batch(4) if as_data_set else x
+    with pytest.raises(InputError, match=r"images have shape .* takes \[B, 8, 8, 1\]"):
+        compiled().fit(given, verbose=0)

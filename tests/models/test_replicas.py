@@ -55,10 +55,16 @@ def test_every_row_of_a_batch_has_one_replica_and_shares_differ_by_one(size, tot
     [
         ({"steps_per_execution": 2}, "steps_per_execution 2"),
         ({"jit_compile": True}, "jit_compile True"),
+        ({"own_loss": True}, "compute_loss of its own"),
     ],
 )
 def test_what_several_replicas_cannot_have_is_refused(arguments, said):
-    given = {"steps_per_execution": 1, "jit_compile": "auto", **arguments}
+    given = {
+        "steps_per_execution": 1,
+        "jit_compile": "auto",
+        "own_loss": False,
+        **arguments,
+    }
     with pytest.raises(InputError, match=said):
         check_replicas(**given)
 

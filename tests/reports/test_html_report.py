@@ -100,7 +100,7 @@ def test_pictures_are_of_the_first_test_images_as_the_encoder_sees_them(workdir)
     np.testing.assert_array_equal(given.originals, originals)
     np.testing.assert_array_equal(given.labels, labels)
     seen = next(iter(run_evaluation_batches(CONFIG, test, len(test))))
-    np.testing.assert_array_equal(given.inputs, seen)
+    np.testing.assert_array_equal(given.inputs.x, seen)
     assert given.num_samples == 1 and len(given.history) == 2
 
 

@@ -20,8 +20,14 @@ def import_tensorflow() -> None:
     from 1 on, errors from 2 on, none at 3, which tfvae sets as the default.
 
     Raises:
-        ImportError: if Keras runs on another backend than TensorFlow.
+        ImportError: if Keras runs on another backend than TensorFlow, or Python without
+            docstrings.
     """
+    if sys.flags.optimize >= 2:
+        raise ImportError(
+            "Python runs without docstrings (PYTHONOPTIMIZE=2 or -OO), which "
+            "TensorFlow Probability needs; leave that out"
+        )
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow" and "keras" not in sys.modules:
         raise _wrong_backend(backend)

@@ -39,7 +39,7 @@ def require_path(name: str, value: Any) -> Path:
             which TensorFlow needs.
     """
     try:
-        text = os.fspath(value)
+        text = os.path.expanduser(os.fspath(value))
         if not isinstance(text, str) or not text or "\0" in text:
             raise TypeError
         text.encode("utf-8")

@@ -6,7 +6,9 @@ import tensorflow as tf
 
 from tfvae.core.types import InputError
 from tfvae.models import VAE, Batch
-from tfvae.models.batch import checked_examples
+from tfvae.models.batch import checked_examples, split_examples
+
+_BATCH = 100  # examples, of an array of all
 
 
 def check_model(vae: VAE) -> None:
@@ -33,8 +35,9 @@ def counted_batches(
             f"batches {batches!r:.100} is not usable; give batches of images, for "
             "example of tfvae.data.evaluation_batches"
         )
+    check_model(vae)
     seen = 0
-    for batch in batches:
+    for batch in split_examples(batches, vae.data_shape, _BATCH):
         batch = vae.as_batch(batch)
         if batch.sample_weight is not None:
             raise InputError(

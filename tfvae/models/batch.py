@@ -125,6 +125,8 @@ def check_x(x: Any, data_shape: Sequence[int]) -> tf.Tensor | keras.KerasTensor:
             f"images have dtype {dtype.name}; give floats between 0 and 1, for example "
             f"{how}"
         )
+    if x.shape.rank is None if isinstance(x, tf.Tensor) else False:
+        x = tf.ensure_shape(x, [None, *data_shape])  # a data set may not know it
     shape = tf.TensorShape(x.shape)
     if shape.rank == 0 or not shape[1:].is_compatible_with(data_shape):
         raise InputError(
@@ -211,6 +213,47 @@ def outside_support(head: DistributionHead) -> InputError:
         "the images hold NaN, or values outside the support of "
         f"{type(head).__name__}: {head.support}; change them, or choose another head"
     )
+
+
+def checked_labels(y: Any) -> Any:
+    """Returns `y` of `fit` as Keras can take it.
+
+    Raises:
+        InputError: if it is text.
+    """
+    if isinstance(y, list):
+        y = np.asarray(y)
+    if getattr(getattr(y, "dtype", None), "kind", "") in "USO":
+        raise InputError(
+            "y holds text or objects; give classes as integers [N], for example "
+            "numpy.unique(y, return_inverse=True)[1], or leave it out"
+        )
+    return y
+
+
+def split_examples(
+    data: Any, data_shape: Sequence[int], batch_size: int
+) -> Iterable[Any]:
+    """Returns batches of examples that are given at once; batches are as they are.
+
+    Args:
+        data: Arrays of all examples, as `read_batch` takes them, or batches of them.
+        data_shape: The shape of an example.
+        batch_size: The examples in a batch of arrays.
+    """
+    if isinstance(data, list) and np.ndim(data[:1]) == 1 + len(data_shape):
+        data = _stacked(data, "x")
+    first = data[0] if isinstance(data, tuple) and data else data
+    at_once = np.ndim(first) == 1 + len(data_shape) if _is_array(first) else False
+    if not (at_once or isinstance(data, (Mapping, Batch))):
+        return data
+    batch = read_batch(data)
+    starts = range(0, batch.size, batch_size)
+    return (batch.rows(start, start + batch_size) for start in starts)
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, (np.ndarray, tf.Tensor))
 
 
 def check_order(x: Any, shuffle: bool | str) -> None:

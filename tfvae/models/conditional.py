@@ -1,6 +1,9 @@
 """A network and a head: a distribution given inputs."""
 
+from typing import Any
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfvae.core.types import InputError
@@ -33,27 +36,10 @@ class ConditionalDistribution(keras.Model):
             )
         kwargs["dtype"] = kwargs.get("dtype") or head.compute_dtype
         super().__init__(**kwargs)
-        name = getattr(network, "name", network)
-        if not isinstance(network, keras.Model):
-            kind = type(network)
-            raise InputError(
-                f"network {name!r:.100} is a {kind.__module__}.{kind.__qualname__} and "
-                "no model of Keras 3, which could not be trained; make it with `import "
-                "keras`, not with tf_keras or TFP's layers"
-            )
-        if not getattr(network, "built", False) or not hasattr(network, "output_shape"):
-            raise InputError(
-                f"network {name!r} has no input shape yet; begin it with keras.Input"
-            )
-        if len(network.inputs) != 1 or len(network.outputs) != 1:
-            raise InputError(
-                f"network {name!r} has {len(network.inputs)} inputs and "
-                f"{len(network.outputs)} outputs; give one with one input and one "
-                "output"
-            )
+        check_network(network)
         if tuple(network.output_shape[1:]) != head.params_shape:
             raise InputError(
-                f"network {name!r} puts out {tuple(network.output_shape[1:])} "
+                f"network {network.name!r} puts out {tuple(network.output_shape[1:])} "
                 f"and {type(head).__name__} needs {head.params_shape}; change the "
                 "network's last layer, or the head's event_shape"
             )
@@ -74,6 +60,27 @@ class ConditionalDistribution(keras.Model):
         """Returns the distribution given inputs [..., *input_shape]."""
         return self.head(self.params(inputs, training))
 
+    def predict(self, x, *args, **kwargs) -> np.ndarray:
+        """Returns the distributions' means for all inputs, [N, ...].
+
+        Raises:
+            InputError: if they have no closed form.
+        """
+        return super().predict(
+            np.stack(x) if isinstance(x, list) else x, *args, **kwargs
+        )
+
+    def predict_step(self, data: Any) -> tf.Tensor:
+        """Returns the means for a batch; see `predict`."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        try:
+            return self(x, training=False).mean()
+        except NotImplementedError as error:
+            raise InputError(
+                f"the distribution of {type(self.head).__name__} has no mean in closed "
+                "form; call the model, or use vae.embed"
+            ) from error
+
     def get_config(self) -> dict:
         """Returns what rebuilds this model."""
         parts = {"network": self.network, "head": self.head}
@@ -83,3 +90,29 @@ class ConditionalDistribution(keras.Model):
     def from_config(cls, config: dict, custom_objects: dict | None = None):
         """Rebuilds a model from `get_config`."""
         return cls(**with_parts(config, ("network", "head"), custom_objects))
+
+
+def check_network(network: Any) -> None:
+    """Refuses what is no built model of Keras 3 from one tensor to one.
+
+    Raises:
+        InputError: if it is none.
+    """
+    name = getattr(network, "name", network)
+    if not isinstance(network, keras.Model):
+        kind = type(network)
+        raise InputError(
+            f"network {name!r:.100} is a {kind.__module__}.{kind.__qualname__} and "
+            "no model of Keras 3, which could not be trained; make it with `import "
+            "keras`, not with tf_keras or TFP's layers"
+        )
+    if not getattr(network, "built", False) or not hasattr(network, "output_shape"):
+        raise InputError(
+            f"network {name!r} has no input shape yet; begin it with keras.Input"
+        )
+    if len(network.inputs) != 1 or len(network.outputs) != 1:
+        raise InputError(
+            f"network {name!r} has {len(network.inputs)} inputs and "
+            f"{len(network.outputs)} outputs; give one with one input and one "
+            "output"
+        )

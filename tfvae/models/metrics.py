@@ -102,8 +102,10 @@ class MetricTracker:
         # Nothing is refused here: within the step that would cost a transfer on a GPU,
         # and XLA leaves it out.
         axes = range(1, batch.x.shape.rank)
-        outside = tf.reduce_any(head.outside(batch.x), axis=axes)  # [B]
-        violation = tf.cast(outside, bound.dtype)
+        outside = head.outside(batch.x)
+        if SKIPPED in self._settings:  # then a step of NaN may be left out
+            outside = outside & tf.math.is_finite(batch.x)
+        violation = tf.cast(tf.reduce_any(outside, axis=axes), bound.dtype)  # [B]
         if shard is None:
             loss = batch_loss(bound, penalty, batch)
             values[self._means["loss"]] = (loss, tf.shape(bound)[0])

@@ -28,16 +28,21 @@ class NonFiniteGuard:
 
     Attributes:
         skipped: The number of steps that were left out.
+        names: The paths of the variables whose gradients are looked at.
     """
 
     def __init__(
         self, variables: Sequence[keras.Variable], tolerated: int, gradients: bool
     ) -> None:
         self.tolerated, self.gradients = tolerated, gradients
-        self._names = [variable.path for variable in variables]
         self.skipped = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._step = tf.Variable(-1, dtype=tf.int64, trainable=False)
         self._terms = tf.Variable(tf.zeros([len(_TERMS)]), trainable=False)
+        self.watch(variables)
+
+    def watch(self, variables: Sequence[keras.Variable]) -> None:
+        """Looks at the gradients of these variables from now on."""
+        self.names = [variable.path for variable in variables]
         self._sums = tf.Variable(tf.zeros([len(variables)]), trainable=False)
 
     def apply_if_finite(
@@ -104,7 +109,7 @@ class NonFiniteGuard:
         values = zip(_TERMS, self._terms.numpy(), strict=True)
         terms = ", ".join(f"{name} {value:.6g}" for name, value in values)
         finite = tf.math.is_finite(self._sums).numpy()
-        bad = [n for n, ok in zip(self._names, finite, strict=True) if not ok]
+        bad = [n for n, ok in zip(self.names, finite, strict=True) if not ok]
         more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
         where = (
             f"; so is the gradient of {', '.join(bad[:_SHOWN])}{more}" if bad else ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import random
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfvae.core.files import dated_archives
 from tfvae.core.seeds import as_seed, derive_seed
 from tfvae.core.sharding import (
     leave_gradients,
@@ -18,7 +21,7 @@ from tfvae.core.sharding import (
     shared_out,
     sum_gradients,
 )
-from tfvae.core.types import InputError, Seed
+from tfvae.core.types import InputError, Seed, first_line
 from tfvae.core.validation import SEEDS, require_int
 from tfvae.data import drawn_at_step
 from tfvae.distributions import Distribution
@@ -31,17 +34,25 @@ from tfvae.estimators import (
     get_estimator,
     in_two_passes,
 )
-from tfvae.heads import BernoulliHead, assign_weight, constant_weight
+from tfvae.heads import (
+    BernoulliHead,
+    DistributionHead,
+    assign_weight,
+    constant_weight,
+)
 from tfvae.heads.base import with_parts
 from tfvae.latents import Hierarchy, Latent
+from tfvae.models.assembly import assembled
 from tfvae.models.batch import (
     Batch,
     check_order,
     check_steps,
     check_x,
     checked_examples,
+    checked_labels,
     outside_support,
     read_batch,
+    split_examples,
 )
 from tfvae.models.checks import (
     check_parts,
@@ -129,10 +140,15 @@ class VAE(keras.Model):
     their own (dropout), and `BatchNormalization` unless it is synchronised.
 
     Args:
-        encoder: x -> q(z|x).
-        decoder: `latent.decoder_input(z)` -> p(x|z).
-        latent: The family of z. The encoder's head is its `posterior_head()`.
-        prior: One of `tfvae.priors`, in place of the family's standard prior.
+        encoder: x -> q(z|x), or its network alone, a Keras model that puts out the
+            posterior's parameters: for "normal" 2 D numbers, means and raw scales.
+        decoder: `latent.decoder_input(z)` -> p(x|z), or its network alone.
+        latent: The family of z, or its name in `LATENTS`; the encoder's head is its
+            `posterior_head()`, and the decoder's input says how many variables it has.
+        prior: One of `tfvae.priors`, or its name in `PRIORS`, in place of the family's
+            standard prior.
+        likelihood: The head of a decoder given as a network, or its name in `HEADS`;
+            None: "bernoulli".
 
     Attributes:
         objective: The bound that is maximised, once `compile` has said so, as
@@ -159,20 +175,23 @@ class VAE(keras.Model):
 
     def __init__(
         self,
-        encoder: ConditionalDistribution,
-        decoder: ConditionalDistribution,
-        latent: Latent,
-        prior: Prior | None = None,
+        encoder: ConditionalDistribution | keras.Model,
+        decoder: ConditionalDistribution | keras.Model,
+        latent: Latent | str = "normal",
+        prior: Prior | str | None = None,
+        *,
+        likelihood: DistributionHead | str | None = None,
         **kwargs,
     ) -> None:
-        check_parts(encoder, decoder, latent, prior)
-        kwargs["dtype"] = kwargs.get("dtype") or decoder.head.compute_dtype
+        parts = assembled(encoder, decoder, latent, prior, likelihood)
+        check_parts(*parts)
+        kwargs["dtype"] = kwargs.get("dtype") or parts.decoder.head.compute_dtype
         super().__init__(**kwargs)
-        self.encoder = encoder
-        self.decoder = decoder
-        self.latent = latent
-        self.prior_layer = prior
-        self.data_shape = decoder.head.event_shape
+        self.encoder = parts.encoder
+        self.decoder = parts.decoder
+        self.latent = parts.latent
+        self.prior_layer = parts.prior
+        self.data_shape = parts.decoder.head.event_shape
         self.built = True
         self._kl_weight = constant_weight(self, "kl_weight", 1.0)
         self.steps = Counter(
@@ -226,9 +245,37 @@ class VAE(keras.Model):
         """
         return self.decode(self.latent.point_estimate(self.encode(x))).mean()
 
-    def sample(self, num_samples: int, seed: Seed) -> Samples:
-        """Draws n = `num_samples` examples, the same for the same seed."""
+    def embed(self, x: Any, batch_size: int = 100) -> np.ndarray:
+        """Returns point estimates of z of all examples, [N, *latent.event_shape].
+
+        They are means of q(z|x), or modes of a discrete posterior.
+
+        Args:
+            x: [N, *data_shape]; a list, a dictionary of roles or a `Batch` of as many;
+                or batches, for example a data set.
+            batch_size: The examples at a time, of an array.
+        """
+        codes = tf.function(
+            lambda batch: self.latent.point_estimate(self.encode(batch)),
+            reduce_retracing=True,
+            autograph=False,
+        )
+        batches = split_examples(
+            x, self.data_shape, require_int("batch_size", batch_size)
+        )
+        found = [codes(self.as_batch(batch)).numpy() for batch in batches]
+        if not found:
+            raise InputError("there are no examples to embed; give at least one")
+        return np.concatenate(found)
+
+    def sample(self, num_samples: int, seed: Seed | None = None) -> Samples:
+        """Draws n = `num_samples` examples, the same for the same seed.
+
+        Without a seed each call has other draws, which `keras.utils.set_random_seed`
+        repeats.
+        """
         num_samples = require_int("num_samples", num_samples)
+        seed = random.getrandbits(31) if seed is None else seed
         z = self.prior().sample(num_samples, seed=derive_seed(seed, "prior"))
         likelihood = self.decode(z)
         draw = likelihood.sample(seed=derive_seed(seed, "likelihood"))
@@ -324,6 +371,12 @@ class VAE(keras.Model):
                 )
         x = tf.cast(check_x(batch.x, self.data_shape), self.compute_dtype)
         weight = batch.sample_weight
+        if weight is not None and weight.shape.rank not in (None, 0, 1):
+            if weight.shape.rank > 2 or weight.shape[-1] not in (None, 1):
+                raise InputError(
+                    f"sample_weight has shape {tuple(weight.shape)}; give one weight "
+                    "an example, [B]"
+                )
         if weight is not None:  # [B] or [B, 1]
             weight = tf.reshape(tf.cast(weight, self.compute_dtype), tf.shape(x)[:1])
         return batch._replace(x=x, sample_weight=weight)
@@ -583,6 +636,8 @@ class VAE(keras.Model):
         """
         self._check_settled()
         head = self.decoder.head
+        if y is not None:
+            y = checked_labels(y)
         x = checked_examples(x, BernoulliHead([1], True) if self.binarize else head)
         validation = kwargs.get("validation_data")
         if isinstance(validation, (tuple, list)) and validation:
@@ -678,7 +733,14 @@ class VAE(keras.Model):
             batch.draw_log_weight_terms()
 
     def _check_settled(self) -> None:
-        """Refuses arguments of `compile` that were changed alone: steps are traced."""
+        """Refuses arguments of `compile` that were changed alone: steps are traced.
+
+        Layers may have been frozen since, as in Keras.
+        """
+        paths = [variable.path for variable in self.trainable_variables]
+        if self.compiled and self._guard.names != paths:
+            self._guard.watch(self.trainable_variables)
+            self.train_function = None  # Keras traces anew
         for name in _COMPILED if self.compiled else ():
             if getattr(self, name) != self._settled[name]:
                 raise InputError(
@@ -786,6 +848,42 @@ class VAE(keras.Model):
         return result if ours and self.examples_seen else logs
 
     # -- Saving ------------------------------------------------------------------------
+
+    def save(self, filepath: str | os.PathLike, *args, **kwargs) -> None:
+        """Writes the model with its optimizer to a `.keras` file.
+
+        Raises:
+            InputError: if the file is to be HDF5, which does not hold such models.
+        """
+        if str(filepath).lower().endswith((".h5", ".hdf5")):
+            raise InputError(
+                f"{str(filepath)!r} is to be an HDF5 file, which cannot hold this "
+                "model; give a path that ends in .keras, or use save_weights"
+            )
+        with dated_archives():
+            super().save(filepath, *args, **kwargs)
+
+    def load_weights(self, filepath: str | os.PathLike, *args, **kwargs) -> None:
+        """Loads weights that a model of the same parts has saved.
+
+        Raises:
+            InputError: if they are those of other parts.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # of weights left out
+                super().load_weights(filepath, *args, **kwargs)
+        except (ValueError, KeyError, UserWarning) as error:
+            raise InputError(
+                f"{str(filepath)!r} does not hold the weights of this model "
+                f"({first_line(error)}); give those of a model of the same parts"
+            ) from error
+
+    def export(self, filepath: str | os.PathLike, *args, **kwargs) -> None:
+        """Keras' `export` of x -> `reconstruct(x)`; `tfvae.export` serves more."""
+        spec = keras.InputSpec(shape=(None, *self.data_shape), dtype=self.compute_dtype)
+        kwargs.setdefault("input_signature", [spec])
+        super().export(filepath, *args, **kwargs)
 
     def get_config(self) -> dict:
         """Returns what rebuilds this model."""

@@ -10,8 +10,10 @@ from typing import Any
 
 import keras
 
-from tfvae.core.files import atomic_write, write_json, write_text
+from tfvae.config import Config
+from tfvae.core.files import write_json, write_text
 from tfvae.core.types import InputError
+from tfvae.training.runs import RunFolder, write_model
 
 _LOOK_SECONDS = 1.0
 _SHOWN = ("loss", "elbo", "distortion", "rate", "ess")
@@ -137,13 +139,15 @@ class ModelFile(_Stateful, keras.callbacks.Callback):
 
     def __init__(
         self,
-        path: Path,
+        folder: RunFolder,
+        config: Config,
         monitored: str | None = None,
         start: int = 0,
         min_seconds: float = 15.0,
     ) -> None:
         super().__init__()
-        self.path, self.monitored, self.start = path, monitored, start
+        self.folder, self.config = folder, config
+        self.monitored, self.start = monitored, start
         self.min_seconds = min_seconds
         self._saved = -math.inf  # so that the first epoch is saved
         self.best: float | None = None
@@ -162,8 +166,7 @@ class ModelFile(_Stateful, keras.callbacks.Callback):
 
     def save(self) -> None:
         """Saves now."""
-        with atomic_write(self.path) as partial:
-            self.model.save(partial)
+        write_model(self.folder, self.config, self.model.save)
         self._saved = time.perf_counter()
 
     def save_last(self) -> None:

@@ -10,6 +10,7 @@ import tfvae.data
 from tfvae.config import Config
 from tfvae.config.settings import Checkpointing, Monitoring
 from tfvae.core.types import InputError
+from tfvae.heads import BernoulliHead
 from tfvae.models import VAE
 from tfvae.models.batch import read_batch
 from tfvae.training.building import (
@@ -60,6 +61,25 @@ class FitParts(NamedTuple):
     validation: tf.data.Dataset | None
     callbacks: list[keras.callbacks.Callback]
     monitor: Monitor
+
+
+def check_binarization(config: Config, data: tfvae.data.ImageData) -> None:
+    """Refuses to draw the channels of colour images as black or white, for new runs.
+
+    Raises:
+        InputError: if the configuration asks for it.
+    """
+    channels = data.image_shape[-1]
+    if config.binarization == "none" or channels == 1:
+        return
+    images, _ = data.train.first(_LOOKED_AT)
+    if not BernoulliHead([1]).in_support(images):
+        raise InputError(
+            f"dataset {config.dataset!r} has images of {channels} channels, each of "
+            f"which binarization {config.binarization!r} would make black or white; "
+            "give binarization none and a likelihood of colours, for example "
+            "--binarization none --likelihood discretized_logistic"
+        )
 
 
 def make_model(config: Config, data: tfvae.data.ImageData) -> VAE:
@@ -122,7 +142,7 @@ def fit_parts(
     monitor = Monitor(folder.logs, config, watched, steps_per_epoch, monitoring)
     start = warmup_epochs(config, steps_per_epoch)
     model_file = ModelFile(
-        folder.model, config.monitored if config.keep_best else None, start
+        folder, config, config.monitored if config.keep_best else None, start
     )
     watching = [*_watchers(config, start), model_file]
     saving = SaveCheckpoints(

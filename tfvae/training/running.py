@@ -9,13 +9,19 @@ import tensorflow as tf
 import tfvae.data
 from tfvae.config import Config
 from tfvae.config.settings import Checkpointing, Distribution, Monitoring
-from tfvae.core.files import atomic_write, locked, remove_partials
+from tfvae.core.files import locked, remove_partials
 from tfvae.core.startup import is_terminal
 from tfvae.models import VAE
 from tfvae.training.building import check_config, steps_per_execution
 from tfvae.training.callbacks import EpochLine
 from tfvae.training.checkpoints import CheckpointStore, Position, StopRequest
-from tfvae.training.parts import FitParts, batches_from, fit_parts, make_model
+from tfvae.training.parts import (
+    FitParts,
+    batches_from,
+    check_binarization,
+    fit_parts,
+    make_model,
+)
 from tfvae.training.resuming import (
     ResumableCallbackList,
     Resumed,
@@ -35,6 +41,7 @@ from tfvae.training.runs import (
     read_record,
     reading_model,
     versions,
+    write_model,
     write_record,
 )
 from tfvae.training.workers import WorkerGroup, worker_group
@@ -75,9 +82,9 @@ def train(
     """Trains a run in its folder, or goes on with one that was stopped.
 
     A run that goes on does what the unbroken run would have done, to the last bit on
-    one device and with the same versions. Nothing is written before configuration and
-    data are known to be good. Ctrl-C and SIGTERM end it after the running step, saved;
-    a second signal ends it at once.
+    one device, with the same versions and number of threads. Nothing is written before
+    configuration and data are known to be good. Ctrl-C and SIGTERM end it after the
+    running step, saved; a second signal ends it at once.
 
     Args:
         config: The configuration; it may ask for more epochs than the folder's run has.
@@ -110,6 +117,8 @@ def train(
         record = RunRecord(config, data.provenance, versions())
         if folder.config.exists():
             check_same_data(record, folder)
+        else:
+            check_binarization(config, data)
         with group.strategy.scope():
             run = Run(folder, record, make_model(config, data))
         if not group.is_chief:
@@ -149,8 +158,7 @@ def _lead(
                 _fit(vae, config, data, parts, resumed, progress_bar)
                 group.barrier()
         elif not folder.model.exists() and not config.keep_best:
-            with atomic_write(folder.model) as partial:
-                vae.save(partial)
+            write_model(folder, run.record.config, vae.save)
         if config.keep_best:
             with reading_model(folder):
                 vae.load_weights(folder.model)

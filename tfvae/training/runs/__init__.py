@@ -1,5 +1,6 @@
 """Run folders: their files, their records, and how runs are read back."""
 
+from tfvae.training.runs.binding import write_model
 from tfvae.training.runs.folder import (
     RunFolder,
     RunRecord,
@@ -41,5 +42,6 @@ __all__ = [
     "read_record",
     "reading_model",
     "versions",
+    "write_model",
     "write_record",
 ]

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import tensorflow as tf
+
 from tfvae.config import Config
 from tfvae.core.files import is_partial, read_bounded, write_json
 from tfvae.core.types import InputError, first_line
@@ -33,6 +35,7 @@ class RunFolder:
         path: The folder.
         config: The configuration, the versions and the data's provenance, as JSON.
         model: The model with its optimizer, for `keras.models.load_model`.
+        binding: The digest of the model, and its configuration, as JSON.
         checkpoints: The checkpoints, from which a stopped training goes on.
         history: The numbers of the epochs, one line each.
         metrics: The last epoch's numbers, as JSON.
@@ -44,6 +47,7 @@ class RunFolder:
     path: Path
     config = property(lambda self: self.path / "config.json")
     model = property(lambda self: self.path / "model.keras")
+    binding = property(lambda self: self.path / "model.json")
     checkpoints = property(lambda self: self.path / "checkpoints")
     history = property(lambda self: self.path / "history.csv")
     metrics = property(lambda self: self.path / "metrics.json")
@@ -66,9 +70,16 @@ class RunRecord(NamedTuple):
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that compute here."""
+    """Returns the versions of Python and of the packages that compute here.
+
+    With the number of threads of an operation: results of one number of threads are
+    those of another to rounding alone.
+    """
     packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return {"tfvae": __version__, "python": platform.python_version(), **packages}
+    chosen = tf.config.threading.get_intra_op_parallelism_threads()
+    threads = str(chosen or len(os.sched_getaffinity(0)))
+    python = platform.python_version()
+    return {"tfvae": __version__, "python": python, **packages, "threads": threads}
 
 
 def utc_now() -> str:

@@ -17,6 +17,7 @@ from tfvae.core.types import InputError, first_line
 from tfvae.heads import HEADS
 from tfvae.latents import LATENTS
 from tfvae.models import VAE
+from tfvae.training.runs.binding import check_own_model
 from tfvae.training.runs.folder import RunFolder, RunRecord, read_record
 from tfvae.training.runs.model_file import check_model_file
 
@@ -109,6 +110,7 @@ def load_run(workdir: str | os.PathLike) -> Run:
         vae = keras.models.load_model(folder.model)
         if not isinstance(vae, VAE):
             raise TypeError(f"it holds a {type(vae).__name__}")
+    check_own_model(folder, record, int(vae.steps))
     return Run(folder, record, vae)
 
 
