@@ -1,0 +1,39 @@
+"""The pages of docs/ are true: programs run, and messages are those of the code."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGES = {path.name: path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md")}
+PROGRAMS = [name for name, text in PAGES.items() if "```python" in text]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_programs_of_a_page_run_as_printed(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    namespace: dict = {"__name__": "page"}
+    for program in re.findall(r"```python\n(.*?)```", PAGES[name], re.DOTALL):
+        exec(compile(program, name, "exec"), namespace)
+    if name == "own-terms.md":
+        accuracy = float(re.search(r"accuracy (\d\.\d+)", capsys.readouterr().out)[1])
+        assert accuracy > 0.5  # a classifier that knows nothing has a tenth
+
+
+def test_messages_are_those_of_the_code():
+    """What a page says one sees is in the code, between its inserted values."""
+    sources = [path.read_text("utf-8") for path in (ROOT / "tfvae").rglob("*.py")]
+    code = re.sub(r'"\s*\n\s*f?"', "", "".join(sources))
+    missing = []
+    for line in PAGES["troubleshooting.md"].splitlines():
+        if not line.startswith("| `"):
+            continue
+        for quoted in re.findall(r"`([^`]+)`", line.split("|")[1]):
+            inserted = r"\.\.\.|\bN\b|\d+ \.\w+.*|\d+|config\.json has \w+"
+            parts = re.split(inserted, quoted)
+            words = [part.strip(" :,") for part in parts if len(part.strip(" :,")) > 8]
+            missing += [word for word in words if word not in code]
+    assert not missing
