@@ -423,3 +423,31 @@ def test_an_interrupt_promises_to_go_on_only_where_it_is_so(
     monkeypatch.setitem(cli.COMMANDS, command, interrupted)
     assert cli.main([command]) == 130
     assert ("goes on" in capsys.readouterr().err) == resumes
+
+
+TRAIN = ["train", "digits-binconcrete", "--workdir", "nowhere"]
+ONE_LINE = {
+    "unknown option": ([*TRAIN, "--epoch", "3"], ["--epoch", "--epochs"]),
+    "no number": ([*TRAIN, "--epochs", "x"], ["--epochs", "'x'"]),
+    "commas": ([*TRAIN, "--hidden-sizes", "512,256"], ["spaces, 512 256"]),
+    "value": ([*TRAIN, "--likelihood", "bernouli"], ["did you mean 'bernoulli'?"]),
+    "recipe": (["train", "digit-binconcrete"], ["did you mean 'digits-binconcrete'?"]),
+    "no recipe": (["train", "--workdir", "x"], ["needs a recipe before --workdir"]),
+    "no workdir": (TRAIN[:2], ["--workdir PATH", "(required)"]),
+    "no run": (["evaluate"], ["PATH", "tfvae evaluate --help"]),
+    "command": (["evalute", "x"], ["did you mean 'evaluate'?"]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), ONE_LINE.values(), ids=ONE_LINE)
+def test_an_arguments_error_is_one_line_with_what_is_near(arguments, said, capsys):
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("tfvae: ") and error.count("\n") == 1
+    assert all(part in error for part in said), error
+
+
+def test_a_recipe_shows_what_is_set(capsys):
+    assert cli.main(["recipes", "digits-binconcrete"]) == 0
+    shown = capsys.readouterr().out
+    assert "latent_size              32" in shown and "None" not in shown

@@ -4,9 +4,12 @@ A typed dataclass before each command has its arguments, which tyro reads. Tenso
 imported when the arguments are known to be good.
 """
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +30,7 @@ from tfvae.config.settings import (
     Monitoring,
     Scoring,
 )
-from tfvae.core.lookup import lookup
+from tfvae.core.lookup import lookup, nearest
 from tfvae.core.startup import import_tensorflow, is_terminal
 from tfvae.core.types import InputError
 
@@ -59,6 +62,10 @@ def train_command(arguments: Sequence[str]) -> None:
             raise InputError("train needs a recipe; choose one of the above")
         return
     name, *rest = arguments
+    if name.startswith("-"):
+        raise InputError(
+            f"train needs a recipe before {name}; choose one of {', '.join(RECIPES)}"
+        )
     recipe = lookup(RECIPES, name, "recipe")
     parts = (Distribution(), Monitoring(), Checkpointing(), recipe.config)
     default = TrainArguments(tyro.MISSING, *parts)
@@ -283,7 +290,8 @@ def recipes_command(arguments: Sequence[str]) -> None:
         recipe = lookup(RECIPES, arguments[0], "recipe")
         print(f"{arguments[0]}: {recipe.summary}\nsource: {recipe.source}\n")
         for name, value in recipe.config.to_dict().items():
-            print(f"  {name:24} {value}")
+            if value is not None and value != []:  # is set, or has a default in use
+                print(f"  {name:24} {value}")
 
 
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
@@ -305,7 +313,33 @@ def _parse(
     """Reads arguments, and with `flags` those without a value too."""
     config = _TYRO_CONFIG[1:] if flags else _TYRO_CONFIG
     prog = f"tfvae {command}"
-    return tyro.cli(kind, prog=prog, args=arguments, config=config, **kwargs)
+    for argument in arguments:
+        if re.fullmatch(r"\d+(,\d+)+,?", argument):
+            spaced = argument.replace(",", " ")
+            raise InputError(f"{argument!r}: separate with spaces, {spaced}")
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(kind, prog=prog, args=arguments, config=config, **kwargs)
+    except SystemExit as left:
+        if not left.code:
+            raise  # it has printed its help
+    raise InputError(f"{_in_one_line(said.getvalue())}; see {prog} --help")
+
+
+def _in_one_line(box: str) -> str:
+    """Returns what tyro says in a box of several parts, of which the last is advice."""
+    lines = [line.strip("\u2502 ") for line in box.splitlines()[1:-1]]
+    parts = " ".join(lines).split("\u2500\u2500")
+    first, *others = [part.strip("\u2500 ") for part in parts if part.strip("\u2500 ")]
+    choice = re.search(r"invalid choice '(.*)' for argument '(.*)'\. .*\((.*)\)", first)
+    if choice:
+        given, argument, known = choice.groups()
+        names = re.findall(r"'([^']*)'", known)
+        near = nearest(given, names)
+        return f"{argument} {given!r} is unknown; {near}choose one of {known}"
+    meant = [re.sub(r" +", " ", part) for part in others if part.startswith("Perhaps")]
+    return "; ".join([re.sub(r" +", " ", first), *meant])
 
 
 def _progress(text: str) -> None:

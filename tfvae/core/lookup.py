@@ -1,6 +1,7 @@
 """Entries of a table, found by name."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from tfvae.core.types import InputError
@@ -16,7 +17,16 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
     """
     if isinstance(name, str) and name in table:
         return table[name]
-    raise InputError(f"unknown {kind} {name!r}; choose one of {', '.join(table)}")
+    known = ", ".join(table)
+    raise InputError(
+        f"unknown {kind} {name!r}; {nearest(str(name), table)}choose one of {known}"
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns "did you mean ...? " with the known name that is most like another."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def resolve(

@@ -55,7 +55,8 @@ def check_own_model(folder: RunFolder, record: RunRecord, steps: int) -> None:
             f"{str(folder.model)!r} is not the model that this run wrote; restore it, "
             "or load it by keras.models.load_model"
         )
-    free = {"epochs", "data_dir", "manual_dir"}
+    # Data may have moved: they are compared themselves.
+    free = {"epochs", "dataset", "data_dir", "manual_dir"}
     free.update(*record.changes)
     there, here = bound["config"], record.config.to_dict()
     for name in there.keys() & here.keys() - free:
