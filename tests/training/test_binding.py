@@ -122,6 +122,19 @@ def test_what_was_found_is_said_once_at_the_start(tmp_path, capsys):
     )
 
 
+def test_progress_in_a_terminal_fits_eighty_columns(tmp_path, capsys):
+    config = Config(**SMALL, epochs=2)
+    train(config, tmp_path / "run", progress_bar=True)
+    lines = capsys.readouterr().out.split("\n")  # and no lines at "\r"
+    epochs = [line for line in lines if line.startswith(("\r", "epoch"))]
+    assert len(epochs) == 2
+    for number, line in enumerate(epochs, start=1):
+        *running, last = line.split("\r")
+        assert all(len(part) <= 79 for part in (*running, last))
+        assert last.startswith(f"epoch {number}/2") and "val_elbo" in last
+    assert any("/2  loss " in line for line in epochs)
+
+
 @pytest.mark.parametrize("binarization", ["dynamic", "fixed", "threshold"])
 def test_colours_are_not_made_black_and_white(tmp_path, binarization):
     rng = np.random.default_rng(0)

@@ -16,7 +16,10 @@ from tfvae.core.types import InputError
 from tfvae.training.runs import RunFolder, write_model
 
 _LOOK_SECONDS = 1.0
+_DRAW_SECONDS = 0.2
+_BAR, _COLUMNS = 20, 79
 _SHOWN = ("loss", "elbo", "distortion", "rate", "ess")
+_BRIEF = ("loss", "elbo")
 
 
 class EpochLine(keras.callbacks.Callback):
@@ -38,6 +41,40 @@ class EpochLine(keras.callbacks.Callback):
         if "val_loss" in logs:
             line += f"  val_loss {logs['val_loss']:.2f} val_elbo {logs['val_elbo']:.2f}"
         print(line, flush=True)
+
+
+class TerminalLine(EpochLine):
+    """Shows the running epoch in one line of a terminal, which its end replaces."""
+
+    # Else Keras would wait for a step's numbers after every step.
+    async_safe = True
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
+        """Starts the clock, and writes the line's beginning."""
+        super().on_epoch_begin(epoch)
+        self._epoch, self._drawn = epoch, -math.inf
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any]) -> None:
+        """Draws the line anew, some five times a second."""
+        now = time.perf_counter()
+        if now - self._drawn < _DRAW_SECONDS:
+            return
+        self._drawn = now
+        done, steps = batch + 1, self.params["steps"]
+        bar = "=" * (_BAR * done // steps)
+        numbers = " ".join(f"{n} {float(logs[n]):.2f}" for n in _BRIEF if n in logs)
+        self._draw(f"[{bar:{_BAR}}] {done}/{steps}  {numbers}", end="")
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Puts the epoch's numbers in the line's place."""
+        seconds = time.perf_counter() - self._begun
+        names = (*_BRIEF, *(f"val_{name}" for name in _BRIEF))
+        numbers = " ".join(f"{n} {logs[n]:.2f}" for n in names if n in logs)
+        self._draw(f"{seconds:.1f} s  {numbers}", end="\n")
+
+    def _draw(self, text: str, end: str) -> None:
+        line = f"epoch {self._epoch + 1}/{self.epochs} {text}"
+        print(f"\r{line[:_COLUMNS]:{_COLUMNS}}", end=end, flush=True)
 
 
 class StopIfNotFinite(keras.callbacks.Callback):

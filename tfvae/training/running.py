@@ -13,7 +13,7 @@ from tfvae.core.files import locked, remove_partials
 from tfvae.core.startup import is_terminal
 from tfvae.models import VAE
 from tfvae.training.building import check_config, steps_per_execution
-from tfvae.training.callbacks import EpochLine
+from tfvae.training.callbacks import EpochLine, TerminalLine
 from tfvae.training.checkpoints import CheckpointStore, Position, StopRequest
 from tfvae.training.parts import (
     FitParts,
@@ -229,15 +229,16 @@ def _fit(
     quiet: bool = False,
 ) -> None:
     bar = is_terminal(sys.stdout) if progress_bar is None else progress_bar
-    line = [] if bar or quiet else [EpochLine(config.epochs)]
+    shown = TerminalLine if bar else EpochLine
+    line = [] if quiet else [shown(config.epochs)]
     position, steps = resumed.position, parts.steps_per_epoch
-    epoch, verbose = position.epoch, 1 if bar else 0
+    epoch = position.epoch
     callbacks = ResumableCallbackList(
         [*line, *parts.callbacks],
         resumed,
         add_history=True,
-        add_progbar=bar,
-        verbose=verbose,
+        add_progbar=False,
+        verbose=0,
         epochs=config.epochs,
         steps=steps,
         model=vae,
@@ -250,7 +251,7 @@ def _fit(
             initial_epoch=epoch,
             steps_per_epoch=steps,
             validation_data=parts.validation,
-            verbose=verbose,
+            verbose=0,
             callbacks=callbacks,
         )
 
