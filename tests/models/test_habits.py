@@ -373,3 +373,13 @@ def test_images_of_another_rank_are_told_their_shape(x, as_data_set):
     given = tf.data.Dataset.from_tensor_slices(x).batch(4) if as_data_set else x
     with pytest.raises(InputError, match=r"images have shape .* takes \[B, 8, 8, 1\]"):
         compiled().fit(given, verbose=0)
+
+
+def test_a_summary_names_the_parts_with_their_shapes():
+    lines: list[str] = []
+    compiled("bin_concrete").summary(print_fn=lines.append)
+    text = "\n".join(lines)
+    assert "encoder: x (8, 8, 1) -> (3,)" in text
+    assert "latent: z (3,), p(z) = Logistic" in text
+    assert "decoder: (3,) -> (8, 8, 1), p(x|z) by BernoulliHead" in text
+    assert "Total params" in text

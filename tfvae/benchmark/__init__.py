@@ -18,3 +18,4 @@ __all__ = [
     "run_serving_benchmark",
     "serving_text",
 ]
+__dir__ = __all__.copy  # what completion shows

@@ -7,3 +7,4 @@ TensorFlow is imported.
 from tfvae.config.config import Config
 
 __all__ = ["Config"]
+__dir__ = __all__.copy  # what completion shows

@@ -27,3 +27,4 @@ __all__ = [
     "steps_per_epoch",
     "training_batches",
 ]
+__dir__ = __all__.copy  # what completion shows

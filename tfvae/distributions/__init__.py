@@ -47,3 +47,4 @@ __all__ = [
     "kl_divergence",
     "mixture",
 ]
+__dir__ = __all__.copy  # what completion shows

@@ -109,3 +109,4 @@ __all__ = [
     "in_two_passes",
     "optimal_resampling",
 ]
+__dir__ = __all__.copy  # what completion shows

@@ -35,3 +35,4 @@ __all__ = [
     "score_images",
     "summarise",
 ]
+__dir__ = __all__.copy  # what completion shows

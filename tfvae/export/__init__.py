@@ -4,3 +4,4 @@ from tfvae.export.verify import verify_saved_model
 from tfvae.export.writing import export_saved_model
 
 __all__ = ["export_saved_model", "verify_saved_model"]
+__dir__ = __all__.copy  # what completion shows

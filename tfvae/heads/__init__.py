@@ -75,3 +75,4 @@ __all__ = [
     "constant_weight",
     "weight_property",
 ]
+__dir__ = __all__.copy  # what completion shows

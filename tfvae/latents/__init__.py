@@ -44,3 +44,4 @@ __all__ = [
     "layer_means",
     "layer_rates",
 ]
+__dir__ = __all__.copy  # what completion shows

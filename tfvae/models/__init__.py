@@ -15,3 +15,4 @@ __all__ = [
     "Exponential",
     "Samples",
 ]
+__dir__ = __all__.copy  # what completion shows

@@ -847,6 +847,23 @@ class VAE(keras.Model):
         ours = isinstance(logs, dict) and logs.keys() <= result.keys()
         return result if ours and self.examples_seen else logs
 
+    def summary(self, *args, **kwargs) -> None:
+        """Prints the parts with their distributions and shapes, then Keras' summary."""
+        show = kwargs.get("print_fn") or print
+        learned = "" if self.prior_layer is None else type(self.prior_layer).__name__
+        parts = {
+            "encoder": f"x {self.data_shape} -> {self.encoder.head.params_shape}, "
+            f"q(z|x) = {self.latent.posterior_text}",
+            "latent": f"z {self.latent.event_shape}, "
+            f"p(z) = {learned or self.latent.prior_text}",
+            "decoder": f"{self.latent.decoder_shape} -> "
+            f"{self.decoder.head.params_shape}, p(x|z) by "
+            f"{type(self.decoder.head).__name__} over {self.decoder.head.support}",
+        }
+        for name, text in parts.items():
+            show(f"{name}: {text}")
+        super().summary(*args, **kwargs)
+
     # -- Saving ------------------------------------------------------------------------
 
     def save(self, filepath: str | os.PathLike, *args, **kwargs) -> None:

@@ -132,6 +132,18 @@ def conv_decoder(
     return keras.Model(inputs, make.cropped(x, (height, width)), name=name)
 
 
+__all__ = [
+    "NETWORKS",
+    "Architecture",
+    "batch_apply",
+    "conv_decoder",
+    "conv_encoder",
+    "leading_axes",
+    "mlp",
+    "seed_layers",
+]
+__dir__ = __all__.copy  # what completion shows
+
 NETWORKS: Mapping[str, Architecture] = {
     "mlp": Architecture(mlp, mlp),
     "conv": Architecture(conv_encoder, conv_decoder),

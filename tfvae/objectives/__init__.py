@@ -46,3 +46,4 @@ __all__ = [
     "Renyi",
     "get_objective",
 ]
+__dir__ = __all__.copy  # what completion shows

@@ -97,3 +97,4 @@ __all__ = [
     "uniform_concrete",
     "uniform_one_hot",
 ]
+__dir__ = __all__.copy  # what completion shows

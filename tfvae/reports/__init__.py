@@ -16,3 +16,4 @@ __all__ = [
     "export_run",
     "plot_run",
 ]
+__dir__ = __all__.copy  # what completion shows

@@ -17,3 +17,4 @@ from __future__ import annotations
 from tfvae.sklearn.estimator import VAETransformer
 
 __all__ = ["VAETransformer"]
+__dir__ = __all__.copy  # what completion shows

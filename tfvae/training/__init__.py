@@ -14,3 +14,4 @@ __all__ = [
     "notes",
     "train",
 ]
+__dir__ = __all__.copy  # what completion shows

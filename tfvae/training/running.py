@@ -62,6 +62,9 @@ def notes(config: Config, steps: int) -> list[str]:
             f"{config.steps_per_execution} that divides an epoch's "
             f"{steps // config.epochs} steps"
         )
+    on_cpu = not tf.config.list_physical_devices("GPU")
+    if config.dtype_policy == "mixed_float16" and on_cpu:
+        lines.append("mixed_float16 is many times slower on a CPU than mixed_bfloat16")
     for name in ("kl_warmup_steps", "temperature_steps"):
         if getattr(config, name) > steps:
             lines.append(
