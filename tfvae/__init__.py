@@ -26,16 +26,20 @@ _ROOMS = (
     "sklearn",
     "training",
 )
-_FROM_MODELS = ("VAE", "ConditionalDistribution")
+_ELSEWHERE = {
+    "VAE": "tfvae.models",
+    "ConditionalDistribution": "tfvae.models",
+    "build": "tfvae.training.building",
+}
 
-__all__ = ["InputError", "__version__", *_FROM_MODELS, *_ROOMS]
+__all__ = ["InputError", "__version__", *_ELSEWHERE, *_ROOMS]
 
 
 def __getattr__(name: str) -> object:
     if name in _ROOMS:
         return importlib.import_module(f"tfvae.{name}")
-    if name in _FROM_MODELS:
-        return getattr(importlib.import_module("tfvae.models"), name)
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(_ELSEWHERE[name]), name)
     raise AttributeError(f"module 'tfvae' has no attribute {name!r}")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfvae
 from tfvae.core.types import InputError
 from tfvae.heads import HEADS, BernoulliHead, NormalHead
 from tfvae.latents import LATENTS, NormalLatent
@@ -121,3 +122,35 @@ def test_what_does_not_fit_is_told_how_many_outputs_are_needed(make, said):
         make()
     message = str(caught.value)
     assert all(part in message for part in said) and "\n" not in message, message
+
+
+# -- from a recipe's fields ------------------------------------------------------------
+
+
+def test_fields_of_a_recipe_build_a_compiled_model():
+    vae = tfvae.build(
+        SHAPE, latent="bin_concrete", latent_size=3, hidden_sizes=[8], num_samples=4
+    )
+    assert vae.num_samples == 4 and vae.latent.latent_size == 3
+    assert np.isfinite(vae.fit(X, verbose=0).history["loss"]).all()
+
+
+def test_rows_of_a_table_are_examples_too():
+    rows = np.random.default_rng(0).normal(size=(16, 5)).astype(np.float32)
+    vae = tfvae.build((5,), likelihood="normal", latent_size=2, objective="elbo")
+    assert vae.fit(rows, verbose=0) and vae.embed(rows).shape == (16, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (dict(latent_sizes=3), "latent_sizes"),
+        (dict(latent="bernoulli"), "'pathwise'"),
+        (dict(learning_rate_schedule="cosine"), "give steps_per_epoch"),
+        (dict(likelihood="poisson_"), "likelihood 'poisson_'"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_refused(settings, said):
+    with pytest.raises(InputError) as caught:
+        tfvae.build(SHAPE, **settings)
+    assert said in str(caught.value) and "\n" not in str(caught.value)

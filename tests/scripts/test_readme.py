@@ -31,7 +31,7 @@ def test_the_python_of_the_quick_start_runs_as_printed(
     tmp_path, fresh_python, monkeypatch
 ):
     quick_start, *others = [text for text in blocks("python") if not apart(text)]
-    assert len([line for line in quick_start.splitlines() if line]) <= 15
+    assert len([line for line in quick_start.splitlines() if line]) <= 11
     script = f"import os; os.chdir({str(tmp_path)!r})\n" + quick_start + "".join(others)
     output = fresh_python(script).stdout
     nats = float(re.search(r"relaxed model: (-\d+\.\d+) nats", output)[1])

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.core.types import InputError
+from tfvae.core.validation import require_int
 from tfvae.heads import HEADS, DistributionHead
 from tfvae.latents import LATENTS, Hierarchy, Latent
 from tfvae.models import VAE, ConditionalDistribution
@@ -98,6 +99,42 @@ def _check_values(head: DistributionHead, config: Config) -> None:
             f"binarization {config.binarization!r} gives; choose another likelihood, "
             "or binarization 'none'"
         )
+
+
+def build(
+    data_shape: Sequence[int],
+    *,
+    mean: np.ndarray | None = None,
+    examples: np.ndarray | None = None,
+    steps_per_epoch: int | None = None,
+    **settings: Any,
+) -> VAE:
+    """Builds and compiles a model from a recipe's fields, for those without networks.
+
+    Args:
+        data_shape: The shape of an example: (H, W, C) of images, (columns,) of rows.
+        mean: The mean of the training examples, from which the decoder starts.
+        examples: Examples from which prior "vamp" starts.
+        steps_per_epoch: The steps of an epoch, for learning_rate_schedule.
+        **settings: Fields of `tfvae.config.Config`, for example likelihood, latent,
+            latent_size, hidden_sizes, objective, num_samples, learning_rate.
+
+    Raises:
+        InputError: if a field is unknown, or settings do not go together.
+    """
+    bits = settings.get("likelihood", "bernoulli") == "bernoulli"
+    grey = "threshold" if bits and not settings.get("grey_targets") else "none"
+    config = Config.from_dict({"binarization": grey, **settings})
+    if config.learning_rate_schedule != "constant" and steps_per_epoch is None:
+        raise InputError(
+            f"learning_rate_schedule {config.learning_rate_schedule!r} counts epochs; "
+            "give steps_per_epoch, and epochs"
+        )
+    steps = require_int("steps_per_epoch", steps_per_epoch or 1)
+    vae = build_vae(config, tuple(data_shape), mean, examples)
+    _check_values(vae.decoder.head, config)
+    compile_vae(vae, dataclasses.replace(config, steps_per_execution=1), steps)
+    return vae
 
 
 def build_vae(
