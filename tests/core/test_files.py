@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import pathlib
+import time
+import zipfile
+
 import pytest
 
-from tfvae.core.files import atomic_write, write_json, write_text
+from tfvae.core.files import (
+    atomic_write,
+    dated_archives,
+    locked,
+    write_json,
+    write_text,
+)
+from tfvae.core.types import InputError
+from tfvae.core.validation import require_path
 
 
 def test_a_failed_write_keeps_the_old_content(tmp_path):
@@ -32,3 +44,26 @@ def test_json_is_written_as_text(tmp_path):
     assert (
         tmp_path / "file.json"
     ).read_text() == '{\n  "a": [\n    1,\n    null\n  ]\n}\n'
+
+
+def test_a_lock_that_is_a_folder_is_one_line(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(InputError, match=r"\.lock.* cannot be written"):
+        with locked(tmp_path):
+            pass
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert require_path("workdir", "~/runs") == tmp_path / "runs"
+    assert require_path("workdir", pathlib.Path("~/runs")) == tmp_path / "runs"
+
+
+def test_archives_are_dated_where_the_clock_is_before_1980(tmp_path, monkeypatch):
+    early = time.gmtime(0)
+    monkeypatch.setattr(time, "localtime", lambda *_: early)
+    with dated_archives(), zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a", b"content")
+    assert zipfile.time is time
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert archive.getinfo("a").date_time[:3] == (1980, 1, 1)
