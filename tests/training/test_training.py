@@ -101,6 +101,7 @@ def test_the_folder_holds_what_is_promised(trained):
         "history.csv",
         "metrics.json",
         "model.keras",
+        "model.json",
         "checkpoints",
         "logs",
     }

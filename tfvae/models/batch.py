@@ -241,10 +241,13 @@ def split_examples(
         data_shape: The shape of an example.
         batch_size: The examples in a batch of arrays.
     """
-    if isinstance(data, list) and np.ndim(data[:1]) == 1 + len(data_shape):
+    if isinstance(data, list) and data and _axes(data[0]) == len(data_shape):
         data = _stacked(data, "x")
-    first = data[0] if isinstance(data, tuple) and data else data
-    at_once = np.ndim(first) == 1 + len(data_shape) if _is_array(first) else False
+    # A tuple may be x with labels or weights, or several batches.
+    first, *others = data if isinstance(data, tuple) and data else (data,)
+    at_once = _axes(first) == 1 + len(data_shape) and all(
+        other is None or _axes(other) == 1 for other in others
+    )
     if not (at_once or isinstance(data, (Mapping, Batch))):
         return data
     batch = read_batch(data)
@@ -252,8 +255,9 @@ def split_examples(
     return (batch.rows(start, start + batch_size) for start in starts)
 
 
-def _is_array(x: Any) -> bool:
-    return isinstance(x, (np.ndarray, tf.Tensor))
+def _axes(x: Any) -> int | None:
+    """Returns the number of an array's axes; None of what is no array."""
+    return x.ndim if isinstance(x, (np.ndarray, tf.Tensor)) else None
 
 
 def check_order(x: Any, shuffle: bool | str) -> None:

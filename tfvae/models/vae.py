@@ -371,13 +371,13 @@ class VAE(keras.Model):
                 )
         x = tf.cast(check_x(batch.x, self.data_shape), self.compute_dtype)
         weight = batch.sample_weight
-        if weight is not None and weight.shape.rank not in (None, 0, 1):
-            if weight.shape.rank > 2 or weight.shape[-1] not in (None, 1):
+        if weight is not None:
+            shape = tf.TensorShape(weight.shape)
+            if shape.rank is not None and shape[1:] not in ([], [1]):
                 raise InputError(
-                    f"sample_weight has shape {tuple(weight.shape)}; give one weight "
-                    "an example, [B]"
+                    f"sample_weight has shape {tuple(shape)}; give one weight an "
+                    "example, [B]"
                 )
-        if weight is not None:  # [B] or [B, 1]
             weight = tf.reshape(tf.cast(weight, self.compute_dtype), tf.shape(x)[:1])
         return batch._replace(x=x, sample_weight=weight)
 
