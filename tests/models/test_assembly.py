@@ -145,6 +145,8 @@ def test_rows_of_a_table_are_examples_too():
     ("settings", "said"),
     [
         (dict(latent_sizes=3), "latent_sizes"),
+        (dict(dataset="mnist"), "dataset has no effect"),
+        (dict(batch_size=10), "batch_size has no effect"),
         (dict(latent="bernoulli"), "'pathwise'"),
         (dict(learning_rate_schedule="cosine"), "give steps_per_epoch"),
         (dict(likelihood="poisson_"), "likelihood 'poisson_'"),

@@ -120,6 +120,26 @@ def test_a_data_set_is_looked_at_in_graphs_and_in_validation_too(likelihood):
             method(vae, data(x))
 
 
+@pytest.mark.parametrize("likelihood", WRONG)
+def test_a_data_set_is_looked_at_under_xla_too(likelihood):
+    for wrong in WRONG[likelihood]:
+        x = good()
+        x[5, 0, 1, 0] = wrong
+        vae = vae_of(likelihood)
+        vae.compile(keras.optimizers.SGD(1e-3), jit_compile=True)
+        with pytest.raises(InputError, match="the images h"):
+            vae.fit(KINDS["data set"](x), verbose=0)
+
+
+@pytest.mark.parametrize("method", ["train_on_batch", "test_on_batch"])
+def test_single_batches_are_looked_at(method):
+    vae = vae_of("bernoulli")
+    getattr(vae, method)(good())
+    getattr(vae, method)(good(), sample_weight=np.ones(8))
+    with pytest.raises(InputError, match="the images h"):
+        getattr(vae, method)(good() * 0.5)
+
+
 @pytest.mark.parametrize("wrong", [-1.0, 1.5, np.nan])
 def test_grey_targets_and_pixels_to_draw_are_within_0_and_1(wrong):
     x = good()

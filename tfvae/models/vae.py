@@ -373,7 +373,7 @@ class VAE(keras.Model):
         weight = batch.sample_weight
         if weight is not None:
             shape = tf.TensorShape(weight.shape)
-            if shape.rank is not None and shape[1:] not in ([], [1]):
+            if not any(shape[1:].is_compatible_with(rest) for rest in ([], [1])):
                 raise InputError(
                     f"sample_weight has shape {tuple(shape)}; give one weight an "
                     "example, [B]"
@@ -687,6 +687,21 @@ class VAE(keras.Model):
             raise InputError("there are no examples to evaluate on; give at least one")
         return tf.nest.map_structure(float, found)
 
+    def train_on_batch(self, x, y=None, sample_weight=None, *args, **kwargs):
+        """Keras' `train_on_batch`, which see; it refuses what `fit` does."""
+        self._check_settled()
+        head = BernoulliHead([1], True) if self.binarize else self.decoder.head
+        x = checked_examples(x, head)
+        y = x if y is None and sample_weight is not None else y
+        return super().train_on_batch(x, y, sample_weight, *args, **kwargs)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, *args, **kwargs):
+        """Keras' `test_on_batch`, which see; it refuses what `evaluate` does."""
+        self._check_settled()
+        x = checked_examples(x, self.decoder.head)
+        y = x if y is None and sample_weight is not None else y
+        return super().test_on_batch(x, y, sample_weight, *args, **kwargs)
+
     def predict(self, x, *args, **kwargs) -> np.ndarray:
         """Returns reconstruction means of all examples, [N, *data_shape].
 
@@ -888,7 +903,8 @@ class VAE(keras.Model):
         """
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error", UserWarning)  # of weights left out
+                if not kwargs.get("skip_mismatch"):  # who asks for it is warned alone
+                    warnings.simplefilter("error", UserWarning)  # of weights left out
                 super().load_weights(filepath, *args, **kwargs)
         except (ValueError, KeyError, UserWarning) as error:
             raise InputError(

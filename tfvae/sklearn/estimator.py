@@ -404,7 +404,7 @@ class VAETransformer(
             stopping = keras.callbacks.EarlyStopping(
                 patience=self.early_stopping,
                 restore_best_weights=True,
-                start_from_epoch=min(self.kl_warmup_steps // steps, epochs - 1),
+                start_from_epoch=min(-(-self.kl_warmup_steps // steps), epochs - 1),
             )
             callbacks.append(stopping)
         history = self.vae_.fit(

@@ -57,6 +57,12 @@ ARGUMENTS = {
     },
 }
 _TRIAL_SHAPE = (1, 1, 1)
+# Fields of a run's data and course, which no model has.
+_OF_RUNS = (
+    *("dataset", "data_dir", "manual_dir", "image_size", "validation_size"),
+    *("batch_size", "monitored", "early_stopping", "reduce_on_plateau"),
+    *("plateau_factor", "keep_best", "steps_per_execution", "device_binarization"),
+)
 
 
 def check_config(config: Config) -> None:
@@ -122,6 +128,12 @@ def build(
     Raises:
         InputError: if a field is unknown, or settings do not go together.
     """
+    unused = [name for name in _OF_RUNS if name in settings]
+    if unused:
+        raise InputError(
+            f"{unused[0]} has no effect on a model alone; leave it out, give it to "
+            "fit, or train a run with tfvae.training.train"
+        )
     bits = settings.get("likelihood", "bernoulli") == "bernoulli"
     grey = "threshold" if bits and not settings.get("grey_targets") else "none"
     config = Config.from_dict({"binarization": grey, **settings})
