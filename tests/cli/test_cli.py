@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 
@@ -444,6 +445,7 @@ def test_an_arguments_error_is_one_line_with_what_is_near(arguments, said, capsy
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("tfvae: ") and error.count("\n") == 1
+    assert not re.search("[-|\u2500\u2502]{3}", error)  # nothing of a box
     assert all(part in error for part in said), error
 
 

@@ -11,6 +11,7 @@ from helpers.models import slow_but
 
 from tfvae import data
 from tfvae.core.types import InputError
+from tfvae.data.sources.tfds import _Source
 
 MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist"
 
@@ -242,3 +243,30 @@ def test_streamed_labels_stay_with_their_images(tmp_path, prepare_tfds, binariza
     ]
     for batch in batches:
         np.testing.assert_array_equal(batch["x"][:, 0, 0, 0], batch["label"])
+
+
+def test_streamed_masks_are_black_and_white_as_those_in_memory(tmp_path, prepare_tfds):
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, 2, (30, 4, 3, 1), np.uint8)
+    examples = [{"image": mask} for mask in masks]
+    prepare_tfds(tmp_path, "masks", (4, 3, 1), examples)
+    kinds = [data.load("masks", tmp_path, memory_limit=m) for m in (0, 1 << 30)]
+    assert [type(k.train) for k in kinds] == [data.StreamSplit, data.ArraySplit]
+    for loaded in kinds:
+        splits = (loaded.train, loaded.validation, loaded.test)
+        images = np.concatenate([split.first(30)[0] for split in splits])
+        assert images.shape == masks.shape and images.sum() == masks.sum()
+        assert set(np.unique(images)) == {0.0, 1.0}
+        assert any("bytes 0 and 1" in line for line in data.describe(loaded))
+
+
+def test_grey_levels_behind_streamed_masks_end_the_reading(
+    tmp_path, prepare_tfds, monkeypatch
+):
+    images = [np.full((2, 2, 1), value, np.uint8) for value in (0, 1, 200) * 10]
+    prepare_tfds(tmp_path, "mixed", (2, 2, 1), [{"image": image} for image in images])
+    monkeypatch.setattr(_Source, "looks_like_masks", lambda source: True)
+    loaded = data.load("mixed", tmp_path, memory_limit=0, validation_size=0)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        for split in (loaded.train, loaded.test):
+            list(split.read(None))

@@ -369,6 +369,10 @@ def test_without_contamination_there_is_no_threshold(eager):
     with pytest.raises(AttributeError) as caught:
         model.fit_predict(iris())
     assert "give VAETransformer contamination" in str(caught.value.__cause__)
+    model = tiny(contamination=0.1).fit(iris())
+    model.set_params(contamination=None).fit(iris())  # another model, without one
+    with pytest.raises(InputError, match="a fit without contamination"):
+        model.set_params(contamination=0.1).predict(iris())
     model = tiny(contamination=0.1).fit(iris()).partial_fit(iris())
     with pytest.raises(InputError, match="after partial_fit"):
         model.predict(iris())

@@ -313,10 +313,6 @@ def _parse(
     """Reads arguments, and with `flags` those without a value too."""
     config = _TYRO_CONFIG[1:] if flags else _TYRO_CONFIG
     prog = f"tfvae {command}"
-    for argument in arguments:
-        if re.fullmatch(r"\d+(,\d+)+,?", argument):
-            spaced = argument.replace(",", " ")
-            raise InputError(f"{argument!r}: separate with spaces, {spaced}")
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -324,14 +320,21 @@ def _parse(
     except SystemExit as left:
         if not left.code:
             raise  # it has printed its help
-    raise InputError(f"{_in_one_line(said.getvalue())}; see {prog} --help")
+    message = _in_one_line(said.getvalue())
+    for argument in arguments:
+        # The box may break a line within it.
+        said_so = argument in message.replace(" ", "")
+        if re.fullmatch(r"\d+(,\d+)+,?", argument) and said_so:
+            message += f"; separate with spaces, {argument.replace(',', ' ')}"
+    raise InputError(f"{message}; see {prog} --help")
 
 
 def _in_one_line(box: str) -> str:
     """Returns what tyro says in a box of several parts, of which the last is advice."""
-    lines = [line.strip("\u2502 ") for line in box.splitlines()[1:-1]]
-    parts = " ".join(lines).split("\u2500\u2500")
-    first, *others = [part.strip("\u2500 ") for part in parts if part.strip("\u2500 ")]
+    # Its lines are of ASCII characters where the terminal has no others.
+    lines = [line.strip("\u2502| ") for line in box.splitlines()[1:-1]]
+    parts = re.split("[\u2500-]{4,}", " ".join(lines))
+    first, *others = [part.strip() for part in parts if part.strip()]
     choice = re.search(r"invalid choice '(.*)' for argument '(.*)'\. .*\((.*)\)", first)
     if choice:
         given, argument, known = choice.groups()

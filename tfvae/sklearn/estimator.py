@@ -176,6 +176,7 @@ class VAETransformer(
         """
         rows = validate_data(self, X, dtype=np.float32, accept_sparse="csr")
         self._check_settings()
+        self._forget_threshold()
         seed = as_seed(self.random_state)
         trained, held_out = rows, None
         if self.early_stopping is not None:
@@ -216,8 +217,7 @@ class VAETransformer(
             self._check_support(rows, self.vae_)
         else:
             self._start(rows, as_seed(self.random_state))
-        if hasattr(self, "offset_"):
-            del self.offset_
+        self._forget_threshold()
         return self._train(rows, epochs=1)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -372,6 +372,10 @@ class VAETransformer(
             value = getattr(self, name)
             if value is not None and require_number(name, value) > most:
                 raise InputError(f"{name} {value!r} is not usable; give {most} at most")
+
+    def _forget_threshold(self) -> None:
+        if hasattr(self, "offset_"):
+            del self.offset_
 
     def _split(self, X: Table, seed: int) -> list[Table]:
         """Returns the rows to train on, and those that early stopping looks at."""
