@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 # for. Processes that tests start have it too, so that they sum in the same order.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
-import keras
 import pytest
 
 import tfvae  # noqa: F401  quiets TensorFlow before any test file imports it
 
-import tensorflow as tf  # isort: skip  once tfvae has quieted it
+import keras  # isort: skip  once tfvae has quieted TensorFlow
+import tensorflow as tf  # isort: skip
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 from tfvae import cli
 from tfvae.config import Config
+from tfvae.config.config import SECTIONS
 from tfvae.config.plots import PLOT_KINDS
 from tfvae.config.recipes import RECIPES
 from tfvae.core.types import InputError
@@ -20,6 +22,7 @@ from tfvae.export import verify_saved_model
 from tfvae.export.layout import CARD, REQUESTS
 from tfvae.reports.exporting import _card, export_run
 from tfvae.reports.html.markup import with_error
+from tfvae.reports.html.titles import TITLES
 from tfvae.training.runs import load_data, load_run
 
 SMALL = "--epochs 2 --latent-size 3 --hidden-sizes 8 --batch-size 400".split()
@@ -164,6 +167,19 @@ def run(tmp_path_factory):
     return path
 
 
+def test_help_shows_the_settings_in_groups_with_the_main_ones_first(answers):
+    _, out, _ = answers["train", "mnist-iwae", "--help"]
+    # Lines of boxes, or without any where the terminal has no such characters.
+    _, *boxes = re.split(r"^\W*(\w+) options\b", out, flags=re.MULTILINE)
+    found = dict(zip(boxes[::2], boxes[1::2], strict=True))
+    assert list(found)[: len(SECTIONS)] == list(SECTIONS)
+    for title, kind in SECTIONS.items():
+        names = re.findall(r"^\W*--([a-z][a-z-]*)", found[title], re.MULTILINE)
+        fields = [field.name.replace("_", "-") for field in dataclasses.fields(kind)]
+        assert names == fields
+    assert len(dataclasses.fields(SECTIONS["main"])) == 10
+
+
 def test_train_overrides_the_recipe(run):
     config = json.loads((run / "config.json").read_text())["config"]
     recipe = RECIPES["digits-binconcrete"].config.to_dict()
@@ -202,6 +218,23 @@ def test_evaluate_anneals_where_it_is_asked_to(run, capsys, monkeypatch):
     assert "2 chains from the prior, 9 steps" in output and "BDMC" not in output
     ais = json.loads((run / "evaluation.json").read_text())["ais"]
     assert ais["log_likelihood"]["mean"] == -25
+    written = json.loads((run / "evaluation.json").read_text())
+    versions = set(written["versions"])
+    # The names of a report are words, and not those of fields.
+    assert names_in(written) - {"mean", "standard_error"} - versions <= {
+        *TITLES,
+        "bits_per_dim",
+        "bits_per_dim_standard_error",
+    }
+
+
+def names_in(node: object) -> set[str]:
+    """Every name of a tree of mappings and lists."""
+    if isinstance(node, list):
+        return set().union(*map(names_in, node))
+    if isinstance(node, dict):
+        return set(node).union(*map(names_in, node.values()))
+    return set()
 
 
 def test_compare_gives_the_difference_of_two_runs(run, capsys):

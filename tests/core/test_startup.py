@@ -77,6 +77,18 @@ def test_it_can_be_imported_without_a_standard_error(fresh_python):
     fresh_python("import os; os.close(2); import tfvae", TF_CPP_MIN_LOG_LEVEL=None)
 
 
+def test_python_without_docstrings_is_refused_in_one_line(fresh_python):
+    script = """
+import sys, tfvae_command
+sys.argv = ["tfvae", "evaluate", "."]
+sys.exit(tfvae_command.main())
+"""
+    done = fresh_python(script, check=False, PYTHONOPTIMIZE="2")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("tfvae: ImportError: Python runs without docstrings")
+
+
 def test_a_name_that_the_package_has_not_is_named():
     with pytest.raises(AttributeError, match="'nonsense'"):
         tfvae.nonsense  # noqa: B018

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tfvae import data
 from tfvae.core.types import InputError
-from tfvae.data.sources.image_files import read_image
+from tfvae.data.sources.image_files import _check_depth, read_image
 
 SIZE = (4, 5)  # height, width
 
@@ -160,14 +160,19 @@ def test_a_link_to_nothing_is_named(tmp_path):
 # -- pixels ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ending", ["jfif", "jpe", "JPEG", "jp2", "dib", "tga", "pbm"])
+@pytest.mark.parametrize(
+    "ending",
+    "jfif jpe JPEG jp2 j2c jpx dib tga pbm avif pcx qoi sgi bw".split(),
+)
 def test_less_usual_endings_are_images_too(tmp_path, ending):
     some(tmp_path, 4)
-    kinds = {"jfif": "JPEG", "jpe": "JPEG", "jp2": "JPEG2000", "pbm": "PPM"}
+    kinds = {"jfif": "JPEG", "jpe": "JPEG", "pbm": "PPM", "bw": "SGI"}
+    kinds |= dict.fromkeys(("jp2", "j2c", "jpx"), "JPEG2000")
     array = np.full(SIZE, 9, np.uint8)
-    mode = Image.fromarray(array).convert("1" if ending == "pbm" else "L")
+    mode = {"pbm": "1", "qoi": "RGB"}.get(ending, "L")
+    image = Image.fromarray(array).convert(mode)
     kind = kinds.get(ending, ending.upper())
-    mode.save(tmp_path / f"x.{ending}", format=kind)
+    image.save(tmp_path / f"x.{ending}", format=kind)
     assert size_of(load(tmp_path)) == 5
 
 
@@ -223,6 +228,23 @@ def test_more_than_eight_bits_are_refused_and_not_cut(tmp_path, name):
     (tmp_path / name).write_bytes(WIDE[name])
     with pytest.raises(InputError, match="more than 8 bits a channel"):
         read_image(str(tmp_path / name), set())
+
+
+def test_an_sgi_or_avif_file_of_more_bits_is_refused(tmp_path):
+    image, path = Image.fromarray(np.zeros((8, 8, 3), np.uint8)), tmp_path / "a.sgi"
+    image.save(path, bpc=2)
+    with pytest.raises(InputError, match="more than 8 bits a channel"):
+        read_image(str(path), set())
+    path, wide = tmp_path / "a.avif", tmp_path / "wide.avif"
+    image.save(path)
+    content = path.read_bytes()
+    eight, ten = b"pixi\0\0\0\0\3\x08\x08\x08", b"pixi\0\0\0\0\3\x0a\x0a\x0a"
+    assert content.count(eight) == 1
+    wide.write_bytes(content.replace(eight, ten))
+    with Image.open(path) as opened:  # Pillow writes none of more bits
+        _check_depth(opened, str(path))
+        with pytest.raises(InputError, match="more than 8 bits a channel"):
+            _check_depth(opened, str(wide))
 
 
 def test_a_jpeg_2000_of_sixteen_bits_is_refused(tmp_path):

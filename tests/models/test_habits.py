@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 from helpers.models import IMAGE_SHAPE, binary_images, tiny_vae
 
+import tfvae
 from tfvae.core.types import InputError
 from tfvae.evaluation import estimate_log_likelihood
 from tfvae.heads import BernoulliHead
@@ -297,6 +299,28 @@ def test_weights_of_another_family_are_refused_in_one_line(tmp_path):
     with pytest.raises(InputError, match="does not hold the weights") as caught:
         tiny_vae("normal").load_weights(path)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_size_are_left_out_with_a_warning_for_who_asks(tmp_path):
+    path, (first, second) = tmp_path / "a.weights.h5", (built(3), built(4))
+    for weight in first.weights:
+        weight.assign(weight + tf.ones_like(weight))
+    first.save_weights(path)
+    with pytest.raises(InputError, match="does not hold the weights"):
+        second.load_weights(path)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        second.load_weights(path, skip_mismatch=True)
+    assert any("could not be loaded" in str(warning.message) for warning in said)
+    for number in (0, 1):  # hidden layers of the encoder, before the one of z
+        one, other = (vae.encoder.network.layers[1:][number] for vae in (first, second))
+        for weight, loaded in zip(one.weights, other.weights, strict=True):
+            np.testing.assert_array_equal(weight, loaded)
+
+
+def built(size: int) -> VAE:
+    """A model whose layers next to z depend on its size, and others do not."""
+    return tfvae.build(IMAGE_SHAPE, latent_size=size, hidden_sizes=(5, 4))
 
 
 def test_keras_export_serves_reconstructions(tmp_path):

@@ -142,7 +142,7 @@ def test_a_report_shows_the_pictures_that_plot_draws(workdir, source):
 def test_every_picture_says_what_it_shows(source):
     texts = [image["alt"] for image in Page(source).all("img")]
     assert len(set(texts)) == len(texts) == len(PLOT_KINDS) - 1
-    assert f"rates: {PLOT_KINDS['rates']}" in texts
+    assert f"Rates: {PLOT_KINDS['rates']}" in texts
 
 
 def test_a_picture_that_is_not_defined_is_said_to_be_missing(workdir, source):
@@ -191,7 +191,13 @@ EVALUATION = {
         "ess": {"mean": 3.905, "standard_error": 0.0303},
     },
     "posterior": {
-        "layers": [{"active_units": 7, "variable_rates": [0.5] * 9 + [2.0]}],
+        "layers": [
+            {
+                "active_units": 7,
+                "mean_variances": [0.1] * 10,
+                "variable_rates": [0.5] * 9 + [2.0],
+            }
+        ],
         "aggregate": {"divergence": {"mean": 1.5, "standard_error": None}},
     },
     "later": {"deep": {"deeper": {"anything": {"mean": 2.0, "standard_error": 0.1}}}},
@@ -205,10 +211,29 @@ def test_every_estimate_is_shown_with_its_error_wherever_it_stands():
         assert shown in cells
     assert "1.5 ± ?" in cells and "2.00 ± 0.10" in cells
     facts = [text for tag, text in seen.texts if tag == "dd"]
-    assert {"359", "7", "10 numbers, 0.5 to 2"} <= set(facts)
+    assert {"359", "7", "0.5 to 2 (10 numbers)"} <= set(facts)
     headings = [text for tag, text in seen.texts if tag in ("h3", "h4")]
     assert "Results on the test images" in headings
-    assert "later, deep, deeper" in headings and "posterior, layers 1" in headings
+    assert "later, deep, deeper" in headings and "Latent variables, layer 1" in headings
+
+
+def test_a_report_begins_with_the_four_numbers_that_matter(source):
+    """Of the test images' evaluation, or of the last epoch before there is one."""
+    seen = Page(report_html(blank_run(), [], [EVALUATION], []))
+    facts = [text for tag, text in seen.texts if tag in ("dt", "dd")][:6]
+    assert facts == [
+        "L_K, test images",
+        "−93.11 ± 0.25 nats",
+        "Bits per dimension",
+        "0.17134 ± 0.00046",
+        "Active units",
+        "7 of 10",
+    ]
+    seen = Page(source)
+    facts = [text for tag, text in seen.texts if tag == "dt"][:4]
+    assert all(text.endswith(", validation") for text in facts)
+    headings = [text for tag, text in seen.texts if tag == "h2"]
+    assert headings == ["Pictures", "Evaluation", "Training", "Settings"]
 
 
 @pytest.mark.parametrize(
@@ -229,7 +254,7 @@ def test_a_mean_is_rounded_as_its_error_is(mean, error, shown):
 
 def test_few_numbers_are_listed_and_many_summarised():
     assert brief([200, 200]) == "200, 200"
-    assert brief([-1.5, *range(9)]) == "10 numbers, −1.5 to 8"
+    assert brief([-1.5, *range(9)]) == "−1.5 to 8 (10 numbers)"
     assert brief([]) == "none"
     assert brief(True) == "True"
 

@@ -12,6 +12,7 @@ import pytest
 from helpers import hostile_files as hostile
 
 from tfvae import cli
+from tfvae.training.callbacks import EpochLine
 from tfvae.training.runs import load_run, read_history
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -71,6 +72,23 @@ def kept(folder: pathlib.Path) -> dict:
 def assert_one_line(status: int, error: str) -> None:
     assert status == 2, error
     assert error.startswith("tfvae: ") and error.count("\n") == 1, error
+
+
+def test_a_folder_removed_while_its_run_is_trained_is_one_line(
+    tmp_path, capsys, monkeypatch
+):
+    run = tmp_path / "run"
+    ended = EpochLine.on_epoch_end
+
+    def remove(self, epoch, logs):
+        ended(self, epoch, logs)
+        shutil.rmtree(run)
+
+    monkeypatch.setattr(EpochLine, "on_epoch_end", remove)
+    assert cli.main(["train", *TRAIN, "2", "--workdir", str(run)]) == 2
+    error = capsys.readouterr().err
+    assert_one_line(2, error)
+    assert str(run) in error and "removed or moved" in error
 
 
 @pytest.mark.parametrize("name", COMMANDS)

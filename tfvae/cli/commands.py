@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,15 @@ import tyro
 
 from tfvae.config import Config
 from tfvae.config.cluster import this_worker
+from tfvae.config.config import (
+    SECTIONS,
+    DataSettings,
+    MainSettings,
+    ModelSettings,
+    ObjectiveSettings,
+    OptimisationSettings,
+    RunSettings,
+)
 from tfvae.config.plots import PLOT_KINDS
 from tfvae.config.recipes import RECIPES
 from tfvae.config.settings import (
@@ -39,15 +49,43 @@ _BENCHMARKED = "digits-binconcrete"  # by default: it needs no download
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainArguments:
+class RecipeArguments:
+    """A recipe's settings, in the groups that the help text shows."""
+
+    main: MainSettings
+    data: DataSettings
+    model: ModelSettings
+    objective: ObjectiveSettings
+    optimisation: OptimisationSettings
+    run: RunSettings
+
+    @property
+    def config(self) -> Config:
+        """The configuration of all groups together."""
+        values: dict[str, Any] = {}
+        for name in SECTIONS:
+            values |= vars(getattr(self, name))
+        return Config(**values)
+
+
+def _grouped(config: Config) -> dict[str, Any]:
+    """Returns a configuration's values as the groups of `RecipeArguments`."""
+    values = vars(config)
+    return {
+        section: kind(**{name: values[name] for name in typing.get_type_hints(kind)})
+        for section, kind in SECTIONS.items()
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainArguments(RecipeArguments):
     """Train a run in its folder, or go on with one that was stopped."""
 
+    distribution: Distribution
+    monitoring: Monitoring
+    checkpointing: Checkpointing
     workdir: Path
     """The run's folder: new, empty, or of the same settings."""
-    distribution: Annotated[Distribution, tyro.conf.arg(name="")]
-    monitoring: Annotated[Monitoring, tyro.conf.arg(name="")]
-    checkpointing: Annotated[Checkpointing, tyro.conf.arg(name="")]
-    config: Annotated[Config, tyro.conf.arg(name="")]
     allow_changed: tuple[str, ...] = ()
     """Settings that may differ from those of the run that the folder holds."""
 
@@ -67,19 +105,25 @@ def train_command(arguments: Sequence[str]) -> None:
             f"train needs a recipe before {name}; choose one of {', '.join(RECIPES)}"
         )
     recipe = lookup(RECIPES, name, "recipe")
-    parts = (Distribution(), Monitoring(), Checkpointing(), recipe.config)
-    default = TrainArguments(tyro.MISSING, *parts)
+    default = TrainArguments(
+        **_grouped(recipe.config),
+        distribution=Distribution(),
+        monitoring=Monitoring(),
+        checkpointing=Checkpointing(),
+        workdir=tyro.MISSING,
+    )
     about = f"{recipe.summary[0].upper()}{recipe.summary[1:]}."
     given = _parse(
         TrainArguments, f"train {name}", rest, default=default, description=about
     )
+    config = given.config
     if given.distribution.strategy == "multi_worker":
         this_worker(os.environ)
     import_tensorflow()
     from tfvae.training import train
 
     run = train(
-        given.config,
+        config,
         given.workdir,
         monitoring=given.monitoring,
         checkpointing=given.checkpointing,
@@ -230,11 +274,10 @@ def verify_command(arguments: Sequence[str]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class BenchmarkArguments:
+class BenchmarkArguments(RecipeArguments):
     """Time training and evaluation, and the matrix products in them alone."""
 
     settings: Annotated[Benchmarking, tyro.conf.arg(name="")]
-    config: tyro.conf.FlagConversionOff[Annotated[Config, tyro.conf.arg(name="")]]
     serving: tyro.conf.FlagCreatePairsOff[bool] = False
     """Time requests to the exported model instead, beside the Keras model's calls."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -251,12 +294,13 @@ def benchmark_command(arguments: Sequence[str]) -> None:
         f"benchmark {name}",
         rest,
         flags=True,
-        default=BenchmarkArguments(Benchmarking(), recipe.config),
+        default=BenchmarkArguments(**_grouped(recipe.config), settings=Benchmarking()),
         description=(
             "Time training and evaluation of a recipe, and the matrix products in them "
             f"alone: tfvae benchmark [RECIPE], by default {_BENCHMARKED}."
         ),
     )
+    config = given.config
     if given.serving:
         given.settings.check_serving()
     import_tensorflow()
@@ -268,11 +312,11 @@ def benchmark_command(arguments: Sequence[str]) -> None:
     )
 
     if given.serving:
-        served = run_serving_benchmark(given.config, given.settings)
+        served = run_serving_benchmark(config, given.settings)
         print(json.dumps(served.to_dict()) if given.json else serving_text(served))
         return
     progress = _progress if is_terminal(sys.stderr) else None
-    result = run_benchmark(given.config, given.settings, progress)
+    result = run_benchmark(config, given.settings, progress)
     print(json.dumps(result.to_dict()) if given.json else benchmark_text(result))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from tfvae.config.checks import check_together
@@ -41,17 +42,35 @@ from tfvae.core.types import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """The settings that determine a run.
-
-    Raises:
-        InputError: if a value has the wrong type, is out of range, or has no effect
-            beside other settings. The parts of a model refuse more when they are
-            built, see `tfvae.training.building.check_config`.
-    """
+class MainSettings:
+    """The ten settings that matter first."""
 
     dataset: str = "digits"
     """A data set of the README's table, any TFDS image data set, or a kind:PATH."""
+    likelihood: LikelihoodName = "bernoulli"
+    """The distribution p(x|z)."""
+    latent: LatentName = "normal"
+    """The family of z."""
+    latent_size: Annotated[int, Range(1, 2**20)] = 50
+    """The number of latent variables, D; with upper layers, of the one nearest x."""
+    hidden_sizes: Sizes = (200, 200)
+    """Units (mlp) or filters (conv) of the encoder; the decoder has them in reverse."""
+    objective: ObjectiveName = "iwae"
+    """The bound to maximise."""
+    num_samples: Annotated[int, Range(1, 2**20)] = 1
+    """Samples of z per image, S."""
+    epochs: Count = 100
+    """Passes over the training data."""
+    batch_size: Annotated[int, Range(1, 2**24)] = 100
+    """Images in a training step."""
+    learning_rate: Positive = 1e-3
+    """The learning rate of the first step."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """The images, and what is made of them."""
+
     data_dir: str | None = None
     """TFDS' folder of prepared data; None: its default."""
     manual_dir: str | None = None
@@ -65,18 +84,17 @@ class Config:
     grey_targets: bool = False
     """Allow likelihood bernoulli with binarization none: another bound, see README."""
 
-    likelihood: LikelihoodName = "bernoulli"
-    """The distribution p(x|z)."""
+
+@dataclasses.dataclass(frozen=True)
+class ModelSettings:
+    """Likelihood, latent variables, prior and networks."""
+
     likelihood_scale: Positive | None = None
     """The scale of normal_fixed_scale, the start of normal_shared_scale's; None: 1."""
     likelihood_levels: Annotated[int, Range(2, 2**16)] | None = None
     """Grey levels of discretized_logistic, its mixture, and categorical; None: 256."""
     likelihood_components: Count | None = None
     """The components of discretized_logistic_mixture; None: 5."""
-    latent: LatentName = "normal"
-    """The family of z."""
-    latent_size: Annotated[int, Range(1, 2**20)] = 50
-    """The number of latent variables, D; with upper layers, of the one nearest x."""
     upper_latent_sizes: Sizes = ()
     """Sizes of further layers of latent variables, from the second up."""
     upper_hidden_sizes: Sizes | None = None
@@ -103,17 +121,16 @@ class Config:
     """The training steps that the annealing takes."""
     network: NetworkName = "mlp"
     """The architecture of encoder and decoder."""
-    hidden_sizes: Sizes = (200, 200)
-    """Units (mlp) or filters (conv) of the encoder; the decoder has them in reverse."""
     activation: ActivationName = "tanh"
     """The activation of the hidden layers."""
     output_start: Literal["mean", "zero"] = "mean"
     """The start of the decoder's output bias: the mean training image, or zeros."""
 
-    objective: ObjectiveName = "iwae"
-    """The bound to maximise."""
-    num_samples: Annotated[int, Range(1, 2**20)] = 1
-    """Samples of z per image, S."""
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveSettings:
+    """The bound, and the estimator of its gradient."""
+
     estimator: EstimatorName = "pathwise"
     """The estimator of the gradient."""
     backward_samples: Count | None = None
@@ -139,14 +156,13 @@ class Config:
     kl_cycles: Count | None = None
     """The cycles of kl_schedule cyclical; None: 4."""
 
-    epochs: Count = 100
-    """Passes over the training data."""
-    batch_size: Annotated[int, Range(1, 2**24)] = 100
-    """Images in a training step."""
+
+@dataclasses.dataclass(frozen=True)
+class OptimisationSettings:
+    """The steps, and when they end."""
+
     optimizer: OptimizerName = "adam"
     """Keras' optimizer, with its defaults but for the learning rate."""
-    learning_rate: Positive = 1e-3
-    """The learning rate of the first step."""
     learning_rate_schedule: LearningRateSchedule = "constant"
     """cosine: to 0; exponential: to 1 %; iwae: Burda et al.'s stages of 3^i epochs."""
     clip_norm: Positive | None = None
@@ -163,6 +179,12 @@ class Config:
     """The factor by which it then falls; None: 0.1."""
     keep_best: bool = False
     """Keep the model of the best epoch after warm-up; else the last one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """Seeds, and how a step is computed."""
+
     seed: Seed = 0
     """The seed of initial weights, order, binarisation and samples."""
     device_binarization: Literal["auto"] | bool = "auto"
@@ -173,6 +195,35 @@ class Config:
     """The dtype of the networks; distributions are always computed in float32."""
     steps_per_execution: Count | None = None
     """Training steps in one call of TensorFlow; None: to 10, dividing an epoch."""
+
+
+SECTIONS: Mapping[str, type] = {
+    "main": MainSettings,
+    "data": DataSettings,
+    "model": ModelSettings,
+    "objective": ObjectiveSettings,
+    "optimisation": OptimisationSettings,
+    "run": RunSettings,
+}
+"""The parts of a configuration, in the order in which they are shown."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(
+    RunSettings,
+    OptimisationSettings,
+    ObjectiveSettings,
+    ModelSettings,
+    DataSettings,
+    MainSettings,
+):
+    """The settings that determine a run.
+
+    Raises:
+        InputError: if a value has the wrong type, is out of range, or has no effect
+            beside other settings. The parts of a model refuse more when they are
+            built, see `tfvae.training.building.check_config`.
+    """
 
     def __post_init__(self) -> None:
         """Checks every value, then all of them together."""

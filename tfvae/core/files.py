@@ -71,9 +71,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
     token = uuid.uuid4().hex
     partial = path.with_name(f".{path.stem}.{token}{PARTIAL}{path.suffix}")
     try:
-        yield partial
-        fsync(partial)
-        os.replace(partial, path)
+        with _still_there(path.parent):
+            yield partial
+            fsync(partial)
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -86,9 +87,28 @@ def staged_directory(parent: Path) -> Iterator[Path]:
     """
     partial = parent / f".{uuid.uuid4().hex}{PARTIAL}"
     try:
-        yield partial
+        with _still_there(parent):
+            yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _still_there(folder: Path) -> Iterator[None]:
+    """Says of a folder that was removed while it was being written that it was.
+
+    Raises:
+        InputError: if a file is not found there since there is no folder any more.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        if folder.is_dir():
+            raise
+        raise InputError(
+            f"the folder {str(folder)!r} was removed or moved while it was being "
+            "written; leave it where it is, and start again"
+        ) from error
 
 
 @contextlib.contextmanager

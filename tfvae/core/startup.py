@@ -1,6 +1,7 @@
 """The import of TensorFlow without its start-up lines."""
 
 import importlib
+import logging
 import os
 import re
 import sys
@@ -9,6 +10,12 @@ from typing import TextIO
 
 # The first letters of the lines that are still shown at a level above 0.
 _SHOWN = {"1": ("W", "E", "F"), "2": ("E", "F"), "3": ("F",)}
+# Functions that each model has anew: TensorFlow counts their first traces together,
+# and takes those of five models for one that is traced five times.
+_OF_A_MODEL = re.compile(
+    r"calls to <function (TensorFlowTrainer|VAE|row_scorer|write_projection)\..* "
+    "triggered tf.function retracing"
+)
 
 
 def import_tensorflow() -> None:
@@ -36,9 +43,14 @@ def import_tensorflow() -> None:
         importlib.import_module("tensorflow")
     else:
         _import_with_stderr_aside("tensorflow", _SHOWN[level])
+    logging.getLogger("tensorflow").addFilter(_is_no_first_trace)
     keras = importlib.import_module("keras")
     if keras.backend.backend() != "tensorflow":
         raise _wrong_backend(keras.backend.backend())
+
+
+def _is_no_first_trace(record: logging.LogRecord) -> bool:
+    return not _OF_A_MODEL.search(record.getMessage())
 
 
 def _wrong_backend(name: str) -> ImportError:

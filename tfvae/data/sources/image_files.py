@@ -9,16 +9,18 @@ from PIL import Image, ImageOps
 from tfvae.core.types import InputError, first_line
 
 ENDINGS = tuple(
-    ".png .apng .jpg .jpeg .jpe .jfif .jp2 .j2k .bmp .dib .gif .webp .ppm .pgm .pbm "
-    ".pnm .tif .tiff .tga".split()
+    ".png .apng .jpg .jpeg .jpe .jfif .jp2 .j2k .j2c .jpc .jpf .jpx .avif .avifs .bmp "
+    ".dib .gif .webp .ppm .pgm .pbm .pnm .pfm .tif .tiff .tga .pcx .qoi .sgi .rgb .bw "
+    ".ras".split()
 )
 _GREY_MODES = ("1", "L", "LA", "La")
 _WIDE_MODES = ("I", "F")
 _KEPT_MODES = (*_GREY_MODES, "RGB", "RGBA", "RGBa", "RGBX", "P", "PA")
 _ORIENTATION = 0x0112  # EXIF's tag
-_START = 1 << 12  # bytes in which a JPEG 2000 file says its depth
+_START = 1 << 12  # bytes in which JPEG 2000 and AVIF files say their depth
 _SIZ = b"\xff\x4f\xff\x51"  # the markers of a JPEG 2000 codestream's start and sizes
 _SIZ_DEPTH = 42  # bytes from there to the depth of the first channel, less 1
+_PIXI = re.compile(rb"pixi\x00{4}[\x01-\x04]([\x01-\x40])", re.DOTALL)  # AVIF's depth
 
 
 def read_image(path: str, notes: set[str]) -> np.ndarray:
@@ -62,13 +64,15 @@ def _check_depth(image: Image.Image, path: str) -> None:
     arguments = [argument for each in given for argument in each]
     modes = [a for a in arguments if re.match(r"(RGB|L|CMYK).*;16", str(a))]
     wide = image.mode.startswith(_WIDE_MODES) or bool(modes)
+    wide = wide or any(tile[0] == "SGI16" for tile in tiles)
     if image.format == "PPM":
         wide = wide or any(isinstance(a, int) and a > 255 for a in arguments)
-    if image.format == "JPEG2000":
+    if image.format in ("JPEG2000", "AVIF"):
         with open(path, "rb") as file:
             start = file.read(_START)
-        place = start.find(_SIZ)
+        place, said = start.find(_SIZ), _PIXI.search(start)
         wide = wide or (place >= 0 and (start[place + _SIZ_DEPTH] & 0x7F) >= 8)
+        wide = wide or (said is not None and said[1][0] > 8)
     if wide:
         mode = modes[0] if modes else image.mode
         raise InputError(

@@ -25,28 +25,34 @@ table { border-collapse: collapse; overflow-wrap: normal; }
 th, td { padding: 0.2rem 1.2rem 0.2rem 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid #ddd; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
-dl { columns: 19rem; column-gap: 2rem; margin: 0.75rem 0 0; }
-dl div { break-inside: avoid; display: flex; gap: 0.75rem; padding: 0.15rem 0;
-  border-bottom: 1px solid #eee; }
-dt { flex: 0 0 9.5rem; color: #555; }
+.brief { display: grid; gap: 1rem; grid-template-columns: repeat(4, 1fr); }
+.brief div { border-left: 4px solid #0072b2; padding-left: 0.75rem; }
+.brief dt { color: #555; }
+.brief dd { font-size: 1.25rem; font-variant-numeric: tabular-nums; }
 dd { margin: 0; flex: 1; }
+.facts { columns: 19rem; column-gap: 2rem; margin: 0.75rem 0 0; }
+.facts div { break-inside: avoid; display: flex; gap: 0.75rem; padding: 0.15rem 0;
+  border-bottom: 1px solid #eee; }
+.facts dt { flex: 0 0 9.5rem; color: #555; }
 .pictures { display: grid; gap: 2rem; align-items: start;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
 figure { margin: 0; max-width: 42rem; }
 figure img { width: 100%; height: auto; display: block; }
 figcaption { margin-bottom: 0.5rem; }
-@media (max-width: 32rem) { th, td { padding-right: 0.7rem; font-size: 0.9rem; } }
+@media (max-width: 48rem) { .brief { grid-template-columns: 1fr 1fr; } }
+@media (max-width: 32rem) {
+  table { overflow-wrap: anywhere; }
+  th, td { padding-right: 0.6rem; font-size: 0.85rem; }
+  td.number { white-space: normal; }
+  .brief dd { font-size: 1.1rem; }
+  .facts dt { flex-basis: 8rem; }
+}
 """
 
 
 def escaped(value: object) -> str:
     """Returns a value as text in which HTML finds no markup."""
     return html.escape(str(value), quote=True)
-
-
-def words(name: object) -> str:
-    """Returns the name of a setting or a number as words."""
-    return str(name).replace("_", " ")
 
 
 def section(title: str, lines: Iterable[str]) -> Iterator[str]:
@@ -78,12 +84,12 @@ def table(
     yield "</tbody></table></div>"
 
 
-def definitions(values: Mapping[str, object]) -> Iterator[str]:
-    """Yields a list of names with their values."""
-    yield "<dl>"
-    for name, value in values.items():
-        term, meaning = escaped(words(name)), escaped(brief(value))
-        yield f"<div><dt>{term}</dt><dd>{meaning}</dd></div>"
+def definitions(values: Mapping[str, object], kind: str = "facts") -> Iterator[str]:
+    """Yields a list of terms with their values, in the style `kind`."""
+    yield f'<dl class="{kind}">'
+    for term, value in values.items():
+        meaning = escaped(brief(value))
+        yield f"<div><dt>{escaped(term)}</dt><dd>{meaning}</dd></div>"
     yield "</dl>"
 
 
@@ -91,7 +97,7 @@ def brief(value: object) -> str:
     """Returns a value in a few words; of many numbers, how far they reach."""
     if isinstance(value, (list, tuple)):
         if len(value) > _LISTED and all(map(_is_number, value)):
-            return f"{len(value)} numbers, {brief(min(value))} to {brief(max(value))}"
+            return f"{brief(min(value))} to {brief(max(value))} ({len(value)} numbers)"
         return ", ".join(map(brief, value)) or "none"
     if isinstance(value, float):
         return f"{value:.6g}".replace("-", _MINUS)

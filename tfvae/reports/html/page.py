@@ -17,9 +17,13 @@ from tfvae.reports.html.markup import (
     definitions,
     escaped,
     section,
-    words,
 )
-from tfvae.reports.html.results import evaluation_html, training_html, tree_html
+from tfvae.reports.html.results import (
+    brief_html,
+    evaluation_html,
+    training_html,
+    tree_html,
+)
 from tfvae.reports.images import check_writable, read_evaluation
 from tfvae.reports.plots import Undefined, png_bytes
 from tfvae.reports.plotting import figures_of, plot_inputs
@@ -86,9 +90,10 @@ def report_html(
         f"<header><h1>{escaped(title)}</h1>",
         f"<p>{escaped(_summary(run))}</p></header>",
         "<main>",
+        *brief_html(evaluations, history),
+        *section("Pictures", _plots(plots)),
         *section("Evaluation", evaluation_html(evaluations)),
         *section("Training", training_html(history)),
-        *section("Pictures", _plots(plots)),
         *section("Settings", _settings(run)),
         "</main>",
         "</body>",
@@ -120,7 +125,8 @@ def _plots(plots: Iterable[tuple[str, Figure | Undefined]]) -> Iterator[str]:
             skipped.append((name, figure))
             continue
         encoded = base64.b64encode(png_bytes(figure)).decode("ascii")
-        title, content = escaped(words(name)), escaped(PLOT_KINDS[name])
+        title = escaped(name.replace("_", " ").capitalize())
+        content = escaped(PLOT_KINDS[name])
         yield (
             f"<figure><figcaption><strong>{title}</strong>: {content}</figcaption>"
             f'<img alt="{title}: {content}" src="data:image/png;base64,{encoded}">'
@@ -128,13 +134,13 @@ def _plots(plots: Iterable[tuple[str, Figure | Undefined]]) -> Iterator[str]:
         )
     yield "</div>"
     for name, reason in skipped:
-        yield f"<p>No {escaped(words(name))}: {escaped(reason)}.</p>"
+        yield f"<p>No {escaped(name.replace('_', ' '))}: {escaped(reason)}.</p>"
 
 
 def _settings(run: Run) -> Iterator[str]:
     config, data = run.record.config.to_dict(), run.record.data
     yield "<p>Settings that do not apply to this run are left out.</p>"
     used = {n: v for n, v in config.items() if v is not None and v != []}
-    yield from definitions(used)
+    yield from definitions({name.replace("_", " "): v for name, v in used.items()})
     yield from tree_html("Data", data)
     yield from tree_html("Versions that trained it", run.record.versions)

@@ -6,18 +6,73 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tfvae.reports.html.markup import (
+    brief,
     decimal,
     definitions,
     escaped,
     table,
     with_error,
-    words,
 )
+from tfvae.reports.html.titles import title_of
 
 _UNITS = {"ess": "samples", "acceptance": "share of proposals"}
 _HISTORY = ("loss", "elbo", "distortion", "rate", "ess")
 _ESTIMATE = {"mean", "standard_error"}
+_BRIEF = ("elbo", "distortion", "rate", "ess")  # of a run without an evaluation
 _INLINE = "results"  # the name that `evaluate_run` gives to the estimates of a model
+
+
+def brief_html(
+    evaluations: Sequence[Mapping[str, Any]], history: Sequence[Mapping[str, float]]
+) -> Iterator[str]:
+    """Yields the four numbers that matter: of the first evaluation, or the last epoch.
+
+    They are the bound on log p(x), its two parts or the bits per dimension, and the
+    active units, or the effective sample size where there is no evaluation yet.
+    """
+    if evaluations:
+        yield from definitions(dict(_evaluated(evaluations[0])), "brief")
+    elif history:
+        yield from definitions(dict(_trained(history[-1])), "brief")
+
+
+def _evaluated(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    results, split = _part(evaluation, "results"), evaluation.get("split")
+    bound = _part(results, "log_likelihood")
+    if _is_estimate(bound):
+        images = "images" if split is None else f"{split} images"
+        yield f"L_{evaluation.get('num_samples', 'K')}, {images}", _nats(bound)
+    if _is_estimate(bound) and "bits_per_dim" in bound:
+        error = bound.get("bits_per_dim_standard_error")
+        yield "Bits per dimension", with_error(bound["bits_per_dim"], error)
+    elif _is_estimate(results.get("elbo")):
+        yield title_of("elbo"), _nats(results["elbo"])
+    if _is_estimate(results.get("rate")):
+        yield title_of("rate"), _nats(results["rate"])
+    active = [
+        f"{brief(layer['active_units'])} of {len(layer['mean_variances'])}"
+        for layer in _part(evaluation, "posterior").get("layers", ())
+        if layer.get("active_units") is not None and layer.get("mean_variances")
+    ]
+    if active:
+        yield title_of("active_units"), ", ".join(active)
+
+
+def _part(evaluation: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = evaluation.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _nats(estimate: Mapping[str, Any]) -> str:
+    return f"{with_error(estimate['mean'], estimate['standard_error'])} nats"
+
+
+def _trained(last: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    for name in _BRIEF:
+        key = f"val_{name}" if f"val_{name}" in last else name
+        if key in last:
+            where = "validation" if key != name else "training"
+            yield f"{title_of(name)}, {where}", f"{decimal(last[key], 2)} {_unit(name)}"
 
 
 def evaluation_html(evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -56,8 +111,8 @@ def training_html(history: Sequence[Mapping[str, float]]) -> Iterator[str]:
         keys = (name, f"val_{name}")
         if any(key in last for key in keys):
             numbers = [decimal(last[key], 2) if key in last else "" for key in keys]
-            rows.append([name, *numbers, _unit(name)])
-    yield from table(["quantity", "training", "validation", "unit"], rows, (1, 2))
+            rows.append([title_of(name), *numbers, _unit(name)])
+    yield from table(["Quantity", "Training", "Validation", "Unit"], rows, (1, 2))
 
 
 def tree_html(title: str, node: Mapping[str, Any], level: int = 3) -> Iterator[str]:
@@ -74,9 +129,10 @@ def tree_html(title: str, node: Mapping[str, Any], level: int = 3) -> Iterator[s
         elif isinstance(value, Mapping):
             parts[name] = value
         elif isinstance(value, list) and any(isinstance(v, Mapping) for v in value):
-            parts |= {f"{name} {number}": v for number, v in enumerate(value, 1)}
+            listed = enumerate(value, 1)
+            parts |= {f"{title_of(name)} {number}": each for number, each in listed}
         elif value is not None:
-            facts[name] = value
+            facts[title_of(name)] = value
     if estimates or facts:
         yield f"<h{level}>{escaped(title)}</h{level}>"
     if estimates:
@@ -85,7 +141,7 @@ def tree_html(title: str, node: Mapping[str, Any], level: int = 3) -> Iterator[s
         yield from definitions(facts)
     for name, part in parts.items():
         # A level below h4 would say less than the path to it.
-        path = words(name) if level < 4 else f"{title}, {words(name)}"
+        path = title_of(name) if level < 4 else f"{title}, {title_of(name)}"
         part = part if isinstance(part, Mapping) else {name: part}
         yield from tree_html(path, part, 4)
 
@@ -96,18 +152,18 @@ def _is_estimate(value: object) -> bool:
 
 def _estimates(estimates: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     bits = any("bits_per_dim" in value for value in estimates.values())
-    columns = ["quantity", "mean ± standard error", "unit"]
+    columns = ["Quantity", "Mean ± standard error", "Unit"]
     rows = []
     for name, value in estimates.items():
         number = with_error(value["mean"], value["standard_error"])
-        row = [words(name), number, _unit(name)]
+        row = [title_of(name), number, _unit(name)]
         if bits:
             found = value.get("bits_per_dim")
             error = value.get("bits_per_dim_standard_error")
             row.append("" if found is None else with_error(found, error))
         rows.append(row)
     if bits:
-        columns.append("bits per dimension")
+        columns.append("Bits per dimension")
     yield from table(columns, rows, (1, 3))
 
 

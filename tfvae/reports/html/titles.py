@@ -1,0 +1,73 @@
+"""The words of a page for the names in an evaluation and a history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+TITLES: Mapping[str, str] = {
+    # Estimates.
+    "log_likelihood": "Bound on log p(x), L_K",
+    "elbo": "ELBO",
+    "discrete_elbo": "ELBO of the discrete twin",
+    "loss": "Loss",
+    "bound": "Bound of the objective",
+    "distortion": "Distortion, -E log p(x|z)",
+    "rate": "Rate, KL of q(z|x) from p(z)",
+    "ess": "Effective sample size",
+    "acceptance": "Acceptance of the moves",
+    "lower": "Lower bound",
+    "upper": "Upper bound",
+    "lower_acceptance": "Acceptance, lower bound",
+    "upper_acceptance": "Acceptance, upper bound",
+    "above_log_likelihood": "Above L_K",
+    "divergence": "KL of q(z) from p(z)",
+    "mutual_information": "Mutual information of image and z",
+    "mutual_information_at_most": "Most that can be found with so many images",
+    # Conditions.
+    "dataset": "Data set",
+    "split": "Split",
+    "limit": "Limit of images",
+    "num_images": "Images",
+    "binarization": "Binarisation",
+    "binarization_seed": "Seed of the binarisation",
+    "num_samples": "Samples an image, K",
+    "seed": "Seed",
+    "batch_size": "Images at a time",
+    "chunk_size": "Samples at a time",
+    "step": "Training steps",
+    "date": "Date",
+    "device": "Device",
+    "model": "Model",
+    "bounds": "Bounds are on",
+    "images_with_ess_below_2": "Images with an effective sample size below 2",
+    "num_chains": "Chains an image",
+    "num_steps": "Steps of the path",
+    "num_leapfrog_steps": "Leapfrog steps of a move",
+    "initial": "Start of the chains",
+    "method": "Method",
+    # Latent variables.
+    "active_above": "Active above a variance of",
+    "active_units": "Active units",
+    "mean_variances": "Variances of the posterior means",
+    "means": "Posterior means are",
+    "variable_rates": "Rates of the variables, in nats",
+    "variable_rates_standard_error": "Standard errors of these rates",
+    "rates": "Rates are",
+    # Parts.
+    "results": "Results",
+    "posterior": "Latent variables",
+    "layers": "layer",
+    "aggregate": "Aggregate posterior",
+    "discrete_twin": "Discrete twin",
+    "gap": "Relaxed model minus discrete twin",
+    "ais": "Annealed importance sampling",
+    "bdmc": "Bounds from both sides (BDMC)",
+    "versions": "Versions",
+}
+"""Of every name that `evaluate_run` writes, and of what the training table shows."""
+
+
+def title_of(name: object) -> str:
+    """Returns the words for a name; a name without any has its own, with spaces."""
+    text = str(name)
+    return TITLES.get(text) or text.replace("_", " ")
