@@ -21,6 +21,22 @@ import keras  # isort: skip  once tfvae has quieted TensorFlow
 import tensorflow as tf  # isort: skip
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the cases slow that `quick` leaves out: n of all, evenly spaced, stay."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("quick") and not item.get_closest_marker("slow"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for alike in cases.values():
+        (wanted,) = alike[0].get_closest_marker("quick").args
+        count = min(wanted, len(alike))
+        kept = {(2 * i + 1) * len(alike) // (2 * count) for i in range(count)}
+        for number, item in enumerate(alike):
+            if number not in kept:
+                item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def small_heap() -> Iterator[None]:
     """Keeps what earlier files left behind out of the garbage collector's way.

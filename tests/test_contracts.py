@@ -79,13 +79,15 @@ COMPILED = [name for name in NAMES if not name.startswith("head-")]
 # than tracing them here and there, and again a graph's in the slow suite.
 IN_A_GRAPH = {"normal-conv", "bin_concrete-mlp", "mixed", "stateful"}
 GRAPH = " in a graph"
+# One that draws by location and scale, one in classes, and each way to be unlike them.
+QUICK = ("normal-mlp", "categorical-mlp", "bin_concrete-conv", "head-categorical")
+QUICK += ("float64", "stateful", "prior-vamp")
 
 
 def cases(names) -> list:
-    """Models by their names, and slow ones whose steps are a graph's."""
+    """Models by their names, of which some are quick; the slow ones in a graph too."""
     traced = [name for name in names if name in COMPILED and name not in IN_A_GRAPH]
-    slow = [pytest.param(name + GRAPH, marks=pytest.mark.slow) for name in traced]
-    return [*names, *slow]
+    return slow_but(QUICK, [*names, *(name + GRAPH for name in traced)])
 
 
 def model(name: str) -> VAE:
@@ -131,17 +133,17 @@ class Journey(NamedTuple):
 def journeys(tmp_path_factory, fresh_python):
     """Trains, saves, loads in a fresh process and trains on, here and there.
 
-    The quick models have one process, and the slow ones, if they are asked for, one.
+    The quick models have one process, and all others, if they are asked for, one.
     """
 
     @functools.cache
     def of_all(quick: bool) -> dict[str, Journey]:
         folder = tmp_path_factory.mktemp("saved")
-        names = [name for name in NAMES if name in COMPILED and name not in IN_A_GRAPH]
-        names = NAMES if quick else [name + GRAPH for name in names]
-        return journeys_of(names, folder, fresh_python)
+        names = [case for case in cases(NAMES) if isinstance(case, str)]
+        slow = [case.values[0] for case in cases(NAMES) if not isinstance(case, str)]
+        return journeys_of(names if quick else slow, folder, fresh_python)
 
-    return lambda name: of_all(not name.endswith(GRAPH))[name]
+    return lambda name: of_all(name in QUICK)[name]
 
 
 def journeys_of(names, folder: pathlib.Path, fresh_python) -> dict[str, Journey]:
@@ -169,6 +171,7 @@ def journeys_of(names, folder: pathlib.Path, fresh_python) -> dict[str, Journey]
     }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", cases(NAMES))
 def test_a_loaded_model_predicts_the_same_bit_for_bit(journeys, name):
     here, there, report = journeys(name)
@@ -201,6 +204,7 @@ def test_schedules_go_on_where_they_were(journeys, name):
         np.testing.assert_allclose(logs[setting], [schedule(3)], rtol=2e-7)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("latent", "network"),
     # The families that are not here learn in test_latents_models.py.
@@ -219,6 +223,7 @@ def test_training_lowers_the_loss(latent, network):
     assert float(after["loss"]) == pytest.approx(-float(after["elbo"]), rel=1e-5)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("latent", "network"), MODELS.values(), ids=MODELS)
 def test_shapes_are_those_of_the_glossary(latent, network):
     vae, x = tiny_vae(latent, network, image_shape=(7, 5, 3)), np.zeros([2, 7, 5, 3])
@@ -237,6 +242,7 @@ def test_shapes_are_those_of_the_glossary(latent, network):
     assert vae.image_shape == (7, 5, 3)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_config_rebuilds_the_model_with_weights_to_be_set(name):
     vae, x = tiny_vae(*MODELS[name], seed=1), binary_images(3)

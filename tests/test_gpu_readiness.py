@@ -111,6 +111,7 @@ def compiled_with_each_estimator(latent: str) -> Iterator[VAE]:
             break
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("latent", SOME_LATENTS)
 def test_steps_of_every_family_and_estimator_stay_on_the_gpu(latent):
     count = 0
@@ -121,6 +122,7 @@ def test_steps_of_every_family_and_estimator_stay_on_the_gpu(latent):
     assert_test_step_is_ready(vae)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("head", HEADS)
 def test_steps_of_every_likelihood_stay_on_the_gpu(head):
     vae = tiny_vae(head=head)
@@ -128,6 +130,7 @@ def test_steps_of_every_likelihood_stay_on_the_gpu(head):
     assert_train_step_is_ready(vae)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("prior", PRIORS)
 def test_steps_of_every_prior_stay_on_the_gpu(prior):
     vae = vae_with(prior, "normal")
@@ -135,6 +138,7 @@ def test_steps_of_every_prior_stay_on_the_gpu(prior):
     assert_train_step_is_ready(vae)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("policy", ["float64", "mixed_bfloat16"])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_steps_of_every_network_stay_on_the_gpu_in_other_float_types(network, policy):
@@ -162,6 +166,7 @@ IN_PARTS = [{"backward_samples": 3}, {"sample_chunk": 3}]
 IN_PARTS += [{"backward_samples": 3, "sample_chunk": 3}]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("how", IN_PARTS, ids=str)
 def test_steps_on_a_part_of_the_samples_stay_on_the_gpu(how):
     vae = tiny_vae()
@@ -189,6 +194,7 @@ def test_steps_with_dropout_stay_on_the_gpu():
 # -- serving ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent", slow_but(["bin_concrete"], LATENTS))
 def test_every_endpoint_runs_on_the_gpu(latent, tmp_path):
     path = export_saved_model(tiny_vae(latent), tmp_path / "model")
@@ -234,6 +240,7 @@ def sized_by_data(z: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.boolean_mask(z, z > 0)) * tf.ones_like(z)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("planted", "op"),
     [
@@ -262,6 +269,7 @@ def counted(z: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.cast(z, tf.int32) + 1, z.dtype)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("planted", "reader"), [(checked, "Assert"), (counted, "AddV2")]
 )

@@ -252,6 +252,7 @@ CASES = [
 ]
 
 
+@pytest.mark.quick(34)
 @pytest.mark.parametrize(("call", "said"), CASES)
 def test_bad_arguments_are_one_line_and_write_nothing(
     call, said, tmp_path, monkeypatch

@@ -119,6 +119,7 @@ SOME_PAIRS = [pair for pair in PAIRS if pair[1] in ("dreg", "vimco", "reinforce"
 CASES = [(*pair, case) for pair in PAIRS for case in encoder_outputs(pair[0])]
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize(
     ("latent", "estimator", "case"),
     slow_but((case for case in CASES if case[:2] in SOME_PAIRS), CASES),
@@ -143,6 +144,7 @@ def test_no_network_makes_a_scale_below_the_smallest():
     np.testing.assert_array_equal(scale, np.float32(MIN_SCALE))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("temperature", [1e-6, 1e6])
 @pytest.mark.parametrize("latent", ["bin_concrete", "concrete"])
 def test_extreme_temperatures_have_finite_values_and_gradients(latent, temperature):
@@ -153,6 +155,7 @@ def test_extreme_temperatures_have_finite_values_and_gradients(latent, temperatu
             assert_finite(vae, objective, estimator, 4)
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("raw", [-1e4, 1e6])
 @pytest.mark.parametrize(("latent", "estimator"), PAIRS)
 def test_likelihoods_of_extreme_scales_have_finite_values_and_gradients(
@@ -216,6 +219,7 @@ def test_a_saturated_binary_sample_keeps_the_density_of_its_noise():
 # -- from one sample to thousands ------------------------------------------------------
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("samples", [1, 5000])
 @pytest.mark.parametrize(("latent", "estimator"), slow_but(SOME_PAIRS, PAIRS))
 def test_one_sample_and_thousands_have_finite_values_and_gradients(

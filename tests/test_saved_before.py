@@ -34,6 +34,7 @@ def numbers_of(name):
     return json.loads((SAVED / "models" / "numbers.json").read_text())[name]
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_saved_model_says_what_it_said_and_trains_on(name, eagerly_here):
     with np.load(SAVED / "models" / "means.npz") as arrays:
@@ -88,6 +89,7 @@ def test_a_saved_run_is_scored(tmp_path):
     assert np.isfinite(result["results"]["elbo"]["mean"])
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("version", ["1", "2"])
 def test_a_released_artefact_answers_as_recorded(version):
     found = verify_saved_model(ARTEFACTS / version)

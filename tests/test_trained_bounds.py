@@ -94,6 +94,7 @@ def log_likelihoods(vae: VAE, x: np.ndarray) -> np.ndarray:
     return logsumexp(terms, axis=0)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", slow_but(QUICK, RUNS))
 def test_the_reported_bound_is_the_likelihood_to_the_draws_error(name, tmp_path):
     train(Config(**{**SHARED, **RUNS[name]}), tmp_path)

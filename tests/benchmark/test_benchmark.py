@@ -135,6 +135,7 @@ def counted(graphs: Iterable[tf.Graph]) -> collections.Counter:
     )
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -313,6 +314,7 @@ def result(tmp_path_factory, calls):
     return found
 
 
+@pytest.mark.slow
 def test_fit_is_called_as_in_a_run(result, calls):
     *timed, trained = calls
     assert len(timed) == 2  # warm-up and blocks
@@ -399,6 +401,7 @@ def test_bad_settings_name_the_field_the_option_and_the_value(name, value):
     assert all(words in message for words in (name, option, repr(value)))
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_line_of_json(capsys):
     arguments = (
         "benchmark --json --blocks 1 --block-seconds 0.01 --evaluation-samples 3 "

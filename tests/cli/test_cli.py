@@ -422,6 +422,7 @@ BAD_RUNS = [
 ]
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(("arguments", "said"), BAD_RUNS)
 def test_bad_input_is_one_line_and_status_2(arguments, said, run, tmp_path, capsys):
     paths = {"run": run}

@@ -154,6 +154,7 @@ def cases(table: dict, commands: list[str], each: int) -> list:
     return found
 
 
+@pytest.mark.quick(12)
 @pytest.mark.parametrize(
     ("command", "damage", "said"), cases(CONFIG, list(COMMANDS), 2)
 )
@@ -288,6 +289,7 @@ MODELS = {
 }
 
 
+@pytest.mark.quick(16)
 @pytest.mark.parametrize(("command", "damage", "said"), cases(MODELS, READERS, 2))
 def test_a_damaged_model_is_one_line(command, damage, said, paths, capsys):
     damage(paths["run"])
@@ -375,6 +377,7 @@ HISTORY = {
 }
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("command", "damage", "said"), cases(HISTORY, ["plot", "report"], 1)
 )
@@ -394,6 +397,7 @@ EVALUATIONS = {
 }
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", EVALUATIONS)
 @pytest.mark.parametrize("command", ["report", "export"])
 def test_a_damaged_evaluation_is_one_line(command, name, paths, capsys):
@@ -444,6 +448,7 @@ SOURCES = {
 }
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.parametrize("command", ["evaluate", "compare", "plot", "report"])
 def test_data_that_was_damaged_since_is_one_line(command, name, paths, capsys):

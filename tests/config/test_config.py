@@ -188,6 +188,7 @@ TOGETHER = [
 ]
 
 
+@pytest.mark.quick(7)
 @pytest.mark.parametrize(("values", "said"), TOGETHER)
 def test_what_does_not_go_together_is_refused_before_data_are_read(
     values, said, tmp_path
@@ -203,6 +204,7 @@ def test_what_does_not_go_together_is_refused_before_data_are_read(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_go_together(name):
     check_config(RECIPES[name].config)

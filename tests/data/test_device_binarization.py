@@ -16,6 +16,7 @@ from tfvae.training.building import binarizes_on_device
 GREY = np.random.default_rng(0).integers(0, 256, [50, 8, 8, 1]).astype("uint8")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("images", [GREY, (GREY / 255).astype("float32")])
 def test_the_weights_are_those_of_the_pipelines_draws(images):
     split = ArraySplit("train", images)

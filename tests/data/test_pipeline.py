@@ -78,6 +78,7 @@ def test_last_batch_of_an_epoch_is_smaller_when_the_batch_size_does_not_divide()
     assert [len(b) for b in batches.take(6)] == [10, 10, 5, 10, 10, 5]
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("binarization", list(data.BINARIZATIONS))
 @pytest.mark.parametrize("start", [0, 1, 2, 3, 7])
 def test_start_step_equals_skipping_bit_for_bit(binarization, start):
@@ -240,6 +241,7 @@ def labelled(n: int) -> ArraySplit:
     return ArraySplit("train", split.images, np.arange(n) % 7)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("start_step", [0, 5])
 @pytest.mark.parametrize("on_device", [False, True])
 def test_training_batches_deliver_labels_with_the_same_images(on_device, start_step):
@@ -268,6 +270,7 @@ def test_labels_that_there_are_not_are_refused():
             make(numbered(9), 3, binarization="none", seed=0, labels=True)
 
 
+@pytest.mark.slow
 def test_a_model_takes_batches_with_labels_as_those_without():
     split = labelled(40)
     found = []

@@ -53,6 +53,7 @@ def test_prepared_data_are_read_without_a_network_or_a_word(
     assert [line for line in err.splitlines() if "preparing" in line] == []
 
 
+@pytest.mark.slow
 def test_preparing_says_one_line_and_a_failed_download_names_the_folders(
     tmp_path, no_network, capsys
 ):
@@ -109,6 +110,7 @@ def test_a_stream_shows_every_image_once_an_epoch_in_another_order(toy_dir):
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_the_order_of_a_stream_depends_on_the_seed_and_not_on_the_global_one(toy_dir):
     tf.random.set_seed(1)
     first, other = (pixels(stream_batches(toy_dir, s).take(4)) for s in (1, 2))
@@ -118,6 +120,7 @@ def test_the_order_of_a_stream_depends_on_the_seed_and_not_on_the_global_one(toy
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("binarization", ["dynamic", "fixed"])
 @pytest.mark.parametrize("start", slow_but([1, 6], [1, 3, 4, 6]))
 def test_start_step_of_a_stream_equals_skipping(toy_dir, binarization, start):
@@ -221,6 +224,7 @@ def test_labels_stay_with_their_images(tmp_path, prepare_tfds):
     assert train.labels.tolist() == (train.images[:, 0, 0, 0] % 3).tolist()
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("binarization", ["none", "dynamic", "fixed"])
 def test_streamed_labels_stay_with_their_images(tmp_path, prepare_tfds, binarization):
     import tensorflow_datasets as tfds

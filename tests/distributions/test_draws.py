@@ -239,6 +239,7 @@ def test_tensorflows_own_draws_would_have_been_found():
         check_tails("logistic", theirs, SLOW)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", TAILS)
 def test_compiled_draws_are_the_same_to_rounding(name):
     """Integer bits are the same under XLA; what is made of them, to rounding."""
@@ -367,6 +368,7 @@ LAWS = {  # family -> (the head, prior of a scale, law)
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", LAWS)
 @pytest.mark.parametrize("scale", [0.3, 0.7, 2.0], ids="scale={}".format)
 def test_importance_weights_have_mean_one(name, scale):

@@ -46,6 +46,7 @@ def state_terms(vae: VAE, x: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
     return log_joint - log_posterior, log_posterior
 
 
+@pytest.mark.slow
 def test_ten_latent_variables_have_the_likelihood_and_elbo_of_all_their_states():
     vae, x = small(10), binary_images(4, shape=SHAPE)
     log_weights, log_posterior = state_terms(vae, x)
@@ -76,6 +77,7 @@ def exact_gradient(vae: VAE, x: np.ndarray, objective: Objective, num_samples: i
     return tape.gradient(expected, variables)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("objective", [Elbo(), Iwae()], ids=["elbo", "iwae"])
 @pytest.mark.parametrize("name", ["reinforce", "vimco", "disarm"])
 def test_every_parameter_of_the_networks_has_the_exact_mean_gradient(name, objective):

@@ -135,6 +135,7 @@ def name_of(value: object) -> str | None:
     return type(value).__name__ if hasattr(value, "formula") else None
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("family", ["bernoulli", "categorical"])
 @pytest.mark.parametrize("objective", BOUNDS, ids=name_of)
 @pytest.mark.parametrize("name", ["reinforce", "vimco"])
@@ -142,6 +143,7 @@ def test_score_function_estimators_are_unbiased(name, objective, family):
     assert_unbiased(name, family, objective, num_samples=3)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("objective", BOUNDS, ids=name_of)
 def test_disarm_is_unbiased(objective):
     assert_unbiased("disarm", "bernoulli", objective, num_samples=2)
@@ -152,6 +154,7 @@ def test_one_sample_is_unbiased_too(name):
     assert_unbiased(name, "bernoulli", Elbo(), num_samples=1)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", ["vimco", "disarm"])
 def test_discrete_estimators_take_groups(name):
     assert_unbiased(name, "bernoulli", Miwae(2), num_samples=4)
@@ -162,6 +165,7 @@ def test_discrete_estimators_are_unbiased_for_the_loss_with_a_kl_weight(name):
     assert_unbiased(name, "bernoulli", Iwae(), num_samples=2, kl_weight=0.4)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("objective", [*BOUNDS, Miwae(2), Piwae(2)], ids=name_of)
 @pytest.mark.parametrize("name", ["pathwise", "dreg"])
 def test_reparameterised_estimators_are_unbiased(name, objective):
@@ -177,6 +181,7 @@ def test_stl_is_unbiased_for_the_elbo():
     assert_unbiased("stl", "normal", Elbo(), num_samples=2)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("name", "family", "objective"),
     [

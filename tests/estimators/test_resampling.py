@@ -38,6 +38,7 @@ WEIGHTS = {
 }
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("kept", [1, 3, 8, 19, 20])
 @pytest.mark.parametrize("case", WEIGHTS)
 def test_each_sample_is_kept_with_its_probability(case, kept):

@@ -73,12 +73,14 @@ def assert_dense(latent, objective, samples, estimator, **how):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("estimator", THROUGH_Z)
 @pytest.mark.parametrize("latent", ["normal", "logistic", "bin_concrete"])
 def test_all_samples_kept_give_the_dense_gradient(latent, estimator):
     assert_dense(latent, Iwae(), 6, estimator, backward_samples=6)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("objective", OBJECTIVES[1:], ids=str)
 def test_all_samples_kept_give_the_dense_gradient_of_each_objective(objective):
     assert_dense("normal", objective, 6, "dreg", backward_samples=6)
@@ -89,32 +91,38 @@ def test_all_samples_kept_give_the_dense_gradient_of_dependent_variables(latent)
     assert_dense(latent, Iwae(), 6, "pathwise", backward_samples=6)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("latent", ["normal", "logistic", "bin_concrete"])
 def test_all_samples_kept_after_a_chunked_forward_pass_give_the_dense_gradient(latent):
     assert_dense(latent, Iwae(), 70, "pathwise", backward_samples=70, sample_chunk=16)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("estimator", THROUGH_Z)
 @pytest.mark.parametrize("size", [1, 4, 6])
 def test_chunks_give_the_dense_gradient(estimator, size):
     assert_dense("normal", Iwae(), 6, estimator, sample_chunk=size)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("size", [16, 50, 64, 100])
 def test_chunks_of_many_samples_give_the_dense_gradient(size):
     assert_dense("normal", Iwae(), 150, "pathwise", sample_chunk=size)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("objective", [Elbo(), *OBJECTIVES[1:]], ids=str)
 def test_chunks_give_the_dense_gradient_of_each_objective(objective):
     assert_dense("normal", objective, 6, "dreg", sample_chunk=4)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("latent", ["logistic", "bin_concrete", "concrete", "flow"])
 def test_chunks_give_the_dense_gradient_of_each_family(latent):
     assert_dense(latent, Iwae(), 6, "pathwise", sample_chunk=4)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("how", [{"backward_samples": 6}, {"sample_chunk": 4}])
 @pytest.mark.parametrize(
     "made",
@@ -231,6 +239,7 @@ def slopes_of(estimator, kind, objective, count) -> list[np.ndarray]:
     return [slope.numpy() for slope in tape.gradient(surrogate, params)]
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("kept", [1, 3])
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
 @pytest.mark.parametrize("estimator", THROUGH_Z)
@@ -268,6 +277,7 @@ def test_without_the_inverse_probabilities_it_would_be_seen(monkeypatch):
 # -- draws in chunks -------------------------------------------------------------------
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("samples", [10, 64, 150])
 @pytest.mark.parametrize("size", slow_but([7, 64, 128], [1, 7, 32, 64, 100, 128]))
 def test_chunks_of_draws_are_the_parts_of_all_draws(samples, size):

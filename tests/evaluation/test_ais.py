@@ -65,6 +65,7 @@ class Seen:
 # -- the linear-Gaussian model, where log p(x) is known --------------------------------
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("num_steps", [1, 25])
 def test_from_the_exact_posterior_every_weight_is_exact(num_steps):
     x = images_of(KNOWN, 5)
@@ -77,6 +78,7 @@ def test_from_the_exact_posterior_every_weight_is_exact(num_steps):
     np.testing.assert_allclose(scores.ess, 2, rtol=1e-8)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("initial", ["prior", "posterior"])
 def test_one_step_of_one_chain_has_the_elbo_as_its_mean(initial):
     x = images_of(KNOWN, 1)
@@ -90,6 +92,7 @@ def test_one_step_of_one_chain_has_the_elbo_as_its_mean(initial):
     assert_mean_is(draws, KNOWN.elbo(x, mean, variance)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_steps", "initial"),
     slow_but([(3, "prior")], [(3, "prior"), (10, "posterior"), (25, "prior")]),
@@ -130,12 +133,14 @@ def test_both_bounds_bracket_log_p_of_x_within_a_twentieth_of_a_nat(initial):
         assert slack < 0.05  # else the sentence above would say little
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("side", [0, 1], ids=["lower", "upper"])
 def test_more_steps_bring_the_bounds_closer(side):
     few, many = gaps(5, "prior")[side], gaps(400, "prior")[side]  # of the same images
     assert np.mean(few - many) > 5 * standard_error(few - many)
 
 
+@pytest.mark.slow
 def test_a_bound_holds_with_bad_steps_too():
     x = images_of(KNOWN, 200)
     exact = KNOWN.log_marginal(x)
@@ -146,6 +151,7 @@ def test_a_bound_holds_with_bad_steps_too():
         assert low <= scores.acceptance.mean() <= high
 
 
+@pytest.mark.slow
 def test_tuned_steps_are_accepted_about_as_often_as_is_best():
     # The best steps are about 0.1 and 1 long, for the first guess 0.1.
     for scale in (0.05, 1.0):
@@ -202,6 +208,7 @@ def log_marginal(vae: VAE, x: np.ndarray) -> np.ndarray:
     return logsumexp(log_prior + log_likelihood, axis=0) + log_cell
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "name",
     slow_but(("bin_concrete", "learned prior"), MODELS),
@@ -303,6 +310,7 @@ def test_chains_that_are_weighed_keep_the_step_sizes_that_they_are_given():
 # -- seeds, chunks, progress -----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_numbers_and_another_others():
     vae = KNOWN.vae()
     first, again, other = (bdmc(vae, 4, 2, 3, seed=seed) for seed in (0, 0, 1))
@@ -310,12 +318,14 @@ def test_same_seed_gives_the_same_numbers_and_another_others():
     assert np.all(first.lower != other.lower) and np.all(first.upper != other.upper)
 
 
+@pytest.mark.slow
 def test_equal_images_have_chains_of_their_own(eagerly_here):
     x = images_of(KNOWN, 1).repeat(3, axis=0)
     scores = ais_log_likelihood(KNOWN.vae(), [x, x], 1, 3, step_size=0.5).log_likelihood
     assert len(set(scores)) == 6
 
 
+@pytest.mark.slow
 def test_chains_run_in_chunks_and_all_of_them_count(monkeypatch, eagerly_here):
     parts, original = [], Chains._travel
 

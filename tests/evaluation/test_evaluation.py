@@ -84,6 +84,7 @@ def test_bounds_rise_with_the_number_of_samples(eagerly_here):
     assert few.mean() < many.log_likelihood.mean()
 
 
+@pytest.mark.slow
 def test_a_thousand_times_the_samples_needs_no_more_memory():
     """The largest tensor of a chunk is [chunk_size, B, 64], whatever K."""
     vae = tiny_vae()
@@ -99,6 +100,7 @@ def test_a_thousand_times_the_samples_needs_no_more_memory():
     assert {shape[0] for shape in shapes} == {10}
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("latent", "samples", "sizes"),
     [

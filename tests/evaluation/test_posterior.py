@@ -134,6 +134,7 @@ def test_with_the_exact_posterior_on_its_own_data_the_aggregate_nears_the_prior(
 # -- three bits, all states of which can be listed -------------------------------------
 
 
+@pytest.mark.slow
 def test_bits_have_the_information_and_divergence_of_all_their_states():
     shape, copies = (2, 3, 1), 1000
     vae = shaken(
@@ -166,6 +167,7 @@ def test_bits_have_the_information_and_divergence_of_all_their_states():
 # -- every family ----------------------------------------------------------------------
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_rate_is_information_and_divergence_and_that_of_the_same_draws(name):
     vae, x = any_model(name)
@@ -182,6 +184,7 @@ def test_the_rate_is_information_and_divergence_and_that_of_the_same_draws(name)
     np.testing.assert_allclose(found.rate[:5], rate, rtol=0, atol=500 * eps)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_rates_of_single_variables_make_up_the_rate_where_they_are_defined(name):
     vae, x = any_model(name)

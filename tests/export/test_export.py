@@ -77,6 +77,7 @@ def assert_same(found, expected, **tolerances):
 # -- the numbers -----------------------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 def test_encode_and_reconstruct_give_the_models_numbers(served):
     vae, _, ask = served
     posterior = numbers(vae.encoder.head.named_params(vae.encode(BITS)))
@@ -200,6 +201,7 @@ def normal(polled) -> Served:
     return polled[0]
 
 
+@pytest.mark.slow
 def test_grey_pixels_are_what_they_most_probably_were_in_training(normal):
     found = numbers(normal.ask["encode"](x=tf.constant(GREY)))
     expected = normal.vae.encode(np.float32(GREY >= 0.5))
@@ -238,6 +240,7 @@ def levels(tmp_path_factory) -> dict:
     return {**loaded.signatures, "kept alive": loaded}
 
 
+@pytest.mark.slow
 def test_a_model_of_grey_levels_is_given_levels(levels):
     exact = np.round(GREY * 255) / np.float32(255)
     found = levels["score"](x=tf.constant(GREY), seed=tf.constant(SEEDS))
@@ -297,6 +300,7 @@ def test_a_process_with_tensorflow_alone_answers_the_same(normal):
         assert row["rows"] == 2 and row["TF2"] < 1e-5 and row["session"] < 1e-5
 
 
+@pytest.mark.slow
 def test_tensorflows_own_command_runs_every_signature(normal, tmp_path, fresh_python):
     arrays = {"z": np.zeros((5, 3), np.float32), "seed": SEEDS, "x": GREY}
     np.savez(tmp_path / "float.npz", **arrays)
@@ -437,6 +441,7 @@ def test_a_model_of_other_values_is_served_in_their_range(tmp_path):
     assert_same(numbers(ask["encode"](x=tf.constant(x))), numbers(expected))
 
 
+@pytest.mark.slow
 def test_a_model_that_answers_with_nan_is_not_published(tmp_path):
     vae = tiny_vae()
     vae.set_weights([weight * np.nan for weight in vae.get_weights()])

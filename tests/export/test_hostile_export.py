@@ -58,6 +58,7 @@ def with_program(version, payload):
     return marker
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("payload", [writing, python, reading, saving])
 def test_a_program_that_reaches_out_is_named(payload, whole, tmp_path):
     version = shutil.copytree(whole, tmp_path / "model" / "1")
@@ -67,6 +68,7 @@ def test_a_program_that_reaches_out_is_named(payload, whole, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_program_that_reaches_out_is_not_run(whole, tmp_path, capsys):
     version = shutil.copytree(whole, tmp_path / "model" / "1")
     marker = with_program(version, writing)

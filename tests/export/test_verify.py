@@ -137,6 +137,7 @@ SLOW = [
 ]
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("damage", "said"),
     [*DAMAGE, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],

@@ -31,6 +31,7 @@ NAMES = sorted(HEADS)
 # -- against SciPy ---------------------------------------------------------------------
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_log_density_mean_and_spread_are_scipys(name):
     head = head_of(name)
@@ -151,6 +152,7 @@ def test_continuous_heads_integrate_to_one(name):
         assert abs(total - coarser) < 1e-7 and abs(total - 1) < 2e-7
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_draws_have_the_mean_and_the_variance_that_are_said(name):
     head = head_of(name)
@@ -282,6 +284,7 @@ def test_heads_as_last_layers_survive_saving_and_a_fresh_process(
         np.testing.assert_array_equal(np.load(tmp_path / f"{stem}.npy"), log_prob)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_head_after_a_sequential_trains_by_maximum_likelihood(name):
     model = last_layer_models(name)["sequential"]

@@ -32,6 +32,7 @@ def central_difference(function, params: np.ndarray, step: float = 3e-4) -> np.n
 # -- gradients -------------------------------------------------------------------------
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_are_central_differences(name):
     head = head_of(name, (3,))
@@ -153,6 +154,7 @@ def test_a_shared_scale_that_cannot_be_learned_is_refused(wrong):
 # -- graphs, XLA, shapes and types -----------------------------------------------------
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_eager_graph_and_xla_agree_for_any_batch(name):
     head = head_of(name, (2, 3))
@@ -180,6 +182,7 @@ def test_eager_graph_and_xla_agree_for_any_batch(name):
             np.testing.assert_allclose(found, eager, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_of_images_meets_many_samples_of_parameters(name):
     head = head_of(name, (2, 3))
@@ -191,6 +194,7 @@ def test_a_batch_of_images_meets_many_samples_of_parameters(name):
     np.testing.assert_allclose(found, looped, rtol=1e-12)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_graph_takes_samples_of_batches_of_colour_images(name):
     # With a last axis of levels or components that makes six axes in all.
@@ -242,6 +246,7 @@ def test_float64_draws_and_moments_have_float64s_digits(name):
         assert np.mean(value != value.astype("float32")) > 0.5, key
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bfloat16_network_gets_a_float32_distribution(name):
     inputs = keras.Input((3,))
@@ -258,6 +263,7 @@ def test_a_bfloat16_network_gets_a_float32_distribution(name):
         assert part.dtype == tf.float32 and np.all(np.isfinite(part))
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_draw_is_a_function_of_its_seed(name):
     head = head_of(name, (40,))

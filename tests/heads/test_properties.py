@@ -96,6 +96,7 @@ def params_of(head, drawn):
     return drawn.draw(hnp.arrays(np.float32, shape, elements=values, fill=values))
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_head_draws_it_has_a_finite_density_for(name):
     head = head_of(name, (3,), dtype="float32")

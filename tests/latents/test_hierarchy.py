@@ -76,6 +76,7 @@ def numpy_layers(vae: VAE, family: str, x: np.ndarray, z: np.ndarray):
     return np.array(log_q), np.array(log_p), log_likelihood
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("sizes", [(3, 2), (2, 4, 3)], ids=str)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_term_of_the_log_weights_is_its_formula(family, sizes):
@@ -91,6 +92,7 @@ def test_every_term_of_the_log_weights_is_its_formula(family, sizes):
     close(found, log_likelihood + log_p.sum(axis=0) - log_q.sum(axis=0))
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_draws_have_the_distribution_of_their_layers(family):
     """Each layer's mean and variance, given the layer before."""

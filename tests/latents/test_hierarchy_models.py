@@ -186,6 +186,7 @@ def test_a_hierarchy_trains_with_xla():
     assert losses[-1] < losses[0] - 1
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_xla_weighs_a_given_z_as_eager_does(name):
     vae, x = model(name), binary_images(3, shape=(2, 2, 1))
@@ -200,6 +201,7 @@ def test_xla_weighs_a_given_z_as_eager_does(name):
         np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_hierarchy_is_exported_and_pictured(tmp_path):
     vae, x = built("bin_concrete", upper_latent_sizes=(2,)), binary_images(3)
     path = export_saved_model(vae, tmp_path / "served", num_samples=2)
@@ -277,6 +279,7 @@ def is_defined(latent, objective, estimator, option) -> bool:
     return through or objective != "piwae"
 
 
+@pytest.mark.slow
 def test_compile_lets_in_what_is_defined():
     options = [{}, {"analytic_kl": True}, {"free_bits": 0.1}]
     for latent in FAMILIES:

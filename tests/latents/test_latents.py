@@ -115,6 +115,7 @@ def test_the_default_dtype_is_kerass_float_type(name, float64):
     assert family.decoder_input(z).dtype == tf.float64
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", NAMES)
 def test_draws_and_densities_are_the_same_in_a_graph_and_with_xla(name):
     family = family_of(name)
@@ -137,6 +138,7 @@ def test_draws_and_densities_are_the_same_in_a_graph_and_with_xla(name):
             np.testing.assert_allclose(z, fixed, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes_are_known_where_the_batch_is_not(name):
     family = family_of(name)

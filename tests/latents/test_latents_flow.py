@@ -155,6 +155,7 @@ def test_a_stopped_posterior_has_the_same_density_in_a_graph():
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_draws_have_the_gradient_of_the_path_when_log_q_is_stopped():
     # What stl and dreg ask for: d log q / dz dz / dphi, by central differences.
     head, params = head_of(), some_params()

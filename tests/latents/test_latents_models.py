@@ -41,6 +41,7 @@ def trained(name: str, **how) -> VAE:
     return vae
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", NEW)
 def test_training_lowers_the_loss(name):
     x = np.tile(binary_images(2, shape=SHAPE), [15, 1, 1, 1])
@@ -72,6 +73,7 @@ def test_every_weight_of_a_flow_is_trained(estimator):
         assert np.any(one != other)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", ["multivariate_normal", "bernoulli", "categorical"])
 def test_the_closed_rate_is_the_mean_of_the_sampled_one(name, eagerly_here):
     vae, x = vae_with(LATENTS[name](3, dtype="float64")), binary_images(4, shape=SHAPE)

@@ -210,6 +210,7 @@ CASES = {
 }
 
 
+@pytest.mark.quick(15)
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input_is_refused_in_one_line_that_says_what_was_given(name):
     action, parts = CASES[name]
@@ -221,6 +222,7 @@ def test_bad_input_is_refused_in_one_line_that_says_what_was_given(name):
         assert (part if isinstance(part, str) else repr(part)) in message
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "settings",
     [

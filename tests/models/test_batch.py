@@ -44,6 +44,7 @@ def test_every_form_has_the_same_roles(form):
     assert batch.condition is batch.observed is batch.shard is None
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_trains_scores_and_is_encoded_alike(form):
     data, _, weight = FORMS[form]

@@ -65,6 +65,7 @@ LET_IN = [case for case in CASES if is_defined(*case)]
 ALLOWED = [case for case in LET_IN if case[-1] == 4]
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("latent", LATENTS)
 def test_compile_lets_in_what_is_defined(latent):
     vae = tiny_vae(latent)
@@ -81,6 +82,7 @@ def test_compile_lets_in_what_is_defined(latent):
         assert compiles == (case in LET_IN), case
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("latent", slow_but(["normal", "bernoulli"], LATENTS))
 def test_a_configuration_is_refused_as_compile_would_refuse_it(latent):
     for case in CASES[:: 7 if latent in ("normal", "bernoulli") else 3]:
@@ -111,6 +113,7 @@ def test_the_tables_allow_what_the_field_uses():
         assert usual in names
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("latent", SOME_LATENTS)
 def test_every_combination_takes_steps_with_finite_numbers_and_gradients(latent):
     vae, x = tiny_vae(latent), binary_images(8)
@@ -132,6 +135,7 @@ def test_every_combination_takes_steps_with_finite_numbers_and_gradients(latent)
             assert np.any(old != variable.numpy()), (case, variable.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent", slow_but(["bin_concrete"], LATENTS))
 def test_every_family_trains_under_xla_with_batches_of_several_sizes(latent):
     vae, x = tiny_vae(latent), binary_images(13)

@@ -82,12 +82,14 @@ WRONG = {
 }
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_method_takes_every_kind_of_examples(method, kind):
     METHODS[method](vae_of("bernoulli"), KINDS[kind](good()))
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_value_without_a_probability_is_refused_in_every_kind(method, kind):
@@ -97,6 +99,7 @@ def test_a_value_without_a_probability_is_refused_in_every_kind(method, kind):
         METHODS[method](vae_of("continuous_bernoulli"), KINDS[kind](x))
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("likelihood", HEADS)
 def test_nan_in_a_data_set_is_refused_by_every_likelihood(likelihood):
     x = good()
@@ -106,6 +109,7 @@ def test_nan_in_a_data_set_is_refused_by_every_likelihood(likelihood):
             method(vae_of(likelihood), KINDS["data set"](x))
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("likelihood", WRONG)
 def test_a_data_set_is_looked_at_in_graphs_and_in_validation_too(likelihood):
     for wrong in WRONG[likelihood]:
@@ -120,6 +124,7 @@ def test_a_data_set_is_looked_at_in_graphs_and_in_validation_too(likelihood):
             method(vae, data(x))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("likelihood", WRONG)
 def test_a_data_set_is_looked_at_under_xla_too(likelihood):
     for wrong in WRONG[likelihood]:
@@ -153,6 +158,7 @@ def test_grey_targets_and_pixels_to_draw_are_within_0_and_1(wrong):
         vae.fit(data, verbose=0)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("kind", ["array", "list", "data set"])
 @pytest.mark.parametrize("method", ["fit", "evaluate"])
 def test_no_examples_are_no_loss_of_0(kind, method):

@@ -77,6 +77,7 @@ def test_an_assigned_number_is_checked(value):
     assert float(vae.kl_weight) == 1.0
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -145,6 +146,7 @@ def with_layer(layer: keras.layers.Layer, decoder: bool = False) -> VAE:
     )
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("kind", DRAWING)
 def test_layers_that_draw_repeat_with_the_seed(kind):
     losses = []
@@ -205,6 +207,7 @@ class Classifying(VAE):
         return super().compute_loss(batch, estimate) + tf.reduce_mean(entropy)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("eager", [False, True])
 def test_a_term_of_ones_own_is_trained_reported_and_in_no_bound(eager):
     plain = tiny_vae()
@@ -252,6 +255,7 @@ def test_a_step_of_ones_own_reports_its_own_numbers():
 # -- freezing, saving, drawing ---------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("eager", [False, True])
 def test_layers_frozen_after_compile_stay_as_they_are(eager):
     vae = compiled(run_eagerly=eager)
@@ -352,6 +356,7 @@ def test_embed_gives_the_code_of_each_example(kind):
     np.testing.assert_allclose(found, vae.encode(X).mean(), atol=1e-6)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("kind", BATCHED)
 def test_scores_take_all_examples_at_once(kind):
     vae = tiny_vae()

@@ -58,6 +58,7 @@ def test_true_posterior_makes_the_effective_sample_size_all_samples(exact, point
     np.testing.assert_allclose(ess, 7, rtol=0, atol=1e-9)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("objective", sorted(OBJECTIVES))
 def test_evaluate_reports_the_exact_log_marginal(
     exact, points, objective, eagerly_here
@@ -132,6 +133,7 @@ def test_bounds_grow_with_the_samples_towards_the_log_marginal(exact, points):
 # -- one definition, however it is run -------------------------------------------------
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("latent", sorted(LATENTS))
 def test_a_graph_gives_the_log_weights_of_eager(latent):
     vae = tiny_vae(latent, dtype="float64", head_dtype="float64")
@@ -144,6 +146,7 @@ def test_a_graph_gives_the_log_weights_of_eager(latent):
     np.testing.assert_allclose(tf.function(log_weights)(), log_weights(), rtol=1e-12)
 
 
+@pytest.mark.quick(2)
 # XLA's stateless draws are other numbers than those of TensorFlow's own kernels, for
 # the same seed; so z is given here, and only what is made of it is compared.
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ def test_a_gradient_alone_is_noticed_and_its_parameter_named():
     assert "nan" not in str(caught.value)  # the terms were finite
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_step_that_is_left_out_changes_nothing(jit_compile):
     vae = compiled(skip_nonfinite=2, jit_compile=jit_compile)
@@ -119,6 +120,7 @@ def test_one_more_than_is_tolerated_is_an_error_with_its_step():
         vae.check_finite()
 
 
+@pytest.mark.slow
 def test_without_bad_steps_skipping_changes_nothing():
     runs = []
     for tolerated in (0, 3):
@@ -161,6 +163,7 @@ def test_a_diverging_run_stops_with_the_step_and_keeps_the_last_checkpoint(tmp_p
             assert np.isfinite(array).all()
 
 
+@pytest.mark.slow
 def test_skipped_steps_are_a_column_of_the_history(tmp_path):
     config = dataclasses.replace(
         DIVERGING, learning_rate=0.01, epochs=1, skip_nonfinite=5
@@ -190,6 +193,7 @@ def test_clipping_bounds_the_step_by_the_global_norm(tmp_path):
     np.testing.assert_allclose(clipped, free * (0.01 / np.linalg.norm(free)), atol=3e-7)
 
 
+@pytest.mark.slow
 def test_a_run_clips_as_it_is_told(tmp_path):
     config = dataclasses.replace(DIVERGING, learning_rate=0.01, epochs=1, clip_norm=0.5)
     assert train(config, tmp_path / "run").vae.optimizer.global_clipnorm == 0.5

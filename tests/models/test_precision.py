@@ -14,6 +14,7 @@ from tfvae.heads import HEADS
 from tfvae.latents import LATENTS
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("latent", sorted(LATENTS))
 def test_distributions_are_float32_whatever_the_networks_policy(latent, policy):
@@ -28,6 +29,7 @@ def test_distributions_are_float32_whatever_the_networks_policy(latent, policy):
 PAIRS = list(itertools.product(sorted(LATENTS), sorted(HEADS)))
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(
     ("latent", "head"),
     slow_but((p for p in PAIRS if p[0] == "normal" or p[1] == "bernoulli"), PAIRS),
@@ -88,6 +90,7 @@ def test_only_a_float16_network_gets_its_loss_scaled():
     assert not isinstance(vae.optimizer, scaled)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("latent", WRITTEN_OUT)  # a discrete draw may fall otherwise
 def test_mixed_networks_follow_the_float32_gradient(latent, policy):

@@ -19,6 +19,7 @@ SCRIPT = pathlib.Path(reference_replicas.__file__)
 ALL = tuple(reference_replicas.cases())
 
 
+@pytest.mark.slow
 def test_two_replicas_train_as_one_with_an_empty_share_now_and_then():
     for one, other in on_several(2, 5, "survivors").values():
         assert_alike(one, other)

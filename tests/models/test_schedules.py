@@ -21,6 +21,7 @@ class Watch(keras.callbacks.Callback):
         self.seen.append(dict(logs))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("stride", [1, 4])
 def test_schedules_are_logged_as_they_are_at_each_step(stride):
     ramp = keras.optimizers.schedules.PolynomialDecay

@@ -66,6 +66,7 @@ def with_encoder_layers(vae: VAE, *layers: keras.layers.Layer) -> VAE:
 # -- the step --------------------------------------------------------------------------
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("objective", sorted(OBJECTIVES))
 @pytest.mark.parametrize("latent", WRITTEN_OUT)
 def test_a_step_follows_the_gradient_of_the_mean_bound(latent, objective):
@@ -123,6 +124,7 @@ def test_sample_weights_of_another_size_are_refused(weights):
         vae.train_on_batch(binary_images(4), sample_weight=weights)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("kind", ["array", "dict", "dataset", "validation", "evaluate"])
 def test_grey_values_are_refused_wherever_they_come_from(kind):
     grey = np.full([4, *IMAGE_SHAPE], 0.5, "float32")
@@ -232,6 +234,7 @@ def test_a_model_without_trainable_weights_warns_as_keras_does():
 # -- what comes in ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_form_of_batch_trains_the_same():
     x, y, w = binary_images(6), np.arange(6), np.ones(6)
     slices = tf.data.Dataset.from_tensor_slices
@@ -284,6 +287,7 @@ def test_an_epochs_logs_are_means_over_images_with_a_partial_batch(eager):
 # -- what is logged --------------------------------------------------------------------
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("objective", [*sorted(OBJECTIVES), Elbo(analytic_kl=True)])
 @pytest.mark.parametrize("kl_weight", [1.0, 0.3])
 def test_loss_is_the_negative_objective_and_elbo_minus_distortion_minus_rate(
@@ -332,6 +336,7 @@ def test_several_steps_in_one_execution_train_as_single_steps_do():
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("samples", [1, 3])
 def test_categorical_draws_train_from_a_data_set_of_unknown_batch_size(samples):
     x = tf.data.Dataset.from_tensor_slices(binary_images(20)).batch(10)

@@ -121,6 +121,7 @@ def trained(jit_compile: bool) -> tuple[dict[str, list[float]], list[np.ndarray]
     return run.history, [v.numpy() for v in vae.trainable_variables]
 
 
+@pytest.mark.slow
 def test_a_run_with_a_partial_batch_trains_the_same_with_xla():
     (plain_logs, plain), (xla_logs, xla) = trained(False), trained(True)
     start = tiny_vae(**FLOAT64).trainable_variables

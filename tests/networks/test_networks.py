@@ -23,6 +23,7 @@ def kernels_of(network: keras.Model) -> np.ndarray:
 # -- shapes ----------------------------------------------------------------------------
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("hidden", [(), (4,), (4, 3, 2)])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", NAMES)

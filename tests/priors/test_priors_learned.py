@@ -143,6 +143,7 @@ def test_draws_have_the_mean_of_the_components(name, prior_name):
     assert np.all(error < 5 * draws.std(axis=0, ddof=1) / np.sqrt(4000))
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", LEARNED_PRIORS)
 def test_the_density_is_the_same_in_a_graph_and_with_xla(name):
     family = family_of(name)
@@ -208,6 +209,7 @@ def test_pseudo_inputs_stay_between_zero_and_one_whatever_the_weights():
     assert prior.pseudo_inputs.numpy().max() <= 1
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("prior_name", WITH_WEIGHTS)
 @pytest.mark.parametrize("name", LEARNED_PRIORS)
 def test_a_prior_is_rebuilt_from_its_config_with_weights_to_be_set(name, prior_name):

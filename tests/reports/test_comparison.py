@@ -194,6 +194,7 @@ def test_annealing_of_bits_is_refused_and_nothing_is_written(runs, tmp_path):
     assert not (path / "evaluation.json").exists()
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("name", "binarization", "meaning"),
     [
@@ -267,6 +268,7 @@ def test_a_run_does_not_differ_from_itself_and_the_other_way_round_is_the_negati
     assert there["elbo"]["mean"] == -back["elbo"]["mean"] != 0
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("first", "second", "pairs"),
     [
@@ -296,6 +298,7 @@ def test_each_model_is_compared_with_its_like(runs, first, second, pairs):
         assert difference["elbo"]["mean"] == pytest.approx(means[0] - means[1])
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("first", "second", "how"),
     [
@@ -311,6 +314,7 @@ def test_what_is_scored_on_the_same_images_can_be_compared(runs, first, second, 
     assert len(found["differences"]) == 1
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("first", "second", "how", "said"),
     [

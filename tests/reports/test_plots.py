@@ -282,6 +282,7 @@ NO_PATHS = {"interpolations"}
 NO_ORDER = {"prior_traversal", "posterior_traversal", "interpolations"}
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("latent", "undefined"),
     [
@@ -306,6 +307,7 @@ def test_a_plot_is_drawn_or_refused_in_one_line(latent, undefined):
     assert refused == undefined
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "name", ["samples", "latent_scatter", "importance_weights", "prior_traversal"]
 )

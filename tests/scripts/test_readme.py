@@ -40,6 +40,7 @@ def test_the_python_of_the_quick_start_runs_as_printed(
     assert (tmp_path / "vae.keras").exists()
 
 
+@pytest.mark.slow
 def test_the_serving_program_runs_on_the_committed_artefact(fresh_python):
     """It is run where the repository lies."""
     (program,) = [text for text in blocks("python") if "saved_model.load" in text]

@@ -72,6 +72,7 @@ def test_what_was_found_is_of_the_rows_as_they_are():
         assert tuple(run["seed"] for run in found["runs"]) == row.seeds
 
 
+@pytest.mark.slow
 def test_a_row_is_run_once_and_written_down(tmp_path, monkeypatch, eagerly_here):
     monkeypatch.setattr(results, "ROWS", {"digits": DIGITS})
     monkeypatch.setattr(results, "FOUND", tmp_path / "found")

@@ -41,6 +41,7 @@ def normal_nodes(mean: float, variance: float) -> tuple[np.ndarray, np.ndarray]:
     return mean + math.sqrt(variance) * nodes, weights / weights.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 @pytest.mark.parametrize(("objective", "estimator"), LAWS)
 def test_slopes_are_those_of_the_papers(curves, objective, estimator, part):
@@ -50,6 +51,7 @@ def test_slopes_are_those_of_the_papers(curves, objective, estimator, part):
     assert 5 * curve.slope_error < 0.4
 
 
+@pytest.mark.slow
 def test_pathwise_loses_the_encoders_signal_and_dreg_gains_it(curves):
     pathwise = curves["iwae", "pathwise", "encoder"].ratio
     dreg = curves["iwae", "dreg", "encoder"].ratio
@@ -72,6 +74,7 @@ def elbo_ratio(part: str) -> float:
     return np.mean(ratios)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_the_elbos_ratio_is_exact_for_every_number_of_samples(curves, part):
     curve = curves["elbo", "pathwise", part]
@@ -79,6 +82,7 @@ def test_the_elbos_ratio_is_exact_for_every_number_of_samples(curves, part):
     assert np.all(np.abs(np.log(curve.ratio / exact)) < 5 * curve.error)
 
 
+@pytest.mark.slow
 def test_the_encoders_ratio_has_the_papers_constant(curves):
     """With w = p / q, ratio sqrt(K) -> |E[w^2 g]| / sd(w g), g = d log w / d mean."""
     single, first, second = [], [], []

@@ -85,6 +85,7 @@ def eager(monkeypatch):
     monkeypatch.setattr(VAE, "run_eagerly", always)
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize(("estimator", "check"), checks())
 def test_scikit_learns_checks(estimator, check, eager):
     check(estimator)
@@ -174,6 +175,7 @@ def test_samples_have_the_models_mean_and_variance(linear):
 # -- latent families and likelihoods ---------------------------------------------------
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("latent", LATENTS)
 def test_the_way_there_and_back_is_the_models_reconstruction(latent, eager):
     x = iris()[::10]
@@ -185,6 +187,7 @@ def test_the_way_there_and_back_is_the_models_reconstruction(latent, eager):
     np.testing.assert_allclose(model.inverse_transform(z), wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_binary_columns_have_probabilities_that_sum_to_one(eager):
     states = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
     model = tiny(likelihood="bernoulli", score_num_samples=2000).fit(states)
@@ -327,6 +330,7 @@ def test_a_pipeline_with_a_scaler_is_the_two_one_after_the_other(eager):
     np.testing.assert_allclose(back, scaler.inverse_transform(scaled), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_search_takes_numpys_numbers_and_prefers_a_model_that_learns():
     model = tiny(hidden_sizes=[np.int64(4)], epochs=np.int64(10), batch_size=25)
     rates, folds = np.array([1e-6, 1e-2]), KFold(2, shuffle=True, random_state=0)
@@ -422,6 +426,7 @@ def test_early_stopping_has_no_part_in_a_single_pass():
 # -- tables of other kinds -------------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "kind", [sparse.csr_matrix, sparse.csr_array, sparse.coo_array]
 )

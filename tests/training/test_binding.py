@@ -76,6 +76,7 @@ def test_a_run_of_before_has_no_such_file_and_loads(copied):
     load_run(folder)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("name", "value"),
     [("latent_size", 3), ("seed", 7), ("likelihood", "normal"), ("objective", "elbo")],
@@ -90,6 +91,7 @@ def test_an_edited_configuration_is_refused(copied, name, value):
     refused(folder, "config.json", "was trained with")
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_stays_bound(copied):
     folder = copied("one")
     made(folder, epochs=2)
@@ -103,6 +105,7 @@ def test_a_run_that_goes_on_stays_bound(copied):
     load_run(folder)
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_is_recorded_and_a_change_is_said(copied, capsys):
     folder = copied("one")
     assert read_record(RunFolder(folder)).versions["threads"] == versions()["threads"]

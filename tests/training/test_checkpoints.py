@@ -120,6 +120,7 @@ def test_a_checkpoint_made_to_harm_is_skipped(content, words, stopped, tmp_path)
     assert words in skipped[0]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     stopped, tmp_path, capsys
 ):

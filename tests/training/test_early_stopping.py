@@ -60,6 +60,7 @@ def test_a_run_that_was_stopped_early_says_so(watched, capsys):
     assert "is finished: early stopping ended it after" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_what_watches_a_run_remembers(step, watched, tmp_path, monkeypatch):
     def go() -> Run:
@@ -72,6 +73,7 @@ def test_what_watches_a_run_remembers(step, watched, tmp_path, monkeypatch):
     assert_the_same(tmp_path / "run", watched)
 
 
+@pytest.mark.slow
 def test_early_stopping_waits_for_the_end_of_warm_up(tmp_path):
     config = dataclasses.replace(
         WATCHED,

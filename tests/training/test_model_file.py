@@ -58,6 +58,7 @@ def test_all_names_are_among_the_configurations():
         assert {c[field] for c in CONFIGS[:COUNT]} == set(typing.get_args(table))
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("settings", CONFIGS, ids=str)
 def test_every_part_that_a_configuration_can_name_is_let_through(settings, tmp_path):
     config = Config(**{"latent_size": 2, "hidden_sizes": (3,), **settings})

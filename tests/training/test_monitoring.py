@@ -119,6 +119,7 @@ def held_out(data) -> tf.Tensor:
 # -- scalars ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_scalars_have_the_same_names_in_both_folders_at_the_training_steps(trained):
     train, validation = (
         scalars(trained.folder.logs / n) for n in ("train", "validation")
@@ -233,6 +234,7 @@ def in_graphs(eagerly):
     tf.config.run_functions_eagerly(True)
 
 
+@pytest.mark.slow
 def test_images_per_second_are_those_of_the_training_steps_alone(
     tmp_path, data, in_graphs
 ):
@@ -252,6 +254,7 @@ def test_images_per_second_are_those_of_the_training_steps_alone(
     assert size / 1.2 < speed < size / 0.1
 
 
+@pytest.mark.slow
 def test_what_is_monitored_changes_nothing_of_the_training(trained, tmp_path):
     run = train(SMALL, tmp_path / "run", monitoring=QUIET)
     for one, other in zip(run.vae.weights, trained.vae.weights, strict=True):
@@ -342,6 +345,7 @@ def killed_in_epoch(number: int, saved: int, monkeypatch, config, folder) -> Non
 EACH = Monitoring(histograms_every=1, images_every=0, projector=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saved", slow_but([1], [0, 1]))
 def test_a_resumed_run_has_each_point_once(
     saved, trained, tmp_path, monkeypatch, capsys
@@ -477,6 +481,7 @@ assert not {"tensorflow", "tensorboard"} & set(sys.modules)
 PROJECTED = Monitoring(histograms_every=0, images_every=0)
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_the_end_costs_no_epoch(tmp_path, monkeypatch, capsys):
     def full(*args):
         raise OSError(28, "No space left on device")

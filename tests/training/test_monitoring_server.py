@@ -125,11 +125,13 @@ def _is_loaded(ask: Ask, run: str) -> bool:
     return [step for _, step, _ in points] == STEPS
 
 
+@pytest.mark.slow
 def test_all_runs_are_there(ask):
     wanted = {f"{n}/logs/{k}" for n in NAMES for k in KINDS}
     assert set(json.loads(ask("runs"))) == wanted
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", ["loss", "elbo", "rate", "distortion", "ess"])
 def test_scalars_are_the_historys(name, ask, first):
     rows = read_history(first.folder.history)

@@ -59,6 +59,7 @@ def still(data, **compiled):
     return vae
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("every", "seen"), [(1, [0, 1, 2]), (2, [0, 2])])
 @pytest.mark.parametrize("scaled", [False, True])
 def test_grad_norm_is_the_mean_norm_of_the_losss_gradient(every, seen, scaled, data):
@@ -159,6 +160,7 @@ FAMILIES = {
 NO_TRAVERSALS = {"concrete", "categorical", "layers"}
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_has_what_is_defined_for_it(family, data, held_out):
     discrete = family in ("bernoulli", "categorical")

@@ -71,11 +71,13 @@ def test_a_run_broken_off_within_epochs_ends_like_the_unbroken_one(
     assert_the_same(tmp_path / "run", unbroken(kind))
 
 
+@pytest.mark.slow
 def test_checkpoints_do_not_change_what_is_trained(unbroken, tmp_path):
     train(SMALL, tmp_path / "run", monitoring=QUIET, checkpointing=Checkpointing(3))
     assert_the_same(tmp_path / "run", unbroken("elbo"))
 
 
+@pytest.mark.slow
 def test_the_seconds_of_a_broken_epoch_are_those_of_its_parts(
     tmp_path, monkeypatch, eagerly_here
 ):
@@ -105,6 +107,7 @@ def heard():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signum", "status"),
     slow_but([(signal.SIGINT, 130)], [(signal.SIGTERM, 143), (signal.SIGINT, 130)]),
@@ -199,6 +202,7 @@ def killed_run(folder: Path, config: Config, every: int, *n: int) -> subprocess.
     return subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "times",
     [
@@ -248,6 +252,7 @@ def test_a_run_killed_at_twenty_random_moments_ends_like_the_unbroken_one(
     assert_the_same(tmp_path / "run", tmp_path / "unbroken", curves=False)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_costs_nothing_that_was_written(
     unbroken, tmp_path, monkeypatch
 ):
@@ -270,6 +275,7 @@ def test_a_full_disk_ends_the_run_and_costs_nothing_that_was_written(
     assert_the_same(tmp_path / "run", unbroken("elbo"))
 
 
+@pytest.mark.slow
 def test_a_run_on_a_disk_that_was_full_ends_like_the_unbroken_one(
     unbroken, tmp_path, monkeypatch
 ):

@@ -220,6 +220,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_model(tmp_pat
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_data_that_changed_under_their_name_are_noticed(tmp_path):
     images = np.random.default_rng(0).random((40, 4, 4)).astype(np.float32)
     path = tmp_path / "data.npz"
@@ -340,6 +341,7 @@ def test_learning_rates_follow_their_schedule(schedule, epochs, expected):
         assert got == pytest.approx(rate, rel=1e-5, abs=1e-9), step  # float32
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_builds_and_compiles(name):
     config = RECIPES[name].config
