@@ -100,3 +100,18 @@ def test_scripts_exist_and_can_be_run():
     for line in "".join(blocks("bash")).splitlines():
         if line.startswith("scripts/"):
             assert (ROOT / line.split()[0]).stat().st_mode & 0o111
+
+
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md")),
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_files_that_a_page_names_are_there(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for name in re.findall(r"\b((?:tests|scripts|tfvae|docs)/[\w./*-]*\w\b/?)", text):
+        name = re.sub(r"\b[A-Z]+\b", "*", name)  # which stands for others
+        assert list(ROOT.glob(name)) or list(ROOT.glob(f"{name}*")), name

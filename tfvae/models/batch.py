@@ -207,7 +207,8 @@ def outside_support(head: DistributionHead) -> InputError:
         return InputError(
             "the images hold other values than 0 and 1, for which "
             f"{type(head).__name__} has no probability; binarise them (tfvae.data "
-            "does), choose another head, or make it with grey_targets=True"
+            "does, or compile(binarize=True) in each step), choose another likelihood, "
+            "or give likelihood=BernoulliHead(data_shape, grey_targets=True)"
         )
     return InputError(
         "the images hold NaN, or values outside the support of "
