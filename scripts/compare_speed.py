@@ -1,13 +1,19 @@
 #!/usr/bin/env python3
-"""Times programs in turn, several times, and prints the ratios of their speeds.
+r"""Times programs in turn, several times, and prints the ratios of their speeds.
 
 Each program prints a JSON line with "images_per_s" last. Machines are noisy: the ratio
 is that of programs that ran one after the other, and the median over the rounds. With
 the four MNIST files in PATH/TO/mnist:
 
     export MNIST_DIR=PATH/TO/mnist
+    .venv/bin/python scripts/compare_speed.py --all
+
+times tfvae beside its peers, whose environments it makes in .peers/ the first time
+(PyTorch, JAX: some gigabytes), and prints the rows of the README's table. Programs of
+one's own are named:
+
     .venv/bin/python scripts/compare_speed.py \
-        torch.compile="PEER_PYTHON scripts/peers/peer_torch.py --k 50 --compile" \
+        torch.compile=".peers/torch/bin/python scripts/peers/peer_torch.py --compile" \
         tfvae=".venv/bin/tfvae benchmark mnist-iwae --manual-dir $MNIST_DIR \
             --batch-size 100 --json"
 """
@@ -16,11 +22,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENTS = {
+    "torch": ("torch==2.13.0", "pyro-ppl", "pythae", "numpy"),
+    "jax": ("jax", "optax", "numpyro", "numpy"),
+}
+# Program -> its environment, its file and its arguments.
+PEERS = {
+    "torch.compile": ("torch", "peer_torch.py --compile"),
+    "JAX": ("jax", "peer_jax.py"),
+    "NumPyro": ("jax", "peer_numpyro.py"),
+    "Pyro": ("torch", "peer_pyro.py"),
+    "pythae": ("torch", "peer_pythae.py"),
+}
+SAMPLES = (1, 5, 50)
+SURVIVORS = 8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,30 +52,96 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
     parser.add_argument(
-        "program", nargs="+", metavar="NAME=COMMAND", help="the first is compared with"
+        "--all",
+        action="store_true",
+        help="tfvae and its peers with K = 1, 5 and 50 samples",
+    )
+    parser.add_argument(
+        "--samples", type=int, nargs="+", default=SAMPLES, help="K, with --all"
+    )
+    parser.add_argument("--batch", type=int, default=100, help="with --all; 100")
+    parser.add_argument(
+        "program", nargs="*", metavar="NAME=COMMAND", help="the first is compared with"
     )
     given = parser.parse_args(arguments)
     commands = dict(program.partition("=")[::2] for program in given.program)
     if given.rounds < 1 or not all(commands.values()):
         parser.error("give --rounds of 1 or more, and programs as NAME=COMMAND")
+    if given.all == bool(commands):
+        parser.error("give either --all, or programs as NAME=COMMAND")
+    try:
+        if not given.all:
+            print(table(rates_of(commands, given.rounds)))
+            return 0
+        for environment in ENVIRONMENTS:
+            python_of(environment)
+        for k in given.samples:
+            rates = rates_of(all_commands(k, given.batch), given.rounds)
+            print(f"\\nK = {k}, batch {given.batch}\\n{table(rates)}", flush=True)
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        print(f"{parser.prog}: {error!r:.300}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def all_commands(k: int, batch: int) -> dict[str, str]:
+    """Returns the programs of `--all` for K samples, by name."""
+    folder = os.environ.get("MNIST_DIR")
+    if not folder:
+        raise ValueError("MNIST_DIR is not set; set it to the folder of MNIST's files")
+    found = {}
+    for name, (environment, program) in PEERS.items():
+        file, *more = program.split()
+        words = [python_of(environment), str(ROOT / "scripts" / "peers" / file), *more]
+        # About two seconds a block, as tfvae's.
+        words += ["--k", str(k), "--batch", str(batch), "--steps", str(4000 // k + 50)]
+        found[name] = shlex.join(words)
+    ours = [sys.executable, "-m", "tfvae_command", "benchmark", "mnist-iwae", "--json"]
+    ours += ["--manual-dir", folder, "--batch-size", str(batch), "--num-samples"]
+    ours += [str(k), "--evaluation-samples", "10", "--evaluation-images", str(batch)]
+    found["tfvae"] = shlex.join(ours)
+    if k > SURVIVORS:
+        survivors = [*ours, "--backward-samples", str(SURVIVORS)]
+        found[f"tfvae, {SURVIVORS} survivors"] = shlex.join(survivors)
+    return found
+
+
+def python_of(environment: str) -> str:
+    """Returns the Python of a peers' environment, which is made if it is not there."""
+    folder = ROOT / ".peers" / environment
+    python = folder / "bin" / "python"
+    if not (folder / "whole").exists():
+        print(f"setting up {folder} (some minutes, once)", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        pip = [python, "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, *ENVIRONMENTS[environment]], check=True)
+        (folder / "whole").touch()
+    return str(python)
+
+
+def rates_of(commands: Mapping[str, str], rounds: int) -> dict[str, list[float]]:
+    """Runs all programs in turn, several times; returns images/s by name.
+
+    Raises:
+        OSError: if one cannot be started.
+        ValueError: if one failed, or its last line is no JSON.
+    """
     rates: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(given.rounds):
+    for _ in range(rounds):
         for name, command in commands.items():
             try:
                 rates[name].append(images_per_second(command))
-            except (OSError, ValueError, KeyError, IndexError) as error:
-                print(f"{parser.prog}: {name}: {error!r:.300}", file=sys.stderr)
-                return 2
-    print(table(rates))
-    return 0
+            except (KeyError, IndexError, ValueError) as error:
+                raise ValueError(f"{name}: {error}") from error
+    return rates
 
 
 def images_per_second(command: str) -> float:
     """Runs a command and returns what its last line says.
 
     Raises:
-        OSError: It cannot be started.
-        ValueError: It failed, or its last line is no JSON.
+        OSError: if it cannot be started.
+        ValueError: if it failed, or its last line is no JSON.
     """
     run = subprocess.run(shlex.split(command), capture_output=True, text=True)
     if run.returncode:

@@ -40,6 +40,7 @@ from tfvae.config.settings import (
     Monitoring,
     Scoring,
 )
+from tfvae.config.threads import choose_threads
 from tfvae.core.lookup import lookup, nearest
 from tfvae.core.startup import import_tensorflow, is_terminal
 from tfvae.core.types import InputError
@@ -119,6 +120,7 @@ def train_command(arguments: Sequence[str]) -> None:
     config = given.config
     if given.distribution.strategy == "multi_worker":
         this_worker(os.environ)
+    choose_threads(config)
     import_tensorflow()
     from tfvae.training import train
 
@@ -303,6 +305,7 @@ def benchmark_command(arguments: Sequence[str]) -> None:
     config = given.config
     if given.serving:
         given.settings.check_serving()
+    choose_threads(config)
     import_tensorflow()
     from tfvae.benchmark import (
         benchmark_text,

@@ -1,6 +1,7 @@
 """The numbers that `fit` and `evaluate` report, under their names everywhere."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -14,12 +15,19 @@ from tfvae.objectives.bounds import effective_sample_size
 SKIPPED = "skipped_steps"
 MEANS = ("loss", "elbo", "distortion", "rate", "ess")
 
-Values = Mapping[keras.metrics.Metric, tuple[tf.Tensor, "tf.Tensor | None"]]
-"""A metric -> the values that update it, and their weights."""
+SUMMED = (*MEANS, "bound", "outside")
+_BOUND, _OUTSIDE = SUMMED.index("bound"), SUMMED.index("outside")
+
+
+class Sums(NamedTuple):
+    """Sums over the examples of a batch, of all replicas, and their weights: [M]."""
+
+    totals: tf.Tensor
+    counts: tf.Tensor
 
 
 class MetricTracker:
-    """The metrics of one model, means over the examples seen in an epoch.
+    """The means of one model over the examples seen in an epoch.
 
     Args:
         settings: Name -> weight of the settings whose latest value is reported.
@@ -33,34 +41,39 @@ class MetricTracker:
     def __init__(
         self, settings: Mapping[str, tf.Variable], shows_bound: bool = False
     ) -> None:
-        self._means = {name: _Mean(name=name) for name in MEANS}
+        self._means = _Means()
         self._settings = {
             n: (weight, _Latest(name=n)) for n, weight in settings.items()
         }
-        self._outside = _Mean(name="outside")
-        self._bound = _Mean(name="bound")
         self._grad_norm = _Mean(name="grad_norm")
-        latest = [metric for _, metric in self._settings.values()]
-        self._shown = [*self._means.values(), *latest]
-        unseen = [self._outside, self._bound, self._grad_norm]
-        self.metrics: list[keras.metrics.Metric] = [*self._shown, *unseen]
-        if shows_bound:
-            self._shown.append(self._bound)
+        self._latest = [metric for _, metric in self._settings.values()]
+        self._shown = (*MEANS, "bound") if shows_bound else MEANS
+        self.metrics: list[keras.metrics.Metric] = [
+            self._means,
+            *self._latest,
+            self._grad_norm,
+        ]
 
     @property
     def examples_seen(self) -> tf.Tensor:
         """The number of examples that the running epoch has seen, an int32."""
-        return tf.cast(tf.convert_to_tensor(self._means["loss"].count), tf.int32)
+        return tf.cast(tf.convert_to_tensor(self._means.counts)[0], tf.int32)
 
     def result(self) -> dict[str, tf.Tensor]:
         """Returns the reported numbers by name."""
-        return {metric.name: metric.result() for metric in self._shown}
+        means = self._means.result()
+        found = {name: means[name] for name in MEANS}
+        found |= {metric.name: metric.result() for metric in self._latest}
+        return found | {name: means[name] for name in self._shown}
 
     def unreported(self) -> dict[str, float]:
         """Returns `bound`, and after training steps `grad_norm`, in eager mode."""
-        means = (self._bound, self._grad_norm)
-        counted = [m for m in means if float(tf.convert_to_tensor(m.count)) > 0]
-        return {m.name: float(m.result()) for m in counted}
+        found = {}
+        if self._means.counts.numpy()[_BOUND] > 0:
+            found["bound"] = float(self._means.result()["bound"])
+        if float(tf.convert_to_tensor(self._grad_norm.count)) > 0:
+            found["grad_norm"] = float(self._grad_norm.result())
+        return found
 
     def check_support(self, head: DistributionHead) -> None:
         """Refuses what was seen, in eager mode.
@@ -68,7 +81,7 @@ class MetricTracker:
         Raises:
             InputError: if some values were outside the likelihood's support.
         """
-        if float(tf.convert_to_tensor(self._outside.total)) > 0:
+        if self._means.totals.numpy()[_OUTSIDE] > 0:
             raise outside_support(head)
 
     def compute(
@@ -79,50 +92,52 @@ class MetricTracker:
         penalty: tf.Tensor,
         batch: Batch,
         head: DistributionHead,
-    ) -> Values:
+    ) -> Sums:
         """Returns what `update` is given of one batch, of all replicas together.
 
         The loss is the objective's negative value with `kl_weight`, which is 1 in all
         else, plus `penalty`, the regularisation losses. `head` is the likelihood's.
         """
-        weight, shard = batch.sample_weight, batch.shard
         log_weights = terms.log_weights()  # [S, B]
-        bound = objective.value(terms.loss_log_weights(kl_weight))  # [B]
+        loss_bound = objective.value(terms.loss_log_weights(kl_weight))  # [B]
         sampled = log_weights
         if terms.analytic_rate is not None:
             sampled = terms.sampled_log_weights()
-        found = {
-            self._means["elbo"]: tf.reduce_mean(log_weights, axis=0),
-            self._means["distortion"]: -tf.reduce_mean(terms.log_likelihood, axis=0),
-            self._means["rate"]: tf.reduce_mean(terms.rate, axis=0),
-            self._means["ess"]: effective_sample_size(sampled),
-            self._bound: objective.value(log_weights),
-        }
-        values = {metric: (value, weight) for metric, value in found.items()}
         # Nothing is refused here: within the step that would cost a transfer on a GPU,
         # and XLA leaves it out.
-        axes = range(1, batch.x.shape.rank)
         outside = head.outside(batch.x)
         if SKIPPED in self._settings:  # then a step of NaN may be left out
             outside = outside & tf.math.is_finite(batch.x)
-        violation = tf.cast(tf.reduce_any(outside, axis=axes), bound.dtype)  # [B]
-        if shard is None:
-            loss = batch_loss(bound, penalty, batch)
-            values[self._means["loss"]] = (loss, tf.shape(bound)[0])
-        else:
-            loss = penalty - (bound if weight is None else bound * weight)  # [B]
-            values[self._means["loss"]] = (loss, None)
-            values[self._outside] = (violation, None)
-            values = global_means(values)
-            violation, _ = values.pop(self._outside)
-        # Now, since it counts in a step that is left out too.
-        self._outside.update_state(violation)
-        return values
+        axes = range(1, batch.x.shape.rank)
+        weight = tf.ones_like(loss_bound)
+        given = weight if batch.sample_weight is None else batch.sample_weight
+        given = tf.cast(given, loss_bound.dtype)
+        values = {
+            "loss": penalty - loss_bound * given,
+            "elbo": tf.reduce_mean(log_weights, axis=0) * given,
+            "distortion": -tf.reduce_mean(terms.log_likelihood, axis=0) * given,
+            "rate": tf.reduce_mean(terms.rate, axis=0) * given,
+            "ess": effective_sample_size(sampled) * given,
+            "bound": objective.value(log_weights) * given,
+            "outside": tf.cast(tf.reduce_any(outside, axis=axes), weight.dtype),
+        }
+        weights = {"loss": weight, "outside": weight}
+        counts = [weights.get(name, given) for name in SUMMED]
+        both = tf.stack([*(values[name] for name in SUMMED), *counts])  # [2 M, B]
+        sums = tf.reduce_sum(tf.cast(both, self._means.dtype), axis=1)
+        if batch.shard is not None:
+            sums = global_sum(sums)
+        totals, counts = tf.unstack(tf.reshape(sums, [2, len(SUMMED)]))
+        if SKIPPED in self._settings:  # now: it counts in a step that is left out too
+            only, none = [name == "outside" for name in SUMMED], tf.zeros_like(totals)
+            self._means.totals.assign_add(tf.where(only, totals, none))
+            totals = tf.where(only, none, totals)
+        return Sums(totals, counts)
 
-    def update(self, values: Values, kl_weight: tf.Tensor) -> None:
+    def update(self, sums: Sums, kl_weight: tf.Tensor) -> None:
         """Takes the result of `compute` into the means."""
-        for metric, (value, weight) in values.items():
-            metric.update_state(value, sample_weight=weight)
+        self._means.totals.assign_add(sums.totals)
+        self._means.counts.assign_add(sums.counts)
         for name, (weight, metric) in self._settings.items():
             metric.update_state(kl_weight if name == "kl_weight" else weight)
 
@@ -169,26 +184,6 @@ def batch_loss(values: tf.Tensor, penalty: tf.Tensor, batch: Batch) -> tf.Tensor
     return replica_share(penalty, batch.shard) - mean
 
 
-def global_means(values: Values) -> dict:
-    """Returns the means over all replicas, and their weights, by one all-reduce.
-
-    So every replica tracks the same numbers, and each can read them alone. Values are
-    [B], and their weights [B] or None for ones.
-    """
-    sums = []
-    for metric, (value, weight) in values.items():
-        value = tf.cast(value, metric.dtype)
-        weight = tf.ones_like(value) if weight is None else weight
-        weight = tf.cast(weight, metric.dtype)
-        sums += [tf.reduce_sum(value * weight), tf.reduce_sum(weight)]
-    sums = tf.unstack(global_sum(tf.stack(sums)), len(sums))
-    pairs = zip(sums[::2], sums[1::2], strict=True)
-    return {
-        metric: (tf.math.divide_no_nan(total, count), count)
-        for metric, (total, count) in zip(values, pairs, strict=True)
-    }
-
-
 class _Alike(keras.metrics.Metric):
     """A metric that has the same numbers on all replicas.
 
@@ -198,6 +193,22 @@ class _Alike(keras.metrics.Metric):
     def add_variable(self, *args, **kwargs) -> keras.Variable:
         kwargs["aggregation"] = "only_first_replica"
         return super().add_variable(*args, **kwargs)
+
+
+class _Means(_Alike):
+    """Means over the examples of all replicas, in one kernel for all of them."""
+
+    def __init__(self) -> None:
+        super().__init__(name="means")
+        shape = [len(SUMMED)]
+        self.totals = self.add_variable(shape, initializer="zeros", name="totals")
+        self.counts = self.add_variable(shape, initializer="zeros", name="counts")
+
+    def result(self) -> dict[str, tf.Tensor]:
+        means = tf.math.divide_no_nan(
+            tf.convert_to_tensor(self.totals), tf.convert_to_tensor(self.counts)
+        )
+        return dict(zip(SUMMED, tf.unstack(means), strict=True))
 
 
 class _Mean(_Alike, keras.metrics.Mean):

@@ -1,6 +1,8 @@
 """Keras' optimizers, with Adam's step in one kernel a variable."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,6 +19,20 @@ class Adam(keras.optimizers.Adam):
     of a step with one sample. `amsgrad` and sparse gradients are left to Keras.
     """
 
+    _numbers: _Numbers | None = None
+
+    def apply(
+        self, grads: Sequence, trainable_variables: Sequence | None = None
+    ) -> None:
+        """See `keras.optimizers.Optimizer.apply`."""
+        # On several replicas each variable has its numbers where it lies.
+        alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+        self._numbers = _Numbers(self) if alone else None
+        try:
+            super().apply(grads, trainable_variables)
+        finally:
+            self._numbers = None
+
     def update_step(
         self,
         gradient: tf.Tensor,
@@ -30,25 +46,42 @@ class Adam(keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         m, v = self._momentums[index].value, self._velocities[index].value
         var = variable.value if isinstance(variable, keras.Variable) else variable
-        dtype = var.dtype
-        step = tf.cast(self.iterations + 1, dtype)
-        # No tf.cast, which makes a float32 of a Python float first.
-        beta_1, beta_2, epsilon = (
-            tf.constant(value, dtype)
-            for value in (self.beta_1, self.beta_2, self.epsilon)
-        )
+        numbers = self._numbers or _Numbers(self)
         tf.raw_ops.ResourceApplyAdam(
             var=var.handle,
             m=m.handle,
             v=v.handle,
-            beta1_power=beta_1**step,
-            beta2_power=beta_2**step,
-            lr=tf.cast(learning_rate, dtype),
-            beta1=beta_1,
-            beta2=beta_2,
-            epsilon=epsilon,
-            grad=tf.cast(gradient, dtype),
+            grad=tf.cast(gradient, var.dtype),
+            **numbers.of(var.dtype, learning_rate),
         )
+
+
+class _Numbers:
+    """The numbers of a step that variables of a dtype share, made once."""
+
+    def __init__(self, optimizer: Adam) -> None:
+        self._optimizer = optimizer
+        self._found: dict[tf.DType, dict[str, tf.Tensor]] = {}
+
+    def of(self, dtype: tf.DType, learning_rate: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the arguments of the kernel that are no variables."""
+        if dtype not in self._found:
+            optimizer = self._optimizer
+            step = tf.cast(optimizer.iterations + 1, dtype)
+            # No tf.cast, which makes a float32 of a Python float first.
+            beta1, beta2, epsilon = (
+                tf.constant(value, dtype)
+                for value in (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon)
+            )
+            self._found[dtype] = {
+                "beta1_power": beta1**step,
+                "beta2_power": beta2**step,
+                "lr": tf.cast(learning_rate, dtype),
+                "beta1": beta1,
+                "beta2": beta2,
+                "epsilon": epsilon,
+            }
+        return self._found[dtype]
 
 
 def get_optimizer(

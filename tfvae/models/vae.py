@@ -61,6 +61,7 @@ from tfvae.models.checks import (
     check_setting,
 )
 from tfvae.models.conditional import ConditionalDistribution
+from tfvae.models.executions import Executions
 from tfvae.models.metrics import SKIPPED, MetricTracker, batch_loss
 from tfvae.models.nonfinite import NonFiniteGuard
 from tfvae.models.optimizers import get_optimizer, has_float16_layer, loss_scaled
@@ -647,7 +648,8 @@ class VAE(keras.Model):
             kwargs.setdefault("shuffle", False)  # else Keras warns that it cannot
         steps = kwargs.get("steps_per_epoch")
         if steps or isinstance(x, tf.data.Dataset):
-            check_steps(x, steps, self.steps_per_execution)
+            whole = not self._set_executions(x, steps)
+            check_steps(x, steps, self.steps_per_execution if whole else 1)
         if kwargs.get("sample_weight") is not None and y is None:
             y = x  # without it Keras drops the weights
         if self.distribute_strategy.num_replicas_in_sync > 1:
@@ -763,6 +765,18 @@ class VAE(keras.Model):
                     f"made steps of {self._settled[name]!r:.100}; call vae.compile("
                     f"..., {name}=...)"
                 )
+
+    def _set_executions(self, x: Any, steps_per_epoch: int | None) -> bool:
+        """Gives Keras a `train_function` that ends with the epoch, if it needs one."""
+        several = isinstance(x, tf.data.Dataset) and self.steps_per_execution > 1
+        own = type(self).train_step is VAE.train_step and not self.run_eagerly
+        if several and own and steps_per_epoch:
+            executions = Executions.of(self, steps_per_epoch)
+            self.train_function = executions  # type: ignore[assignment]
+            return True
+        if isinstance(self.train_function, Executions):
+            self.train_function = None  # Keras makes its own
+        return False
 
     def _set_schedules(self, settings: Mapping[str, tuple]) -> None:
         self._schedules = {}

@@ -57,6 +57,8 @@ def effective_sample_size(log_weights: tf.Tensor) -> tf.Tensor:
     Kong (1992); computed from weights relative to the largest, so that log-weights
     [S, B] of any size are safe.
     """
+    if log_weights.shape[0] == 1:  # one sample is the commonest step
+        return tf.ones_like(log_weights[0])
     largest = tf.reduce_max(log_weights, axis=0)  # [B]
     weights = tf.exp(log_weights - largest)  # [S, B]
     squares = tf.reduce_sum(tf.square(weights), axis=0)
@@ -175,11 +177,15 @@ class Iwae(Objective):
 
     def value(self, log_weights: tf.Tensor) -> tf.Tensor:  # [B]
         """Returns log mean_s exp(log w_s)."""
+        if log_weights.shape[0] == 1:
+            return log_weights[0]
         count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
         return tf.reduce_logsumexp(log_weights, axis=0) - tf.math.log(count)
 
     def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:  # [S, B]
         """Returns the normalised weights, softmax_s log w_s."""
+        if log_weights.shape[0] == 1:
+            return tf.ones_like(log_weights)
         return tf.nn.softmax(log_weights, axis=0)
 
     def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:  # [S, B]

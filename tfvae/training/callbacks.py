@@ -60,7 +60,8 @@ class TerminalLine(EpochLine):
         if now - self._drawn < _DRAW_SECONDS:
             return
         self._drawn = now
-        done, steps = batch + 1, self.params["steps"]
+        steps = self.params["steps"]
+        done = min(batch + 1, steps)  # Keras counts whole executions
         bar = "=" * (_BAR * done // steps)
         numbers = " ".join(f"{n} {float(logs[n]):.2f}" for n in _BRIEF if n in logs)
         self._draw(f"[{bar:{_BAR}}] {done}/{steps}  {numbers}", end="")

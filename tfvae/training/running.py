@@ -12,7 +12,7 @@ from tfvae.config.settings import Checkpointing, Distribution, Monitoring
 from tfvae.core.files import locked, remove_partials
 from tfvae.core.startup import is_terminal
 from tfvae.models import VAE
-from tfvae.training.building import check_config, steps_per_execution
+from tfvae.training.building import check_config
 from tfvae.training.callbacks import EpochLine, TerminalLine
 from tfvae.training.checkpoints import CheckpointStore, Position, StopRequest
 from tfvae.training.parts import (
@@ -55,13 +55,6 @@ def notes(config: Config, steps: int) -> list[str]:
         lines.append(f"loss has kl_weight {config.kl_weight:g} and is no bound")
     elif config.kl_warmup_steps:
         lines.append("loss is no bound before kl_weight reaches 1")
-    used = steps_per_execution(config, steps // config.epochs)
-    if config.steps_per_execution not in (None, used):
-        lines.append(
-            f"steps_per_execution is {used}, the largest up to "
-            f"{config.steps_per_execution} that divides an epoch's "
-            f"{steps // config.epochs} steps"
-        )
     on_cpu = not tf.config.list_physical_devices("GPU")
     if config.dtype_policy == "mixed_float16" and on_cpu:
         lines.append("mixed_float16 is many times slower on a CPU than mixed_bfloat16")

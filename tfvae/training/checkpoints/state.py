@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfvae.core.types import InputError
 from tfvae.models import VAE
+from tfvae.models.metrics import SUMMED
 
 
 class Position(NamedTuple):
@@ -56,9 +57,22 @@ def apply_arrays(vae: VAE, arrays: Mapping[str, np.ndarray], rate: bool = True) 
 
 def apply_metrics(vae: VAE, arrays: Mapping[str, np.ndarray]) -> None:
     """Gives a model the metrics of the running epoch, as far as it has them."""
+    arrays = {**_joined_means(arrays), **arrays}
     for name, variable in _variables(vae).items():
         if name.startswith(_METRICS) and name in arrays:
             variable.assign(arrays[name])
+
+
+def _joined_means(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the means of a checkpoint of before 0.2, which had them one by one."""
+    if f"{_METRICS}loss/0" not in arrays:
+        return {}
+    return {
+        f"{_METRICS}means/{i}": np.stack(
+            [arrays.get(f"{_METRICS}{name}/{i}", np.float32(0)) for name in SUMMED]
+        )
+        for i in range(2)
+    }
 
 
 def callback_state(

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfvae.config import Config
+from tfvae.config.threads import VARIABLE
 from tfvae.core.files import is_partial, read_bounded, write_json
 from tfvae.core.types import InputError, first_line
 from tfvae.core.validation import require_path
@@ -77,6 +78,7 @@ def versions() -> dict[str, str]:
     """
     packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
     chosen = tf.config.threading.get_intra_op_parallelism_threads()
+    chosen = chosen or int(os.environ.get(VARIABLE) or 0)
     threads = str(chosen or len(os.sched_getaffinity(0)))
     python = platform.python_version()
     return {"tfvae": __version__, "python": python, **packages, "threads": threads}
