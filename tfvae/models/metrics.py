@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tfvae.core.sharding import global_sum, replica_share
+from tfvae.core.sharding import global_sum
 from tfvae.heads import DistributionHead
 from tfvae.models.batch import Batch, outside_support
 from tfvae.objectives import LogWeightTerms, Objective
@@ -169,19 +169,6 @@ class MetricTracker:
         counts = tf.logical_and(wanted, tf.math.is_finite(value))
         value = tf.where(counts, value, tf.zeros_like(value))
         self._grad_norm.update_state(value, sample_weight=counts)
-
-
-def batch_loss(values: tf.Tensor, penalty: tf.Tensor, batch: Batch) -> tf.Tensor:
-    """Returns penalty - sum_b weight_b values_b / B, as Keras reduces losses.
-
-    Of a shard it is this replica's part of the loss, over the global batch's B.
-    """
-    if batch.sample_weight is not None:
-        values = values * batch.sample_weight
-    if batch.shard is None:
-        return penalty - tf.reduce_mean(values)
-    mean = tf.reduce_sum(values) / tf.cast(batch.shard.total, values.dtype)
-    return replica_share(penalty, batch.shard) - mean
 
 
 class _Alike(keras.metrics.Metric):

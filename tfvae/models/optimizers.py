@@ -19,7 +19,7 @@ class Adam(keras.optimizers.Adam):
     of a step with one sample. `amsgrad` and sparse gradients are left to Keras.
     """
 
-    _numbers: _Numbers | None = None
+    _numbers: dict[tf.DType, dict[str, tf.Tensor]] | None = None
 
     def apply(
         self, grads: Sequence, trainable_variables: Sequence | None = None
@@ -27,7 +27,7 @@ class Adam(keras.optimizers.Adam):
         """See `keras.optimizers.Optimizer.apply`."""
         # On several replicas each variable has its numbers where it lies.
         alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-        self._numbers = _Numbers(self) if alone else None
+        object.__setattr__(self, "_numbers", {} if alone else None)  # not tracked
         try:
             super().apply(grads, trainable_variables)
         finally:
@@ -46,34 +46,15 @@ class Adam(keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         m, v = self._momentums[index].value, self._velocities[index].value
         var = variable.value if isinstance(variable, keras.Variable) else variable
-        numbers = self._numbers or _Numbers(self)
-        tf.raw_ops.ResourceApplyAdam(
-            var=var.handle,
-            m=m.handle,
-            v=v.handle,
-            grad=tf.cast(gradient, var.dtype),
-            **numbers.of(var.dtype, learning_rate),
-        )
-
-
-class _Numbers:
-    """The numbers of a step that variables of a dtype share, made once."""
-
-    def __init__(self, optimizer: Adam) -> None:
-        self._optimizer = optimizer
-        self._found: dict[tf.DType, dict[str, tf.Tensor]] = {}
-
-    def of(self, dtype: tf.DType, learning_rate: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns the arguments of the kernel that are no variables."""
-        if dtype not in self._found:
-            optimizer = self._optimizer
-            step = tf.cast(optimizer.iterations + 1, dtype)
+        dtype, known = var.dtype, {} if self._numbers is None else self._numbers
+        if dtype not in known:  # what variables share is made once in a step
+            step = tf.cast(self.iterations + 1, dtype)
             # No tf.cast, which makes a float32 of a Python float first.
             beta1, beta2, epsilon = (
                 tf.constant(value, dtype)
-                for value in (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon)
+                for value in (self.beta_1, self.beta_2, self.epsilon)
             )
-            self._found[dtype] = {
+            known[dtype] = {
                 "beta1_power": beta1**step,
                 "beta2_power": beta2**step,
                 "lr": tf.cast(learning_rate, dtype),
@@ -81,7 +62,13 @@ class _Numbers:
                 "beta2": beta2,
                 "epsilon": epsilon,
             }
-        return self._found[dtype]
+        tf.raw_ops.ResourceApplyAdam(
+            var=var.handle,
+            m=m.handle,
+            v=v.handle,
+            grad=tf.cast(gradient, dtype),
+            **known[dtype],
+        )
 
 
 def get_optimizer(

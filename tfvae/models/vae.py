@@ -17,6 +17,7 @@ from tfvae.core.files import dated_archives
 from tfvae.core.seeds import as_seed, derive_seed
 from tfvae.core.sharding import (
     leave_gradients,
+    replica_share,
     several_workers,
     shared_out,
     sum_gradients,
@@ -62,7 +63,7 @@ from tfvae.models.checks import (
 )
 from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.executions import Executions
-from tfvae.models.metrics import SKIPPED, MetricTracker, batch_loss
+from tfvae.models.metrics import SKIPPED, MetricTracker
 from tfvae.models.nonfinite import NonFiniteGuard
 from tfvae.models.optimizers import get_optimizer, has_float16_layer, loss_scaled
 from tfvae.models.schedules import Schedule
@@ -430,8 +431,11 @@ class VAE(keras.Model):
                 warnings.warn("the model has no trainable weights", stacklevel=2)
             self._metric_tracker.update(values, kl_weight)
 
-        self.steps.assign_add(1)
-        self._guard.apply_if_finite(apply, step, terms, loss, gradients, batch.shard)
+        with tf.control_dependencies([loss]):  # where data end, nothing is counted
+            self.steps.assign_add(1)
+            self._guard.apply_if_finite(
+                apply, step, terms, loss, gradients, batch.shard
+            )
         if self._guard.tolerated:
             self._metric_tracker.update_skipped()
         return self._step_result(batch)
@@ -472,9 +476,17 @@ class VAE(keras.Model):
             estimate: What the step has computed of them.
 
         Returns:
-            A scalar, in nats per example.
+            A scalar, in nats per example: penalty - sum_b weight_b surrogate_b / B, as
+            Keras reduces losses. Of a shard it is this replica's part of the loss, over
+            the global batch's B.
         """
-        return batch_loss(estimate.surrogate, estimate.penalty, batch)
+        values, shard = estimate.surrogate, batch.shard
+        if batch.sample_weight is not None:
+            values = values * batch.sample_weight
+        if shard is None:
+            return estimate.penalty - tf.reduce_mean(values)
+        mean = tf.reduce_sum(values) / tf.cast(shard.total, values.dtype)
+        return replica_share(estimate.penalty, shard) - mean
 
     def _track_gradient_norm(self, gradients: list, step: tf.Tensor) -> None:
         every = self._track_every
