@@ -1,4 +1,4 @@
-"""The rows of the README's table of results: what is run, and what it is held against.
+"""The rows of the table of results: what is run, and what it is held against.
 
 Each row is a recipe with its options, as the command line takes them, and the quantity
 that is compared with a published one.

@@ -1,9 +1,9 @@
-"""Trains and scores the rows of the README's table of results; see --help.
+"""Trains and scores the rows of the table of results in docs/results.md; see --help.
 
 A run lies in runs/results, named after its recipe and options, so that rows which
 differ in the quantity alone share it. What a run's folder holds already is not done
 again, and a run that was stopped goes on. What was found stands in
-docs/results/ROW.json, and the table in the README is made from these files.
+docs/results/ROW.json, and the table in docs/results.md is made from these files.
 """
 
 from __future__ import annotations
@@ -60,19 +60,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write_table() -> None:
-    """Makes the README's table anew from docs/results."""
-    readme = ROOT / "README.md"
-    text = with_results(readme.read_text(encoding="utf-8"))
-    readme.write_text(text, encoding="utf-8")
+    """Makes the table of docs/results.md anew from docs/results."""
+    page = ROOT / "docs" / "results.md"
+    page.write_text(with_results(page.read_text("utf-8")), encoding="utf-8")
 
 
-def with_results(readme: str) -> str:
-    """Returns a README with the table of what stands in docs/results.
+def with_results(page: str) -> str:
+    """Returns a page with the table of what stands in docs/results.
 
     Args:
-        readme: The README, with the two marks of the table.
+        page: The page, with the two marks of the table.
     """
-    before, rest = readme.split(_MARKS[0])
+    before, rest = page.split(_MARKS[0])
     _, after = rest.split(_MARKS[1])
     lines = ["| " + " | ".join(_COLUMNS) + " |", "|---" * len(_COLUMNS) + "|"]
     lines += [

@@ -1,4 +1,4 @@
-"""The README's requests, sent to a server that plays a model server's rules.
+"""The requests of docs/serving.md, sent to a server that plays a model server's rules.
 
 TensorFlow Serving's REST interface, row format: a body has `instances`, each row a
 dictionary of named inputs, or a plain value where there is one input; every input's
@@ -25,7 +25,7 @@ import tfvae
 from tfvae.export.layout import ANSWERS, CARD
 
 ROOT = pathlib.Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
 MODEL = ROOT / "saved_models" / "digits" / "2"
 
 
@@ -107,8 +107,8 @@ def server(model) -> Iterator[str]:
 
 
 def curls() -> list[str]:
-    """The bodies of the README's requests; those in files are named with @."""
-    shell = "".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL))
+    """The bodies of the page's requests; those in files are named with @."""
+    shell = "".join(re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL))
     lines = [line for line in shell.splitlines() if line.startswith("curl ")]
     return [shlex.split(line, comments=True)[3] for line in lines]
 
@@ -122,7 +122,7 @@ def bodies() -> dict[str, bytes]:
             found[name] = (asked / name).read_bytes()
         else:
             found[data] = data.encode()
-    # Those that the README names in comments.
+    # Those that the page names in comments.
     found |= {path.name: path.read_bytes() for path in asked.glob("*.json")}
     return found
 
@@ -162,7 +162,7 @@ def test_recorded_answers_are_those_of_a_server(model):
 
 
 def test_the_readmes_client_gets_its_images(server):
-    (client,) = re.findall(r"```python\n(import json\n.*?)```", README, re.DOTALL)
+    (client,) = re.findall(r"```python\n(import json\n.*?)```", PAGE, re.DOTALL)
     assert len(client.strip().splitlines()) <= 10
     names = {"tfvae": tfvae}
     exec(client.replace("localhost:8501", server), names)

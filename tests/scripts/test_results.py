@@ -50,10 +50,10 @@ def test_the_tf1_tutorials_gaussian_cost_is_half_the_squared_error_and_the_rate(
     assert error == 0.1
 
 
-def test_the_readmes_table_is_that_of_the_files():
+def test_the_pages_table_is_that_of_the_files():
     """`scripts/results --table` makes it anew."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert results.with_results(readme) == readme
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert results.with_results(page) == page
 
 
 def test_what_was_found_is_of_the_rows_as_they_are():

@@ -1,4 +1,4 @@
-"""The README's tables, made from the tables of the code."""
+"""The tables of docs/parts.md, made from those of the code."""
 
 from __future__ import annotations
 
@@ -121,6 +121,5 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    readme = Path("README.md")
-    text = with_tables(readme.read_text(encoding="utf-8"))
-    readme.write_text(text, encoding="utf-8")
+    page = Path("docs/parts.md")
+    page.write_text(with_tables(page.read_text("utf-8")), encoding="utf-8")
