@@ -138,8 +138,20 @@ def is_others(app, what, name, obj, skip, options) -> bool | None:  # noqa: ANN0
     return True if module.startswith("tensorflow") else None
 
 
+def write_llms(app, error: Exception | None) -> None:  # noqa: ANN001
+    """Writes llms.txt, which lists the pages with the plain text of each."""
+    if error or app.builder.name != "html":
+        return
+    lines = [f"# {project} {version}", "", "> Variational autoencoders on TensorFlow.", ""]
+    for name, title in app.env.titles.items():
+        lines.append(f"- [{title.astext()}](text/{name}.txt)")
+    path = Path(app.outdir) / "llms.txt"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def setup(app) -> None:  # noqa: ANN001
     """Makes the reference before Sphinx reads the pages."""
     app.connect("autodoc-process-docstring", as_written, priority=100)
     app.connect("autodoc-skip-member", is_others)
+    app.connect("build-finished", write_llms)
     app.connect("builder-inited", lambda app: write_reference())

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             python_of(environment)
         for k in given.samples:
             rates = rates_of(all_commands(k, given.batch), given.rounds)
-            print(f"\\nK = {k}, batch {given.batch}\\n{table(rates)}", flush=True)
+            print(f"\nK = {k}, batch {given.batch}\n{table(rates)}", flush=True)
     except (OSError, ValueError, KeyError, IndexError) as error:
         print(f"{parser.prog}: {error!r:.300}", file=sys.stderr)
         return 2

@@ -46,7 +46,7 @@ class MainSettings:
     """The ten settings that matter first."""
 
     dataset: str = "digits"
-    """A data set of the README's table, any TFDS image data set, or a kind:PATH."""
+    """A data set of docs/parts.md, any TFDS image data set, or a kind:PATH."""
     likelihood: LikelihoodName = "bernoulli"
     """The distribution p(x|z)."""
     latent: LatentName = "normal"
@@ -82,7 +82,7 @@ class DataSettings:
     binarization: Binarization = "dynamic"
     """dynamic: fresh draws; fixed: one draw; threshold: at 1/2; none: grey values."""
     grey_targets: bool = False
-    """Allow likelihood bernoulli with binarization none: another bound, see README."""
+    """Allow likelihood bernoulli with binarization none: another bound (docs/parts.md)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ class Binarization(NamedTuple):
     """One way to make an image binary.
 
     Attributes:
-        description: One line for the command line and the README.
+        description: One line for the command line and docs/parts.md.
         draws: The time of the draws: "never", "once" (one draw per image) or "step"
             (a fresh draw whenever an image is used to train).
         is_binary: True if every pixel that comes out is 0 or 1.

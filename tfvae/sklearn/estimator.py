@@ -69,7 +69,7 @@ class VAETransformer(
     Arguments not explained here are those of `tfvae.config.Config`.
 
     Args:
-        likelihood: p(x|z), a name of the README's table. X must be in its support.
+        likelihood: p(x|z), a name in `tfvae.heads.HEADS`. X must be in its support.
         likelihood_scale: The scale of likelihood normal_fixed_scale, and the start of
             normal_shared_scale's; None: 1.
         latent: The family of z.
