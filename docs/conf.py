@@ -31,6 +31,7 @@ extensions = [
 html_theme = "furo"
 html_title = f"tfvae {version}"
 html_static_path: list[str] = []
+smartquotes = False  # "--option" has two hyphens
 exclude_patterns = ["results/*"]
 myst_heading_anchors = 3
 autodoc_typehints = "signature"
@@ -142,7 +143,12 @@ def write_llms(app, error: Exception | None) -> None:  # noqa: ANN001
     """Writes llms.txt, which lists the pages with the plain text of each."""
     if error or app.builder.name != "html":
         return
-    lines = [f"# {project} {version}", "", "> Variational autoencoders on TensorFlow.", ""]
+    lines = [
+        f"# {project} {version}",
+        "",
+        "> Variational autoencoders on TensorFlow.",
+        "",
+    ]
     for name, title in app.env.titles.items():
         lines.append(f"- [{title.astext()}](text/{name}.txt)")
     path = Path(app.outdir) / "llms.txt"

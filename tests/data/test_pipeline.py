@@ -105,6 +105,22 @@ def test_training_batches_are_endless_float32():
     assert batches.element_spec == tf.TensorSpec((None, 1, 2, 1), tf.float32)
 
 
+def test_no_tuner_holds_up_the_end_of_an_iterator():
+    """TensorFlow waits for its tuner's next look, which is as far off as the start."""
+    split = grey_split()
+    how = {"binarization": "dynamic", "seed": 0}
+    for make in (data.training_batches, data.evaluation_batches):
+        assert make(split, 8, **how).options().autotune.enabled is False
+
+
+@pytest.mark.parametrize("n", [40, 43])
+def test_shapes_are_known_where_every_batch_is_whole(n):
+    how = {"binarization": "none", "seed": 0}
+    for make in (data.training_batches, data.evaluation_batches):
+        (size, *_) = make(numbered(n), 10, **how).element_spec.shape
+        assert size == (10 if n == 40 else None)
+
+
 def grey_split(n: int = 64, name: str = "train") -> ArraySplit:
     """Every grey value once in each image, so images differ by nothing."""
     return ArraySplit(

@@ -41,7 +41,6 @@ figure img { width: 100%; height: auto; display: block; }
 figcaption { margin-bottom: 0.5rem; }
 @media (max-width: 48rem) { .brief { grid-template-columns: 1fr 1fr; } }
 @media (max-width: 32rem) {
-  table { overflow-wrap: anywhere; }
   th, td { padding-right: 0.6rem; font-size: 0.85rem; }
   td.number { white-space: normal; }
   .brief dd { font-size: 1.1rem; }
