@@ -82,7 +82,7 @@ class DataSettings:
     binarization: Binarization = "dynamic"
     """dynamic: fresh draws; fixed: one draw; threshold: at 1/2; none: grey values."""
     grey_targets: bool = False
-    """Allow likelihood bernoulli with binarization none: another bound (docs/parts.md)."""
+    """Allow likelihood bernoulli with binarization none, which is another bound."""
 
 
 @dataclasses.dataclass(frozen=True)
