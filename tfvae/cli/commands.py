@@ -40,7 +40,7 @@ from tfvae.config.settings import (
     Monitoring,
     Scoring,
 )
-from tfvae.config.threads import choose_threads
+from tfvae.config.steps import choose_threads
 from tfvae.core.lookup import lookup, nearest
 from tfvae.core.startup import import_tensorflow, is_terminal
 from tfvae.core.types import InputError

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.config import Config
+from tfvae.config.steps import steps_of_execution
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
 from tfvae.heads import HEADS, DistributionHead
@@ -23,7 +24,6 @@ from tfvae.objectives import OBJECTIVES
 from tfvae.priors import Prior, make_prior, prior_arguments
 
 _IWAE_STAGES = 8
-_STEPS_PER_EXECUTION = 20
 _MIXTURE_COMPONENTS = 10
 _VAMP_COMPONENTS = 100
 _UPPER_HIDDEN_SIZES = (100, 100)
@@ -250,7 +250,7 @@ def steps_per_execution(config: Config, steps_per_epoch: int) -> int:
     """Returns the training steps in one call of TensorFlow."""
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
         return 1  # Keras' loop over steps cannot take what several replicas are given
-    return min(config.steps_per_execution or _STEPS_PER_EXECUTION, steps_per_epoch)
+    return min(steps_of_execution(config), steps_per_epoch)
 
 
 def _takes(part: type, argument: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfvae.config import Config
-from tfvae.config.threads import VARIABLE
+from tfvae.config.steps import VARIABLE
 from tfvae.core.files import is_partial, read_bounded, write_json
 from tfvae.core.types import InputError, first_line
 from tfvae.core.validation import require_path

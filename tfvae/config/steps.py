@@ -1,4 +1,4 @@
-"""The number of threads within a TensorFlow operation, by the size of a step."""
+"""The threads of an operation and the steps of an execution, by the size of a step."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from tfvae.config.config import Config
 VARIABLE = "TF_NUM_INTRAOP_THREADS"
 _PIXELS = 784  # of an image, whose size is not known before it is loaded
 _SMALL = 5e8  # floating-point operations of the products of a step
+_MOST_STEPS = 20  # in an execution; more are no faster
+_OF_UNKNOWN_SIZE = 10
+_EXECUTION = 2e11  # operations: a second or two of a processor, for which Ctrl-C waits
 
 
 def choose_threads(config: Config) -> None:
@@ -21,6 +24,15 @@ def choose_threads(config: Config) -> None:
     """
     if config.network == "mlp" and _flops(config) < _SMALL:
         os.environ.setdefault(VARIABLE, "1")
+
+
+def steps_of_execution(config: Config) -> int:
+    """Returns the training steps in one call of TensorFlow, up to those of an epoch."""
+    if config.steps_per_execution is not None:
+        return config.steps_per_execution
+    if config.network != "mlp":
+        return _OF_UNKNOWN_SIZE
+    return max(1, min(_MOST_STEPS, int(_EXECUTION / _flops(config))))
 
 
 def _flops(config: Config) -> float:
