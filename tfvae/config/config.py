@@ -194,7 +194,7 @@ class RunSettings:
     dtype_policy: DtypePolicy = "float32"
     """The dtype of the networks; distributions are always computed in float32."""
     steps_per_execution: Count | None = None
-    """Training steps in one call of TensorFlow; None: to 20, a second or two of them."""
+    """Training steps in one call of TensorFlow; None: to 20, some seconds."""
 
 
 SECTIONS: Mapping[str, type] = {
