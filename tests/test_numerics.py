@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from helpers.latents import DISCRETE
 from helpers.models import (
     binary_images,
     estimate_of,
@@ -30,7 +31,6 @@ from tfvae.latents import LATENTS
 from tfvae.models import VAE
 from tfvae.objectives import OBJECTIVES, Elbo, Iwae, LogWeightTerms, Objective, Piwae
 
-DISCRETE = ("bernoulli", "categorical")
 LOGITS = (*DISCRETE, "bin_concrete", "concrete")
 D = 3
 

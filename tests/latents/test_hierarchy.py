@@ -76,6 +76,10 @@ def numpy_layers(vae: VAE, family: str, x: np.ndarray, z: np.ndarray):
     return np.array(log_q), np.array(log_p), log_likelihood
 
 
+def test_every_layered_family_is_among_the_tests():
+    assert set(FAMILIES) == {name for name, kind in LATENTS.items() if kind.layered}
+
+
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("sizes", [(3, 2), (2, 4, 3)], ids=str)
 @pytest.mark.parametrize("family", FAMILIES)

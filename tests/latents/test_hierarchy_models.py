@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.hierarchies import hierarchy, model, together
+from helpers.hierarchies import FAMILIES, hierarchy, model, together
 from helpers.models import binary_images, slow_but
 
 from tfvae.config import Config
@@ -25,7 +25,6 @@ from tfvae.networks import mlp
 from tfvae.objectives import OBJECTIVES, Elbo
 from tfvae.training.building import build_vae, check_config, compile_vae
 
-FAMILIES = ("normal", "logistic", "bin_concrete", "bernoulli")
 SHAPE = (8, 8, 1)
 
 

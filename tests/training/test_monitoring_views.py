@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from helpers.latents import DISCRETE
 
 from tfvae.config import Config
 from tfvae.core.seeds import derive_seed
@@ -163,7 +164,7 @@ NO_TRAVERSALS = {"concrete", "categorical", "layers"}
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_has_what_is_defined_for_it(family, data, held_out):
-    discrete = family in ("bernoulli", "categorical")
+    discrete = family in DISCRETE
     config = Config(
         latent="normal" if family == "layers" else family,
         upper_latent_sizes=(2,) if family == "layers" else (),

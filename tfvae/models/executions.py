@@ -24,7 +24,10 @@ class Executions:
         self._most, self._steps_per_epoch = model.steps_per_execution, steps_per_epoch
         self._done = 0  # of the running epoch
         step = tf.function(
-            model.train_step, reduce_retracing=True, jit_compile=model.jit_compile
+            model.train_step,
+            reduce_retracing=True,
+            autograph=False,
+            jit_compile=model.jit_compile,
         )
 
         def body(iterator: tf.data.Iterator, done: tf.Tensor) -> tf.Tensor:
