@@ -10,15 +10,17 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tfvae
+from tfvae.cli.commands import COMMANDS
+from tfvae.config.config import SECTIONS
+from tfvae.core.version import __version__
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-import tfvae  # noqa: E402
-from tfvae.cli.commands import COMMANDS  # noqa: E402
-from tfvae.config.config import SECTIONS  # noqa: E402
-from tfvae.core.version import __version__  # noqa: E402
-
 project = "tfvae"
 author = "the tfvae developers"
 version = release = __version__
@@ -41,24 +43,7 @@ autodoc_inherit_docstrings = False
 napoleon_use_ivar = True
 default_role = "code"
 
-ROOMS = (
-    "data",
-    "heads",
-    "latents",
-    "priors",
-    "networks",
-    "objectives",
-    "estimators",
-    "evaluation",
-    "training",
-    "sklearn",
-    "models",
-    "distributions",
-    "config",
-    "reports",
-    "export",
-    "benchmark",
-)
+ROOMS = [name for name in tfvae.__all__ if inspect.ismodule(getattr(tfvae, name))]
 
 
 def write_reference() -> None:
@@ -126,20 +111,24 @@ def _settings() -> list[str]:
     return lines
 
 
-def as_written(app, what, name, obj, options, lines) -> None:  # noqa: ANN001
+def as_written(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
     """Keeps the stars and bars of shapes and formulas, which mark up nothing."""
     parts = "\n".join(lines).split("`")
     parts[::2] = [re.sub(r"([*|]|_(?!\w))", r"\\\1", part) for part in parts[::2]]
     lines[:] = "`".join(parts).split("\n")
 
 
-def is_others(app, what, name, obj, skip, options) -> bool | None:  # noqa: ANN001
+def is_others(
+    app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
+) -> bool | None:
     """Leaves out what a class has from TensorFlow Probability."""
     module = getattr(obj, "__module__", None) or ""
     return True if module.startswith("tensorflow") else None
 
 
-def write_llms(app, error: Exception | None) -> None:  # noqa: ANN001
+def write_llms(app: Sphinx, error: Exception | None) -> None:
     """Writes llms.txt, which lists the pages with the plain text of each."""
     if error or app.builder.name != "html":
         return
@@ -155,7 +144,7 @@ def write_llms(app, error: Exception | None) -> None:  # noqa: ANN001
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def setup(app) -> None:  # noqa: ANN001
+def setup(app: Sphinx) -> None:
     """Makes the reference before Sphinx reads the pages."""
     app.connect("autodoc-process-docstring", as_written, priority=100)
     app.connect("autodoc-skip-member", is_others)

@@ -57,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="tfvae and its peers with K = 1, 5 and 50 samples",
     )
     parser.add_argument(
-        "--samples", type=int, nargs="+", default=SAMPLES, help="K, with --all"
+        "--samples", type=int, nargs="+", help="K, with --all; default: 1 5 50"
     )
-    parser.add_argument("--batch", type=int, default=100, help="with --all; 100")
+    parser.add_argument("--batch", type=int, help="with --all; default: 100")
     parser.add_argument(
         "program", nargs="*", metavar="NAME=COMMAND", help="the first is compared with"
     )
@@ -69,26 +69,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("give --rounds of 1 or more, and programs as NAME=COMMAND")
     if given.all == bool(commands):
         parser.error("give either --all, or programs as NAME=COMMAND")
+    if not given.all and (given.samples or given.batch is not None):
+        parser.error("--samples and --batch have no effect without --all")
+    samples, batch = (
+        given.samples or SAMPLES,
+        100 if given.batch is None else given.batch,
+    )
+    if given.all and not (min(samples) >= 1 and 1 <= batch):
+        parser.error("give --samples and --batch of 1 or more")
+    folder = os.environ.get("MNIST_DIR", "")
+    if given.all and not Path(folder, "train-images-idx3-ubyte.gz").exists():
+        parser.error(
+            f"MNIST_DIR is {folder!r}, which does not hold train-images-idx3-ubyte.gz; "
+            "set it to the folder of MNIST's four files"
+        )
     try:
         if not given.all:
             print(table(rates_of(commands, given.rounds)))
             return 0
         for environment in ENVIRONMENTS:
             python_of(environment)
-        for k in given.samples:
-            rates = rates_of(all_commands(k, given.batch), given.rounds)
-            print(f"\nK = {k}, batch {given.batch}\n{table(rates)}", flush=True)
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        print(f"{parser.prog}: {error!r:.300}", file=sys.stderr)
+        for k in samples:
+            rates = rates_of(all_commands(k, batch, folder), given.rounds)
+            print(f"\nK = {k}, batch {batch}\n{table(rates)}", flush=True)
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        print(f"{parser.prog}: {error!s:.300}", file=sys.stderr)
         return 2
     return 0
 
 
-def all_commands(k: int, batch: int) -> dict[str, str]:
-    """Returns the programs of `--all` for K samples, by name."""
-    folder = os.environ.get("MNIST_DIR")
-    if not folder:
-        raise ValueError("MNIST_DIR is not set; set it to the folder of MNIST's files")
+def all_commands(k: int, batch: int, folder: str) -> dict[str, str]:
+    """Returns the programs of `--all` for K samples, by name; MNIST is in `folder`."""
     found = {}
     for name, (environment, program) in PEERS.items():
         file, *more = program.split()
@@ -145,7 +156,8 @@ def images_per_second(command: str) -> float:
     """
     run = subprocess.run(shlex.split(command), capture_output=True, text=True)
     if run.returncode:
-        raise ValueError(f"exit status {run.returncode}: {run.stderr[-200:]}")
+        last = run.stderr.strip().splitlines()[-1:]
+        raise ValueError(f"exit status {run.returncode}: {''.join(last):.200}")
     return float(json.loads(run.stdout.strip().splitlines()[-1])["images_per_s"])
 
 

@@ -5,8 +5,9 @@ import pyro.distributions as dist
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from common import arguments, images, report
+from common import arguments, report
 from pyro.infer import SVI, RenyiELBO, Trace_ELBO
+from torch_data import batches
 
 args = arguments(__doc__)
 mlp = lambda i, o: nn.Sequential(
@@ -47,15 +48,4 @@ elbo = (
     )
 )
 svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), elbo)
-data = torch.from_numpy(images())
-
-
-def batches():
-    while True:
-        for idx in torch.randperm(len(data)).split(args.batch):
-            if len(idx) == args.batch:
-                b = data[idx]
-                yield (torch.rand(b.shape) * 255 < b).float()
-
-
-report("pyro", args, lambda x: svi.step(x) / args.batch, batches(), float)
+report("pyro", args, lambda x: svi.step(x) / args.batch, batches(args.batch), float)

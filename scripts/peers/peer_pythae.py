@@ -2,10 +2,11 @@
 
 import torch
 import torch.nn as nn
-from common import arguments, images, report
+from common import arguments, report
 from pythae.models import IWAE, VAE, IWAEConfig, VAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
+from torch_data import batches, step_of
 
 args = arguments(__doc__)
 torch.manual_seed(0)
@@ -40,23 +41,5 @@ if args.k == 1:
 else:
     model = IWAE(IWAEConfig(**how, number_samples=args.k), Encoder(), Decoder())
 opt = torch.optim.Adam(model.parameters(), 1e-3)
-data = torch.from_numpy(images())
-
-
-def batches():
-    while True:
-        for idx in torch.randperm(len(data)).split(args.batch):
-            if len(idx) == args.batch:
-                b = data[idx]
-                yield (torch.rand(b.shape) * 255 < b).float()
-
-
-def step(x):
-    opt.zero_grad(set_to_none=True)
-    loss = model({"data": x}).loss
-    loss.backward()
-    opt.step()
-    return loss
-
-
-report("pythae", args, step, batches(), lambda loss: loss.item())
+step = step_of(opt, lambda x: model({"data": x}).loss)
+report("pythae", args, step, batches(args.batch), lambda loss: loss.item())

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from common import arguments, images, report
+from common import arguments, report
+from torch_data import batches, step_of
 
 args = arguments(__doc__, compile=True)
 torch.manual_seed(0)
@@ -22,7 +23,6 @@ mlp = lambda i, o: nn.Sequential(
 normal = args.latents == "normal"
 enc, dec = mlp(784, args.latent * (2 if normal else 1)), mlp(args.latent, 784)
 opt = torch.optim.Adam([*enc.parameters(), *dec.parameters()], 1e-3)
-data = torch.from_numpy(images())
 TAU = 0.5
 
 
@@ -58,26 +58,10 @@ if args.compile:
     loss_fn = torch.compile(loss_fn)
 
 
-def batches():
-    while True:
-        for idx in torch.randperm(len(data)).split(args.batch):
-            if len(idx) == args.batch:
-                b = data[idx]
-                yield (torch.rand(b.shape) * 255 < b).float()
-
-
-def step(x):
-    opt.zero_grad(set_to_none=True)
-    loss = loss_fn(x)
-    loss.backward()
-    opt.step()
-    return loss
-
-
 report(
     "torch.compile" if args.compile else "torch",
     args,
-    step,
-    batches(),
+    step_of(opt, loss_fn),
+    batches(args.batch),
     lambda l: l.item(),
 )

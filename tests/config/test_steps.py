@@ -7,8 +7,13 @@ import os
 
 import pytest
 
-from tfvae.config import Config
-from tfvae.config.steps import VARIABLE, choose_threads, steps_of_execution
+from tfvae.config import Config, steps
+from tfvae.config.steps import (
+    VARIABLE,
+    choose_threads,
+    chosen_threads,
+    steps_of_execution,
+)
 
 SMALL = Config(dataset="mnist", num_samples=1)
 
@@ -47,5 +52,29 @@ def test_an_execution_is_a_second_or_two(changed, expected):
 
 def test_what_the_environment_says_stays(monkeypatch):
     monkeypatch.setenv(VARIABLE, "3")
-    choose_threads(SMALL)
+    assert choose_threads(SMALL) is None
     assert os.environ[VARIABLE] == "3"
+
+
+@pytest.mark.parametrize(("text", "threads"), [("3", 3), ("", 0), ("many", 0)])
+def test_the_number_of_threads_is_read_as_tensorflow_does(text, threads, monkeypatch):
+    monkeypatch.setenv(VARIABLE, text)
+    assert chosen_threads() == threads
+
+
+def test_a_choice_is_said(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert VARIABLE in choose_threads(SMALL)
+
+
+@pytest.mark.parametrize("samples", [1, 50])
+@pytest.mark.parametrize("size", [None, (8, 8)])
+def test_the_size_of_a_step_is_that_of_its_products(samples, size):
+    config = dataclasses.replace(SMALL, num_samples=samples, image_size=size)
+    pixels = 784 if size is None else 64
+    # Forward and back, two operations a weight; the encoder has mean and scale.
+    encoder = pixels * 200 + 200 * 200 + 200 * 2 * 50
+    decoder = 50 * 200 + 200 * 200 + 200 * pixels
+    products = 2 * 3 * 100 * (encoder + samples * decoder)
+    # Within the 10,000 weights that only one of the networks has, of 62,800 and more.
+    assert steps._flops(config) == pytest.approx(products, rel=0.1)

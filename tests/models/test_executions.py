@@ -58,6 +58,27 @@ def test_steps_of_other_epochs_have_the_same_trace():
     assert first._run.experimental_get_tracing_count() == 1
 
 
+def test_steps_per_execution_may_be_set_after_compile():
+    vae, _ = fitted(2)
+    begun = []
+    count = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: begun.append(batch)
+    )
+    vae.steps_per_execution = 4
+    vae.fit(batches(), steps_per_epoch=5, verbose=0, callbacks=[count])
+    assert begun == [0, 4] and int(vae.steps) == 15
+
+
+def test_a_strategy_of_one_device_changes_nothing():
+    expected, _ = fitted(2)
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        vae, _ = fitted(2)
+    for weight, same in zip(vae.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(
+            tf.convert_to_tensor(weight), tf.convert_to_tensor(same)
+        )
+
+
 def test_data_that_end_early_end_the_training_with_a_warning():
     vae = tiny_vae()
     vae.compile("sgd", steps_per_execution=3)

@@ -19,6 +19,7 @@ from tfvae.core.types import InputError
 from tfvae.reports import plot_run
 from tfvae.reports.html import report_html, report_run
 from tfvae.reports.html.markup import brief, with_error
+from tfvae.reports.html.titles import TITLES
 from tfvae.reports.plotting import plot_inputs
 from tfvae.training import train
 from tfvae.training.runs import (
@@ -215,6 +216,18 @@ def test_every_estimate_is_shown_with_its_error_wherever_it_stands():
     headings = [text for tag, text in seen.texts if tag in ("h3", "h4")]
     assert "Results on the test images" in headings
     assert "later, deep, deeper" in headings and "Latent variables, layer 1" in headings
+
+
+def test_no_two_names_have_the_same_words():
+    assert len(set(TITLES.values())) == len(TITLES)
+
+
+@pytest.mark.parametrize("layers", ["7", 7, [7], {"a": 7}, [{"mean_variances": 7}]])
+def test_an_evaluation_of_other_types_is_shown_as_it_is(layers):
+    if isinstance(layers, list) and isinstance(layers[0], dict):
+        layers[0]["active_units"] = 1
+    text = report_html(blank_run(), [], [{"posterior": {"layers": layers}}], [])
+    assert "7" in Page(text).text()
 
 
 def test_a_report_begins_with_the_four_numbers_that_matter(source):

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.broken_off import EACH_STEP, QUIET, SMALL, assert_the_same, killed_before
+from helpers.models import tiny_vae
 
 from tfvae.core.types import InputError
 from tfvae.training import train
 from tfvae.training.checkpoints import CheckpointStore
+from tfvae.training.checkpoints.state import apply_metrics
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -202,3 +204,22 @@ def test_what_cannot_change_is_named(name, words, tmp_path):
     with pytest.raises(InputError, match=words):
         train(SMALL, tmp_path / "run", allow_changed=(name,))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_running_epochs_means_of_before_are_read():
+    """Version 0.1 kept a sum and a weight for each name, in place of all in one."""
+    vae = tiny_vae()
+    vae.compile("sgd")
+    kept = {"loss": (60.0, 20.0), "elbo": (-58.0, 20.0), "ess": (20.0, 20.0)}
+    arrays = {
+        f"metrics/{name}/{i}": np.float32(number)
+        for name, numbers in kept.items()
+        for i, number in enumerate(numbers)
+    }
+    apply_metrics(vae, arrays)
+    found = vae.get_metrics_result()
+    assert {name: float(found[name]) for name in kept} == {
+        name: np.float32(total) / np.float32(count)
+        for name, (total, count) in kept.items()
+    }
+    assert vae.examples_seen == 20

@@ -120,9 +120,12 @@ def train_command(arguments: Sequence[str]) -> None:
     config = given.config
     if given.distribution.strategy == "multi_worker":
         this_worker(os.environ)
-    choose_threads(config)
+    note = choose_threads(config)
     import_tensorflow()
     from tfvae.training import train
+
+    if note is not None:
+        print(f"note: {note}")
 
     run = train(
         config,
@@ -305,7 +308,7 @@ def benchmark_command(arguments: Sequence[str]) -> None:
     config = given.config
     if given.serving:
         given.settings.check_serving()
-    choose_threads(config)
+    choose_threads(config)  # the result has their number among the versions
     import_tensorflow()
     from tfvae.benchmark import (
         benchmark_text,

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 
 from tfvae.config.config import Config
 
 VARIABLE = "TF_NUM_INTRAOP_THREADS"
-_PIXELS = 784  # of an image, whose size is not known before it is loaded
+_PIXELS = 784  # of an image, where its size is not known before it is loaded
 _SMALL = 5e8  # floating-point operations of the products of a step
 _MOST_STEPS = 20  # in an execution; more are no faster
 _OF_UNKNOWN_SIZE = 10
 _EXECUTION = 2e11  # operations: a second or two of a processor, for which Ctrl-C waits
 
 
-def choose_threads(config: Config) -> None:
+def choose_threads(config: Config) -> str | None:
     """Has TensorFlow take one thread for an operation where steps are small.
 
     The products of a small step are too short to be shared out; the two of each
     layer's backward pass, which do not need each other, run beside each other. It must
     be called before TensorFlow starts, and leaves alone what the environment says.
+
+    Returns:
+        A note on it, if it was done.
     """
-    if config.network == "mlp" and _flops(config) < _SMALL:
-        os.environ.setdefault(VARIABLE, "1")
+    if os.environ.get(VARIABLE) or config.network != "mlp" or _flops(config) >= _SMALL:
+        return None
+    os.environ[VARIABLE] = "1"
+    return f"one thread an operation, since steps are small ({VARIABLE} changes it)"
+
+
+def chosen_threads() -> int:
+    """Returns the threads that the environment gives an operation; 0: all."""
+    text = os.environ.get(VARIABLE) or ""
+    return int(text) if text.isdecimal() else 0  # as TensorFlow reads it
 
 
 def steps_of_execution(config: Config) -> int:
@@ -37,7 +49,8 @@ def steps_of_execution(config: Config) -> int:
 
 def _flops(config: Config) -> float:
     """Returns the operations of a step's matrix products, about."""
-    sizes = (_PIXELS, *config.hidden_sizes, config.latent_size)
+    pixels = math.prod(config.image_size) if config.image_size else _PIXELS
+    sizes = (pixels, *config.hidden_sizes, config.latent_size)
     weights = sum(one * other for one, other in itertools.pairwise(sizes))
     passes = 6 * config.batch_size  # a product forward and two back, 2 a weight
     return passes * weights * (1 + config.num_samples)

@@ -95,10 +95,10 @@ def staged_directory(parent: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _still_there(folder: Path) -> Iterator[None]:
-    """Says of a folder that was removed while it was being written that it was.
+    """Says of a folder that is written to that it is missing.
 
     Raises:
-        InputError: if a file is not found there since there is no folder any more.
+        InputError: if a file is not found there since there is no folder, any more.
     """
     try:
         yield
@@ -106,8 +106,8 @@ def _still_there(folder: Path) -> Iterator[None]:
         if folder.is_dir():
             raise
         raise InputError(
-            f"the folder {str(folder)!r} was removed or moved while it was being "
-            "written; leave it where it is, and start again"
+            f"there is no folder {str(folder)!r} to write to; make it, or if it was "
+            "removed or moved meanwhile, leave it where it is and start again"
         ) from error
 
 

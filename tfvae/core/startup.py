@@ -24,7 +24,8 @@ def import_tensorflow() -> None:
     TensorFlow writes its first lines to file descriptor 2 before it reads its own log
     level, so the descriptor is put aside during the import. A failed import shows all
     lines, another those of the level `TF_CPP_MIN_LOG_LEVEL`: every one at 0, warnings
-    from 1 on, errors from 2 on, none at 3, which tfvae sets as the default.
+    from 1 on, errors from 2 on, none at 3, which tfvae sets as the default. From then
+    on TensorFlow's warnings of retracing leave out functions that each model has anew.
 
     Raises:
         ImportError: if Keras runs on another backend than TensorFlow, or Python without

@@ -319,7 +319,7 @@ def in_order(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Returns batches that are made ahead in parallel, and come in their order."""
     options = tf.data.Options()
     options.deterministic = True
-    # Where an iterator ends, its tuner is waited for until it next wakes: as long again
-    # as the iterator was used (10 ms, 30, 70, ..., 2.55 s, 5.11 s after its start).
+    # Where an iterator ends, its tuner is often waited for until it next wakes: 10 ms,
+    # 30, 70, ..., 2.55 s, 5.11 s after its start, so for as long as it was used.
     options.autotune.enabled = False
     return batches.with_options(options).prefetch(_PREFETCH)

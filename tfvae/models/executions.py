@@ -23,8 +23,13 @@ class Executions:
     def __init__(self, model: keras.Model, steps_per_epoch: int) -> None:
         self._most, self._steps_per_epoch = model.steps_per_execution, steps_per_epoch
         self._done = 0  # of the running epoch
+
+        def train(batch: Any) -> None:
+            # Within its strategy, which may be one of a single device.
+            model.distribute_strategy.run(model.train_step, args=(batch,))
+
         step = tf.function(
-            model.train_step,
+            train,
             reduce_retracing=True,
             autograph=False,
             jit_compile=model.jit_compile,
@@ -52,7 +57,9 @@ class Executions:
         known = model.train_function
         if not isinstance(known, cls):
             return cls(model, steps_per_epoch)
-        known._steps_per_epoch, known._done = steps_per_epoch, 0
+        # These are arguments of the trace, and may have changed since.
+        known._most, known._steps_per_epoch = model.steps_per_execution, steps_per_epoch
+        known._done = 0
         return known
 
     def __call__(self, iterator: tf.data.Iterator) -> dict[str, Any]:

@@ -27,8 +27,8 @@ def brief_html(
 ) -> Iterator[str]:
     """Yields the four numbers that matter: of the first evaluation, or the last epoch.
 
-    They are the bound on log p(x), its two parts or the bits per dimension, and the
-    active units, or the effective sample size where there is no evaluation yet.
+    Of an evaluation: L_K, bits per dimension (or the elbo), rate and active units. Of
+    an epoch: elbo, distortion, rate and effective sample size.
     """
     if evaluations:
         yield from definitions(dict(_evaluated(evaluations[0])), "brief")
@@ -49,10 +49,13 @@ def _evaluated(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield title_of("elbo"), _nats(results["elbo"])
     if _is_estimate(results.get("rate")):
         yield title_of("rate"), _nats(results["rate"])
+    layers = _part(evaluation, "posterior").get("layers")
     active = [
         f"{brief(layer['active_units'])} of {len(layer['mean_variances'])}"
-        for layer in _part(evaluation, "posterior").get("layers", ())
-        if layer.get("active_units") is not None and layer.get("mean_variances")
+        for layer in (layers if isinstance(layers, list) else ())
+        if isinstance(layer, Mapping)
+        and layer.get("active_units") is not None
+        and isinstance(layer.get("mean_variances"), list)
     ]
     if active:
         yield title_of("active_units"), ", ".join(active)

@@ -8,7 +8,6 @@ TITLES: Mapping[str, str] = {
     # Estimates.
     "log_likelihood": "Bound on log p(x), L_K",
     "elbo": "ELBO",
-    "discrete_elbo": "ELBO of the discrete twin",
     "loss": "Loss",
     "bound": "Bound of the objective",
     "distortion": "Distortion, -E log p(x|z)",

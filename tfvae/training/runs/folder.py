@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfvae.config import Config
-from tfvae.config.steps import VARIABLE
+from tfvae.config.steps import chosen_threads
 from tfvae.core.files import is_partial, read_bounded, write_json
 from tfvae.core.types import InputError, first_line
 from tfvae.core.validation import require_path
@@ -77,8 +77,7 @@ def versions() -> dict[str, str]:
     those of another to rounding alone.
     """
     packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    chosen = tf.config.threading.get_intra_op_parallelism_threads()
-    chosen = chosen or int(os.environ.get(VARIABLE) or 0)
+    chosen = tf.config.threading.get_intra_op_parallelism_threads() or chosen_threads()
     threads = str(chosen or len(os.sched_getaffinity(0)))
     python = platform.python_version()
     return {"tfvae": __version__, "python": python, **packages, "threads": threads}
