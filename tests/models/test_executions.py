@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.models import binary_images, tiny_vae
+from helpers.models import binary_images, linear_gaussian, tiny_vae
 
 from tfvae.core.types import InputError
 from tfvae.models import VAE
@@ -33,6 +33,24 @@ def test_an_epoch_has_its_steps_and_the_numbers_of_single_ones(size):
     for weight, same in zip(vae.weights, single.weights, strict=True):
         np.testing.assert_array_equal(weight, same)
     assert history == expected
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_epoch_reports_the_exact_likelihood_over_uneven_batches(weighted):
+    """Every log-weight of the exact posterior is log p(x), whatever the draws."""
+    model, rng = linear_gaussian(), np.random.default_rng(3)
+    x, weights = rng.normal(size=[7, 6]), rng.uniform(0.5, 2.0, size=7)
+    vae = model.vae()
+    vae.compile(keras.optimizers.SGD(0.0), "iwae", 4, steps_per_execution=2)
+    rows = (x, np.zeros(7), weights) if weighted else x
+    data = tf.data.Dataset.from_tensor_slices(rows).batch(3).repeat()  # 3, 3 and 1
+    found = vae.fit(data, steps_per_epoch=3, verbose=0).history
+    found = {name: values[0] for name, values in found.items()}
+    exact, weight = model.log_marginal(x), weights if weighted else np.ones(7)
+    # float32 sums of seven numbers of size 10.
+    assert found["loss"] == pytest.approx(-np.mean(weight * exact), rel=1e-5)
+    assert found["elbo"] == pytest.approx(np.average(exact, weights=weight), rel=1e-5)
+    assert found["ess"] == pytest.approx(4, rel=1e-5)
 
 
 def test_callbacks_are_called_once_an_execution_and_a_stop_ends_the_epoch():
