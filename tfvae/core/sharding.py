@@ -35,6 +35,13 @@ class BatchShard(NamedTuple):
         return tf.ensure_shape(padded, [None, *values.shape[1:]])
 
 
+class ShardExamples(NamedTuple):
+    """The examples that a replica is given, and which rows of the batch they are."""
+
+    examples: Any
+    shard: BatchShard
+
+
 def several_replicas() -> bool:
     """Returns whether this code runs on one of several replicas."""
     context = tf.distribute.get_replica_context()
@@ -115,15 +122,26 @@ def global_sum(values: tf.Tensor) -> tf.Tensor:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
-def sum_gradients(
-    gradients: Sequence[tf.Tensor | tf.IndexedSlices | None], shard: BatchShard | None
+def sums_over_replicas(
+    values: Sequence[tf.Tensor | tf.IndexedSlices | None],
 ) -> list[tf.Tensor | tf.IndexedSlices | None]:
-    """Returns the gradients summed over all replicas; without a shard, as they are."""
-    if shard is None:
-        return list(gradients)
-    given = [gradient for gradient in gradients if gradient is not None]
-    summed = iter(global_sum(given) if given else ())
-    return [None if gradient is None else next(summed) for gradient in gradients]
+    """Returns values summed over all replicas, which all must call; None stays None.
+
+    Those of a dtype travel as one vector: an exchange takes its time whatever its size.
+    """
+    found = list(values)
+    dense: dict[tf.DType, dict[int, tf.Tensor]] = {}
+    for index, value in enumerate(values):
+        if isinstance(value, tf.IndexedSlices):
+            found[index] = global_sum(value)
+        elif value is not None:
+            dense.setdefault(value.dtype, {})[index] = value
+    for given in dense.values():
+        flat = tf.concat([tf.reshape(value, [-1]) for value in given.values()], axis=0)
+        parts = tf.split(global_sum(flat), [tf.size(v) for v in given.values()])
+        for (index, value), part in zip(given.items(), parts, strict=True):
+            found[index] = tf.reshape(part, tf.shape(value))
+    return found
 
 
 def leave_gradients(optimizer: keras.optimizers.Optimizer) -> None:
@@ -163,7 +181,7 @@ def draw_for_shard(
 
 
 def shared_out(batches: Any, strategy: tf.distribute.Strategy) -> Any:
-    """Returns a data set with each batch split over the replicas, others unchanged.
+    """Returns a data set of `ShardExamples` of each batch; other data unchanged.
 
     Replica r of n has the rows ceil(r B / n) to ceil((r + 1) B / n) of a batch of B,
     and so none of some batches that are smaller than n. TensorFlow's own way,
@@ -185,7 +203,13 @@ def shared_out(batches: Any, strategy: tf.distribute.Strategy) -> Any:
             batch = batch if len(batch) > 1 else batch[0]
             return numbers.map(lambda number: part_of(batch, number, total))
 
-        return batches.flat_map(parts).prefetch(each)
+        found = batches.flat_map(parts)
+        if batches.cardinality() == tf.data.INFINITE_CARDINALITY:
+            # Else replicas ask each other before each step whether there is one.
+            found = found.apply(
+                tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+            )
+        return found.prefetch(each).with_options(batches.options())
 
     shared = strategy.distribute_datasets_from_function(of_worker)
     # TensorFlow counts the parts for this worker, and Keras wants to know the batches.
@@ -193,16 +217,16 @@ def shared_out(batches: Any, strategy: tf.distribute.Strategy) -> Any:
     return shared
 
 
-def part_of(batch: Any, number: int | tf.Tensor, total: int) -> Any:
+def part_of(batch: Any, number: int | tf.Tensor, total: int) -> ShardExamples:
     """Returns replica `number`'s rows of a batch, for `total` replicas."""
+    given = [values for values in tf.nest.flatten(batch) if values is not None]
+    size = tf.shape(given[0], tf.int64)[0]
 
-    def bound(number: int | tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    def bound(number: int | tf.Tensor) -> tf.Tensor:
         return (tf.cast(number, tf.int64) * size + total - 1) // total
 
-    def part(values: tf.Tensor | None) -> tf.Tensor | None:
-        if values is None:  # as in (x, None, sample_weight)
-            return None
-        size = tf.shape(values, tf.int64)[0]
-        return values[bound(number, size) : bound(number + 1, size)]
-
-    return tf.nest.map_structure(part, batch)
+    start, stop = bound(number), bound(number + 1)
+    # None is for no values, as in (x, None, sample_weight).
+    part = tf.nest.map_structure(lambda v: None if v is None else v[start:stop], batch)
+    numbers = (tf.cast(value, tf.int32) for value in (start, stop - start, size))
+    return ShardExamples(part, BatchShard(*numbers))

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfvae.core.sharding import BatchShard, shard_held
+from tfvae.core.sharding import BatchShard, ShardExamples, shard_held
 from tfvae.core.types import InputError, first_line
 from tfvae.heads import DistributionHead
 
@@ -56,7 +56,8 @@ def read_batch(data: Any, sharded: bool = False) -> Batch:
 
     Args:
         data: x; (x, y) or (x, y, sample_weight), in which y is the label if it is
-            integers [B], and else has no use; a dictionary of roles; or a `Batch`.
+            integers [B], and else has no use; a dictionary of roles; a `Batch`; or
+            one of these of a replica, as `ShardExamples`.
         sharded: Whether the examples may be one replica's part of a batch: then all
             replicas must call this.
 
@@ -64,6 +65,8 @@ def read_batch(data: Any, sharded: bool = False) -> Batch:
         InputError: if a dictionary has no x, or holds more than roles, or a role is
             given twice.
     """
+    if isinstance(data, ShardExamples):
+        return read_batch(data.examples)._replace(shard=data.shard)
     if isinstance(data, Batch):
         return data._replace(shard=shard_held(data.x)) if sharded else data
     # Keras would take a list for a tuple; here it is an array of examples.

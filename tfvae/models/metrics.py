@@ -1,12 +1,10 @@
 """The numbers that `fit` and `evaluate` report, under their names everywhere."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from tfvae.core.sharding import global_sum
 from tfvae.heads import DistributionHead
 from tfvae.models.batch import Batch, outside_support
 from tfvae.objectives import LogWeightTerms, Objective
@@ -17,13 +15,7 @@ MEANS = ("loss", "elbo", "distortion", "rate", "ess")
 
 SUMMED = (*MEANS, "bound", "outside")
 _BOUND, _OUTSIDE = SUMMED.index("bound"), SUMMED.index("outside")
-
-
-class Sums(NamedTuple):
-    """Sums over the examples of a batch, of all replicas, and their weights: [M]."""
-
-    totals: tf.Tensor
-    counts: tf.Tensor
+_IS_OUTSIDE = [name == "outside" for name in SUMMED]
 
 
 class MetricTracker:
@@ -92,8 +84,8 @@ class MetricTracker:
         penalty: tf.Tensor,
         batch: Batch,
         head: DistributionHead,
-    ) -> Sums:
-        """Returns what `update` is given of one batch, of all replicas together.
+    ) -> tf.Tensor:
+        """Returns sums over one batch or a replica's part, [2 M]: totals, counts.
 
         The loss is the objective's negative value with `kl_weight`, which is 1 in all
         else, plus `penalty`, the regularisation losses. `head` is the likelihood's.
@@ -124,28 +116,28 @@ class MetricTracker:
         weights = {"loss": weight, "outside": weight}
         counts = [weights.get(name, given) for name in SUMMED]
         both = tf.stack([*(values[name] for name in SUMMED), *counts])  # [2 M, B]
-        sums = tf.reduce_sum(tf.cast(both, self._means.dtype), axis=1)
-        if batch.shard is not None:
-            sums = global_sum(sums)
-        totals, counts = tf.unstack(tf.reshape(sums, [2, len(SUMMED)]))
-        if SKIPPED in self._settings:  # now: it counts in a step that is left out too
-            only, none = [name == "outside" for name in SUMMED], tf.zeros_like(totals)
-            self._means.totals.assign_add(tf.where(only, totals, none))
-            totals = tf.where(only, none, totals)
-        return Sums(totals, counts)
+        return tf.reduce_sum(tf.cast(both, self._means.dtype), axis=1)
 
-    def update(self, sums: Sums, kl_weight: tf.Tensor) -> None:
-        """Takes the result of `compute` into the means."""
-        self._means.totals.assign_add(sums.totals)
-        self._means.counts.assign_add(sums.counts)
+    def update(self, sums: tf.Tensor, kl_weight: tf.Tensor) -> None:
+        """Takes the results of `compute`, summed over replicas, into the means."""
+        totals, counts = tf.unstack(tf.reshape(sums, [2, len(SUMMED)]))
+        if SKIPPED in self._settings:  # `update_skipped` has it
+            totals = tf.where(_IS_OUTSIDE, tf.zeros_like(totals), totals)
+        self._means.totals.assign_add(totals)
+        self._means.counts.assign_add(counts)
         for name, (weight, metric) in self._settings.items():
             metric.update_state(kl_weight if name == "kl_weight" else weight)
 
-    def update_skipped(self) -> None:
-        """Takes in how many steps were left out, which a step left out changes too."""
+    def update_skipped(self, sums: tf.Tensor) -> None:
+        """Takes in what a step that is left out changes too.
+
+        That is how many were left out, and how many examples had no probability.
+        """
         if SKIPPED in self._settings:
             skipped, metric = self._settings[SKIPPED]
             metric.update_state(skipped)
+            outside = tf.where(_IS_OUTSIDE, sums[: len(SUMMED)], 0.0)
+            self._means.totals.assign_add(outside)
 
     def update_gradient_norm(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from tfvae.core.sharding import BatchShard, cond_across_replicas, global_sum
+from tfvae.core.sharding import BatchShard, cond_across_replicas
 from tfvae.core.types import InputError
 from tfvae.objectives import LogWeightTerms
 
@@ -13,6 +13,18 @@ Gradients = Sequence["tf.Tensor | tf.IndexedSlices | None"]
 
 _TERMS = ("log p(x|z)", "log p(z)", "log q(z|x)")
 _SHOWN = 3  # parameters in a message
+
+
+def term_means(
+    terms: LogWeightTerms, loss: tf.Tensor, shard: BatchShard | None
+) -> tf.Tensor:
+    """Returns the means of the terms [S, B] and the loss, [4]; of a shard, its part."""
+    if shard is None:
+        parts = [tf.reduce_mean(each) for each in terms[:3]]
+    else:
+        sums = [tf.reduce_sum(tf.reduce_mean(each, axis=0)) for each in terms[:3]]
+        parts = [each / tf.cast(shard.total, each.dtype) for each in sums]
+    return tf.stack([tf.cast(each, tf.float32) for each in (*parts, loss)])
 
 
 class NonFiniteGuard:
@@ -49,29 +61,17 @@ class NonFiniteGuard:
         self,
         apply: Callable[[], None],
         step: tf.Tensor,
-        terms: LogWeightTerms,
-        loss: tf.Tensor,
+        means: tf.Tensor,
         gradients: Gradients,
-        shard: BatchShard | None,
     ) -> None:
         """Applies a step, unless its numbers are not finite and it may be left out.
 
         Args:
             apply: Updates weights and trackers.
             step: Its number, from 0.
-            terms: [S, B] The terms of the batch's log-weights.
-            loss: The scalar whose gradient is taken, or this replica's part of it.
+            means: [4] `term_means` of the whole batch.
             gradients: The gradients of the variables, in their order.
-            shard: The rows that the terms are of; None: the whole batch.
         """
-        if shard is None:
-            parts = [tf.reduce_mean(each) for each in terms[:3]]
-        else:
-            sums = [tf.reduce_sum(tf.reduce_mean(each, axis=0)) for each in terms[:3]]
-            parts = [each / tf.cast(shard.total, each.dtype) for each in sums]
-        means = tf.stack([tf.cast(each, tf.float32) for each in (*parts, loss)])  # [4]
-        if shard is not None:
-            means = global_sum(means)
         # A sum is finite if all of its parts are; parts whose sum overflows are lost.
         sums = self._sums
         if self.gradients:

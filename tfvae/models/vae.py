@@ -20,7 +20,7 @@ from tfvae.core.sharding import (
     replica_share,
     several_workers,
     shared_out,
-    sum_gradients,
+    sums_over_replicas,
 )
 from tfvae.core.types import InputError, Seed, first_line
 from tfvae.core.validation import SEEDS, require_int
@@ -64,7 +64,7 @@ from tfvae.models.checks import (
 from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.executions import Executions
 from tfvae.models.metrics import SKIPPED, MetricTracker
-from tfvae.models.nonfinite import NonFiniteGuard
+from tfvae.models.nonfinite import NonFiniteGuard, term_means
 from tfvae.models.optimizers import get_optimizer, has_float16_layer, loss_scaled
 from tfvae.models.schedules import Schedule
 from tfvae.networks import seed_layers
@@ -415,12 +415,16 @@ class VAE(keras.Model):
             loss = self.compute_loss(batch, estimate)
             scaled_loss = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
-        gradients = sum_gradients(tape.gradient(scaled_loss, variables), batch.shard)
+        gradients = tape.gradient(scaled_loss, variables)
         if self._has_own_loss:
             penalty += tf.stop_gradient(loss - VAE.compute_loss(self, batch, estimate))
         values = self._metric_tracker.compute(
             self.objective, terms, kl_weight, penalty, batch, self.decoder.head
         )
+        means = term_means(terms, loss, batch.shard)
+        if batch.shard is not None:
+            every = sums_over_replicas([*gradients, values, means])
+            *gradients, values, means = every
 
         def apply() -> None:
             if self._track_every is not None:
@@ -433,11 +437,9 @@ class VAE(keras.Model):
 
         with tf.control_dependencies([loss]):  # where data end, nothing is counted
             self.steps.assign_add(1)
-            self._guard.apply_if_finite(
-                apply, step, terms, loss, gradients, batch.shard
-            )
+            self._guard.apply_if_finite(apply, step, means, gradients)
         if self._guard.tolerated:
-            self._metric_tracker.update_skipped()
+            self._metric_tracker.update_skipped(values)
         return self._step_result(batch)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -461,6 +463,8 @@ class VAE(keras.Model):
         values = self._metric_tracker.compute(
             self.objective, terms, one, penalty, batch, head
         )
+        if batch.shard is not None:
+            (values,) = sums_over_replicas([values])
         self._metric_tracker.update(values, one)
         return self._step_result(batch)
 
