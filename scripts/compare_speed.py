@@ -29,6 +29,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = {
@@ -77,12 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if given.all and not (min(samples) >= 1 and 1 <= batch):
         parser.error("give --samples and --batch of 1 or more")
-    folder = os.environ.get("MNIST_DIR", "")
-    if given.all and not Path(folder, "train-images-idx3-ubyte.gz").exists():
-        parser.error(
-            f"MNIST_DIR is {folder!r}, which does not hold train-images-idx3-ubyte.gz; "
-            "set it to the folder of MNIST's four files"
-        )
+    try:
+        folder = mnist_folder() if given.all else ""
+    except ValueError as error:
+        parser.error(str(error))
     try:
         if not given.all:
             print(table(rates_of(commands, given.rounds)))
@@ -96,6 +95,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: {error!s:.300}", file=sys.stderr)
         return 2
     return 0
+
+
+def mnist_folder() -> str:
+    """Returns the folder of MNIST's files, which the environment names.
+
+    Raises:
+        ValueError: if it is not there.
+    """
+    folder = os.environ.get("MNIST_DIR", "")
+    if not Path(folder, "train-images-idx3-ubyte.gz").exists():
+        raise ValueError(
+            f"MNIST_DIR is {folder!r}, which does not hold train-images-idx3-ubyte.gz; "
+            "set it to the folder of MNIST's four files"
+        )
+    return folder
 
 
 def all_commands(k: int, batch: int, folder: str) -> dict[str, str]:
@@ -141,14 +155,14 @@ def rates_of(commands: Mapping[str, str], rounds: int) -> dict[str, list[float]]
     for _ in range(rounds):
         for name, command in commands.items():
             try:
-                rates[name].append(images_per_second(command))
+                rates[name].append(float(result_of(command)["images_per_s"]))
             except (KeyError, IndexError, ValueError) as error:
                 raise ValueError(f"{name}: {error}") from error
     return rates
 
 
-def images_per_second(command: str) -> float:
-    """Runs a command and returns what its last line says.
+def result_of(command: str) -> dict[str, Any]:
+    """Runs a command and returns the JSON of its last line.
 
     Raises:
         OSError: if it cannot be started.
@@ -158,7 +172,7 @@ def images_per_second(command: str) -> float:
     if run.returncode:
         last = run.stderr.strip().splitlines()[-1:]
         raise ValueError(f"exit status {run.returncode}: {''.join(last):.200}")
-    return float(json.loads(run.stdout.strip().splitlines()[-1])["images_per_s"])
+    return json.loads(run.stdout.strip().splitlines()[-1])
 
 
 def table(rates: Mapping[str, Sequence[float]]) -> str:

@@ -1,4 +1,4 @@
-"""NumPyro peer: SVI with RenyiELBO(alpha=0) (IWAE; Trace_ELBO when k is 1), jitted. Normal latents. Prints one JSON line."""
+"""NumPyro peer: SVI with RenyiELBO(alpha=0) (IWAE; Trace_ELBO when k is 1), jitted. Normal latents. Prints one JSON line: images per second, or with --curve START.npz [--minutes N] the way of validation L_100."""
 
 import jax
 import jax.numpy as jnp
@@ -6,10 +6,10 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import optax
-from common import arguments, images, report
+from common import arguments, images, report, report_curve, start
 from numpyro.infer import SVI, RenyiELBO, Trace_ELBO
 
-args = arguments(__doc__)
+args = arguments(__doc__, curve=True)
 
 
 def init(key, sizes):
@@ -31,6 +31,8 @@ enc0, dec0 = (
     init(k1, [784, args.hidden, args.hidden, args.latent * 2]),
     init(k2, [args.latent, args.hidden, args.hidden, 784]),
 )
+if given := start(args):
+    enc0, dec0 = given.encoder, given.decoder
 
 
 def model(x):
@@ -49,7 +51,7 @@ def guide(x):
 
 elbo = Trace_ELBO() if args.k == 1 else RenyiELBO(alpha=0, num_particles=args.k)
 svi = SVI(model, guide, optax.adam(1e-3), elbo)
-data, rng = images(), np.random.default_rng(0)
+data, rng = given.train if given else images(), np.random.default_rng(0)
 state = svi.init(key, jnp.zeros((args.batch, 784)))
 
 
@@ -74,4 +76,21 @@ def step(x):
     return loss / args.batch
 
 
-report("numpyro", args, step, batches(), float)
+@jax.jit
+def negative_bound(params, x, key):
+    return RenyiELBO(alpha=0, num_particles=100).loss(key, params, model, guide, x)
+
+
+def l_100():
+    global key
+    params, total = svi.get_params(state), 0.0
+    for i in range(0, len(given.validation), 100):
+        key, k = jax.random.split(key)
+        total -= float(negative_bound(params, given.validation[i : i + 100], k))
+    return total / len(given.validation)
+
+
+if given:
+    report_curve(args, len(data), step, batches(), float, l_100)
+else:
+    report("numpyro", args, step, batches(), float)

@@ -4,9 +4,9 @@ import torch
 from common import images
 
 
-def batches(size):
+def batches(size, data=None):
     """Endless batches of `size` images, shuffled and drawn anew, float [size, 784]."""
-    data = torch.from_numpy(images())
+    data = torch.from_numpy(images() if data is None else data)
     while True:
         for idx in torch.randperm(len(data)).split(size):
             if len(idx) == size:
