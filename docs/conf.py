@@ -169,6 +169,16 @@ def as_written(
     lines[:] = "`".join(parts).split("\n")
 
 
+def own_signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, given: str, returns: str
+) -> tuple[str, str] | None:
+    """Takes a class's arguments from `__init__`, where Keras' `__new__` hides them."""
+    if what != "class" or given != "(*args, **kwargs)":
+        return None
+    _, *arguments = inspect.signature(obj.__init__).parameters.values()
+    return str(inspect.Signature(arguments)), returns
+
+
 def is_others(
     app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
 ) -> bool | None:
@@ -197,6 +207,7 @@ def setup(app: Sphinx) -> None:
     """Makes the reference before Sphinx reads the pages."""
     app.connect("autodoc-process-docstring", as_written, priority=100)
     app.connect("autodoc-skip-member", is_others)
+    app.connect("autodoc-process-signature", own_signature)
     app.connect("build-finished", write_llms)
     app.connect("builder-inited", lambda app: write_reference())
     app.connect("builder-inited", lambda app: write_startup())
