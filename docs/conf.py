@@ -52,9 +52,17 @@ napoleon_use_ivar = True
 default_role = "code"
 
 
+# The notebooks' process runs this before the page, and TensorFlow logs nothing into it.
+STARTUP = """
+import logging as _
+import tfvae as _tfvae
+_.getLogger("tensorflow").setLevel("WARNING")
+"""
+
+
 def _state() -> str:
     """Returns a digest of all that a notebook's outputs depend on, but its program."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(STARTUP.encode())
     for path in sorted(Path(tfvae.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     for name in ("tensorflow", "keras", "tensorflow-probability", "scikit-learn"):
@@ -71,7 +79,6 @@ nb_output_stderr = "remove-warn"  # a page that prints to stderr fails the build
 nb_merge_streams = True
 nb_ipywidgets_js: dict[str, Any] = {}  # by default from another server
 
-# The notebooks' process imports tfvae before the page does, which quiets TensorFlow.
 _IPYTHON = HERE.parent / "build" / "ipython"
 os.environ["IPYTHONDIR"] = str(_IPYTHON)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -82,8 +89,7 @@ def write_startup() -> None:
     profile = _IPYTHON / "profile_default"
     (profile / "startup").mkdir(parents=True, exist_ok=True)
     first = profile / "startup" / "quiet.py"
-    quiet = 'import tfvae as _\nimport logging as _\n_.getLogger("tensorflow")'
-    first.write_text(f'{quiet}.setLevel("WARNING")\n', encoding="utf-8")
+    first.write_text(STARTUP, encoding="utf-8")
     # It warns of each connection, which is to this machine alone.
     settings = profile / "ipython_kernel_config.py"
     settings.write_text("c.IPKernelApp.log_level = 40\n", encoding="utf-8")
