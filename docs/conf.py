@@ -54,9 +54,9 @@ default_role = "code"
 
 # The notebooks' process runs this before the page, and TensorFlow logs nothing into it.
 STARTUP = """
-import logging as _
 import tfvae as _tfvae
-_.getLogger("tensorflow").setLevel("WARNING")
+import tensorflow as _tf
+_tf.get_logger().setLevel("WARNING")
 """
 
 

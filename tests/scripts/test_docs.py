@@ -110,8 +110,8 @@ def test_keras_example_gets_its_result(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     found = run("docs/coming-from-keras.md")
     loss, rate = re.findall(r"(\d+\.\d)", capsys.readouterr().out)
-    # The cross-entropy of the pixels' means is 27.1 nats, that of x itself 13.7. Weights
-    # that start otherwise, and another number of threads, end at 25 to 26.
+    # The cross-entropy of the pixels' means is 27.1 nats, that of x itself 13.7.
+    # Weights that start otherwise, and another number of threads, end at 25 to 26.
     assert 13.7 < float(loss) < 26.5 and 0.5 < float(rate) < 10
     assert found["codes"].shape == (1797, 2)
     assert found["image"].shape == (8, 8, 1)
