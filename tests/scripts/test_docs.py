@@ -218,6 +218,15 @@ def test_the_files_that_a_page_names_are_there(page):
         assert list(ROOT.glob(name)) or list(ROOT.glob(f"{name}*")), name
 
 
+@pytest.mark.parametrize("page", ["docs/reliability.md", "CONTRIBUTING.md"])
+def test_the_tests_that_hold_a_promise_are_there(page):
+    sources = [path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py")]
+    names = re.findall(r"`(test_\w+)`", (ROOT / page).read_text("utf-8"))
+    assert names
+    for name in names:
+        assert any(f"def {name}(" in source for source in sources), name
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_pages_and_headings(page):
     text = re.sub(r"```.*?```|`[^`]*`", "", PAGES[page], flags=re.DOTALL)
