@@ -1,8 +1,15 @@
-"""The site's settings, and the pages of its reference that are made from the code."""
+"""The site's settings, and the pages of its reference that are made from the code.
+
+Notebooks are pages with `{code-cell}`s. They run when the site is built, and again only
+when their programs, the package or TensorFlow have changed: the cache has a folder for
+each state of these.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import importlib.metadata
 import inspect
 import os
 import re
@@ -25,16 +32,17 @@ project = "tfvae"
 author = "the tfvae developers"
 version = release = __version__
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
 html_theme = "furo"
 html_title = f"tfvae {version}"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
 smartquotes = False  # "--option" has two hyphens
-exclude_patterns = ["results/*"]
+exclude_patterns = ["results/*", "ipython/*"]
 myst_heading_anchors = 3
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
@@ -43,20 +51,67 @@ autodoc_inherit_docstrings = False
 napoleon_use_ivar = True
 default_role = "code"
 
+
+# The notebooks' process runs this before the page, and TensorFlow logs nothing into it.
+STARTUP = """
+import tfvae as _tfvae
+import tensorflow as _tf
+_tf.get_logger().setLevel("WARNING")
+"""
+
+
+def _state() -> str:
+    """Returns a digest of all that a notebook's outputs depend on, but its program."""
+    digest = hashlib.sha256(STARTUP.encode())
+    for path in sorted(Path(tfvae.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    for name in ("tensorflow", "keras", "tensorflow-probability", "scikit-learn"):
+        digest.update(importlib.metadata.version(name).encode())
+    return digest.hexdigest()[:16]
+
+
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE.parent / "build" / "notebooks" / _state())
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300  # seconds a cell; the longest takes some 60
+nb_output_stderr = "remove-warn"  # a page that prints to stderr fails the build
+nb_merge_streams = True
+nb_ipywidgets_js: dict[str, Any] = {}  # by default from another server
+
+_IPYTHON = HERE.parent / "build" / "ipython"
+os.environ["IPYTHONDIR"] = str(_IPYTHON)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def write_startup() -> None:
+    """Writes what the notebooks' process does first."""
+    profile = _IPYTHON / "profile_default"
+    (profile / "startup").mkdir(parents=True, exist_ok=True)
+    first = profile / "startup" / "quiet.py"
+    first.write_text(STARTUP, encoding="utf-8")
+    # It warns of each connection, which is to this machine alone.
+    settings = profile / "ipython_kernel_config.py"
+    settings.write_text("c.IPKernelApp.log_level = 40\n", encoding="utf-8")
+
+
 ROOMS = [name for name in tfvae.__all__ if inspect.ismodule(getattr(tfvae, name))]
 
 
 def write_reference() -> None:
     """Writes the pages of names, commands and settings."""
     folder = HERE / "reference"
+    folder.mkdir(exist_ok=True)
     lines = ["# Names in Python", ""]
     lines += _room("tfvae", [n for n in tfvae.__all__ if n not in ROOMS])
     for room in ROOMS:
         module = getattr(tfvae, room)
         lines += _room(module.__name__, module.__all__)
-    (folder / "names.md").write_text("\n".join(lines), encoding="utf-8")
-    (folder / "commands.md").write_text("\n".join(_commands()), encoding="utf-8")
-    (folder / "settings.md").write_text("\n".join(_settings()), encoding="utf-8")
+    pages = {"names": lines, "commands": _commands(), "settings": _settings()}
+    for name, lines in pages.items():
+        path, text = folder / f"{name}.md", "\n".join(lines)
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.write_text(text, encoding="utf-8")  # else Sphinx would read it again
 
 
 _written: set[int] = set()  # objects that a room before has too
@@ -120,6 +175,16 @@ def as_written(
     lines[:] = "`".join(parts).split("\n")
 
 
+def own_signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, given: str, returns: str
+) -> tuple[str, str] | None:
+    """Takes a class's arguments from `__init__`, where Keras' `__new__` hides them."""
+    if what != "class" or given != "(*args, **kwargs)":
+        return None
+    _, *arguments = inspect.signature(obj.__init__).parameters.values()
+    return str(inspect.Signature(arguments)), returns
+
+
 def is_others(
     app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
 ) -> bool | None:
@@ -148,5 +213,7 @@ def setup(app: Sphinx) -> None:
     """Makes the reference before Sphinx reads the pages."""
     app.connect("autodoc-process-docstring", as_written, priority=100)
     app.connect("autodoc-skip-member", is_others)
+    app.connect("autodoc-process-signature", own_signature)
     app.connect("build-finished", write_llms)
     app.connect("builder-inited", lambda app: write_reference())
+    app.connect("builder-inited", lambda app: write_startup())

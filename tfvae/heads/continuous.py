@@ -113,7 +113,7 @@ class LaplaceHead(LocationScaleHead):
 
     family = Laplace
     formula = "log p(x) = -|x - loc| / scale - log(2 scale)"
-    paper = "Laplace (1774), Memoire sur la probabilite des causes par les evenements"
+    paper = "Murphy (2012), Machine Learning, section 2.4.3"
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

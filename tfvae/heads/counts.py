@@ -40,7 +40,7 @@ class PoissonHead(CountsHead):
 
     param_names = ("log_rate", "mean")
     formula = "log p(x) = x log_rate - exp(log_rate) - log(x!)"
-    paper = "Poisson (1837), Recherches sur la probabilite des jugements"
+    paper = "Gronbech et al. (2020), scVAE"
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns the Poisson of a log-rate [..., *event_shape]."""
