@@ -31,7 +31,21 @@ SMALL = Config(dataset="mnist", num_samples=1)
 )
 def test_the_size_of_a_step_decides(changed, expected, monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
     choose_threads(dataclasses.replace(SMALL, **changed))
+    assert os.environ.get(VARIABLE) == expected
+
+
+@pytest.mark.parametrize(
+    ("samples", "processors", "expected"),
+    [(50, 2, "1"), (5, 2, "1"), (4, 2, None), (50, 1, None), (50, 4, None)],
+)
+def test_two_processors_have_a_half_of_many_samples_each(
+    samples, processors, expected, monkeypatch
+):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)))
+    choose_threads(dataclasses.replace(SMALL, num_samples=samples))
     assert os.environ.get(VARIABLE) == expected
 
 

@@ -1,6 +1,7 @@
 """Refusals of parts and settings that `VAE` cannot use."""
 
 import keras
+import tensorflow as tf
 
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_number
@@ -9,6 +10,18 @@ from tfvae.latents import HierarchyHead, Latent
 from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.schedules import Schedule
 from tfvae.priors import Prior
+
+_ROW_BY_ROW = (
+    keras.layers.InputLayer,
+    keras.layers.Dense,
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Reshape,
+    keras.layers.Flatten,
+    keras.layers.Permute,
+    keras.layers.Cropping2D,
+    keras.layers.Activation,
+)
 
 
 def check_setting(
@@ -47,6 +60,26 @@ def check_replicas(
             "the step of all as one program, which TensorFlow keeps to one device; "
             "give False or 'auto'"
         )
+
+
+def weights_of_rows(network: keras.Model) -> int:
+    """Returns the weights of a network that may be given its rows in parts; else 0.
+
+    Each row's output is then a function of the row alone, without draws. On a GPU rows
+    are not divided, which gains nothing there.
+    """
+    chain = getattr(network, "_functional", None) or network  # of a Sequential
+    operations = getattr(chain, "operations", [None])  # a class may do anything
+    if tf.config.list_physical_devices("GPU") or not all(map(_is_by_row, operations)):
+        return 0
+    return network.count_params()
+
+
+def _is_by_row(operation: object) -> bool:
+    activation = getattr(operation, "activation", None)
+    known = activation is None or activation.__module__.startswith("keras.")
+    penalised = getattr(operation, "activity_regularizer", None) is not None
+    return type(operation) in _ROW_BY_ROW and known and not penalised
 
 
 def check_second_pass(*models: keras.Layer) -> None:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfvae.config.steps import MANY_WEIGHTS
 from tfvae.core.files import dated_archives
 from tfvae.core.seeds import as_seed, derive_seed
 from tfvae.core.sharding import (
@@ -60,6 +61,7 @@ from tfvae.models.checks import (
     check_replicas,
     check_second_pass,
     check_setting,
+    weights_of_rows,
 )
 from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.executions import Executions
@@ -194,6 +196,7 @@ class VAE(keras.Model):
         self.latent = parts.latent
         self.prior_layer = parts.prior
         self.data_shape = parts.decoder.head.event_shape
+        self._weights_a_sample = weights_of_rows(parts.decoder.network)
         self.built = True
         self._kl_weight = constant_weight(self, "kl_weight", 1.0)
         self.steps = Counter(
@@ -309,7 +312,16 @@ class VAE(keras.Model):
         batch = self.as_batch(x)
 
         def log_likelihood(z: tf.Tensor) -> tf.Tensor:
-            return self.decode(z, training=training).log_prob(batch.x)
+            # Two halves, which need not wait for each other, keep two cores busy.
+            number = z.shape[0] or 1
+            halves = [z]
+            if number > 1 and number * self._weights_a_sample >= MANY_WEIGHTS:
+                halves = tf.split(z, [number // 2, number - number // 2])
+            values = [
+                self.decode(half, training=training).log_prob(batch.x)
+                for half in halves
+            ]
+            return values[0] if len(values) == 1 else tf.concat(values, axis=0)
 
         return VariationalBatch(
             objective=objective,
