@@ -79,13 +79,20 @@ class OwnCall(keras.Model):
 
 def own_call() -> keras.Model:
     model = OwnCall()
-    model(tf.zeros([1, 5]))
+    model(keras.Input([5]))
+    model.inputs, model.outputs = [keras.Input([5])], [keras.Input([3])]
+    model.input_shape, model.output_shape = (None, 5), (None, 3)
     return model
 
 
 def graph(operation) -> keras.Model:
     inputs = keras.Input([5])
     return keras.Model(inputs, operation(layers.Dense(3)(inputs)))
+
+
+def with_head(network: keras.Model) -> tfvae.ConditionalDistribution:
+    head = tfvae.heads.BernoulliHead(tuple(network.output_shape[1:]))
+    return tfvae.ConditionalDistribution(network, head)
 
 
 def row_minus_mean(x):
@@ -106,11 +113,40 @@ def row_minus_mean(x):
     ],
 )
 def test_a_network_whose_rows_may_depend_on_each_other_is_left_whole(network):
-    assert weights_of_rows(network()) == 0
+    assert weights_of_rows(with_head(network())) == 0
+
+
+class OwnDecoder(tfvae.ConditionalDistribution):
+    """A decoder that may do more than its network."""
+
+    def call(self, inputs, training=None):
+        return super().call(inputs - tf.reduce_mean(inputs, axis=0), training)
+
+
+class OwnDecode(tfvae.VAE):
+    """A model that decodes in a way of its own."""
+
+    def decode(self, z, training=None):
+        return super().decode(z - tf.reduce_mean(z, axis=0), training)
+
+
+def test_a_class_that_decodes_in_its_own_way_is_given_all_samples(monkeypatch):
+    monkeypatch.setattr(module, "MANY_WEIGHTS", 1)
+    vae = small("normal", num_samples=4)
+    own = OwnDecoder(vae.decoder.network, vae.decoder.head)
+    for model in (
+        tfvae.VAE(vae.encoder, own, vae.latent),
+        OwnDecode(vae.encoder, vae.decoder, vae.latent),
+    ):
+        terms = model.variational_batch(X, 4, seed=1)
+        z = terms.draw()
+        whole = model.decode(z).log_prob(X)
+        # Of halves the means are others: exactly the same kernels run here.
+        np.testing.assert_array_equal(terms.log_likelihood(z), whole)
 
 
 @pytest.mark.parametrize("name", tfvae.networks.NETWORKS)
 def test_networks_of_the_package_may_be_divided(name):
     decoder = tfvae.networks.NETWORKS[name].decoder((3,), (4, 4, 1), (8,))
     if not tf.config.list_physical_devices("GPU"):
-        assert weights_of_rows(decoder) == decoder.count_params() > 0
+        assert weights_of_rows(with_head(decoder)) == decoder.count_params() > 0

@@ -119,3 +119,9 @@ def test_a_structure_is_shared_out_by_its_rows():
     assert y is None
     assert x["image"].numpy().tolist() == w.numpy().tolist() == [3, 4]
     assert x["label"].numpy().tolist() == [8, 9]
+
+
+def test_a_role_of_another_length_than_x_is_not_cut_to_it():
+    """The step refuses it then, as on one device."""
+    (x, _, w), shard = part_of((tf.range(4), None, tf.range(6)), 1, 2)
+    assert len(x) == shard.size == 2 and len(w) == 3

@@ -219,14 +219,20 @@ def shared_out(batches: Any, strategy: tf.distribute.Strategy) -> Any:
 
 def part_of(batch: Any, number: int | tf.Tensor, total: int) -> ShardExamples:
     """Returns replica `number`'s rows of a batch, for `total` replicas."""
+
+    def bounds(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        size, first = tf.shape(values, tf.int64)[0], tf.cast(number, tf.int64)
+        start, stop = ((n * size + total - 1) // total for n in (first, first + 1))
+        return start, stop, size
+
+    def part(values: tf.Tensor | None) -> tf.Tensor | None:
+        if values is None:  # as in (x, None, sample_weight)
+            return None
+        # By its own size: a role of another length than x stays one, and is refused.
+        start, stop, _ = bounds(values)
+        return values[start:stop]
+
     given = [values for values in tf.nest.flatten(batch) if values is not None]
-    size = tf.shape(given[0], tf.int64)[0]
-
-    def bound(number: int | tf.Tensor) -> tf.Tensor:
-        return (tf.cast(number, tf.int64) * size + total - 1) // total
-
-    start, stop = bound(number), bound(number + 1)
-    # None is for no values, as in (x, None, sample_weight).
-    part = tf.nest.map_structure(lambda v: None if v is None else v[start:stop], batch)
+    start, stop, size = bounds(given[0])
     numbers = (tf.cast(value, tf.int32) for value in (start, stop - start, size))
-    return ShardExamples(part, BatchShard(*numbers))
+    return ShardExamples(tf.nest.map_structure(part, batch), BatchShard(*numbers))

@@ -62,14 +62,17 @@ def check_replicas(
         )
 
 
-def weights_of_rows(network: keras.Model) -> int:
-    """Returns the weights of a network that may be given its rows in parts; else 0.
+def weights_of_rows(decoder: ConditionalDistribution) -> int:
+    """Returns the weights of a decoder that may be given its rows in parts; else 0.
 
     Each row's output is then a function of the row alone, without draws. On a GPU rows
     are not divided, which gains nothing there.
     """
+    if type(decoder) is not ConditionalDistribution:  # a class may do anything
+        return 0
+    network = decoder.network
     chain = getattr(network, "_functional", None) or network  # of a Sequential
-    operations = getattr(chain, "operations", [None])  # a class may do anything
+    operations = getattr(chain, "operations", [None])  # a class has none
     if tf.config.list_physical_devices("GPU") or not all(map(_is_by_row, operations)):
         return 0
     return network.count_params()

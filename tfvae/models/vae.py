@@ -196,7 +196,8 @@ class VAE(keras.Model):
         self.latent = parts.latent
         self.prior_layer = parts.prior
         self.data_shape = parts.decoder.head.event_shape
-        self._weights_a_sample = weights_of_rows(parts.decoder.network)
+        own = type(self).decode is not VAE.decode
+        self._weights_a_sample = 0 if own else weights_of_rows(parts.decoder)
         self.built = True
         self._kl_weight = constant_weight(self, "kl_weight", 1.0)
         self.steps = Counter(
