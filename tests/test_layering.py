@@ -13,7 +13,7 @@ import tfvae
 FLOORS = (
     "core",
     "config distributions",
-    "data heads networks objectives priors",
+    "conditions data heads networks objectives priors",
     "estimators latents",
     "models",
     "evaluation",

@@ -10,6 +10,7 @@ from tfvae.core.version import __version__
 
 _ROOMS = (
     "benchmark",
+    "conditions",
     "config",
     "data",
     "distributions",
@@ -28,6 +29,7 @@ _ROOMS = (
 )
 _ELSEWHERE = {
     "VAE": "tfvae.models",
+    "SemiSupervisedVAE": "tfvae.models",
     "ConditionalDistribution": "tfvae.models",
     "build": "tfvae.training.building",
 }

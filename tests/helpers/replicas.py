@@ -17,6 +17,7 @@ import tensorflow as tf
 SIDE = 4
 IMAGES = 25  # in batches of 8: the last one has 1 image, and most replicas none
 BATCH = 8
+CLASSES = 3
 
 
 def cases() -> dict[str, tuple[str, dict]]:
@@ -44,24 +45,30 @@ def cases() -> dict[str, tuple[str, dict]]:
         "clipped": ("normal", {**iwae, "clip": 0.05}),
         "weights": ("normal", {**iwae, "weigh": True}),
         "penalty": ("normal", {**iwae, "l2": 0.1}),
+        "conditional": ("normal", {**iwae, "condition": True}),
         "skipped": ("normal", {**iwae, "skip_nonfinite": 1000, "nan": True}),
     }
 
 
-def model(latent: str, l2: float | None):
+def model(latent: str, l2: float | None, conditional: bool = False):
     """A small VAE in float64, the same whenever it is made."""
     import keras
 
+    from tfvae.conditions import OneHot
     from tfvae.heads import BernoulliHead
     from tfvae.latents import LATENTS
     from tfvae.models import VAE, ConditionalDistribution
     from tfvae.networks import mlp
+    from tfvae.priors import ConditionalPrior
 
     family = LATENTS[latent](3)
     head, likelihood = family.posterior_head(), BernoulliHead((SIDE, SIDE, 1))
     sizes = likelihood.params_shape
-    encoder = mlp(sizes, head.params_shape, (5,), "tanh", name="encoder", seed=1)
-    decoder = mlp(family.decoder_shape, sizes, (5,), "tanh", name="decoder", seed=2)
+    takes = {"condition_shape": (CLASSES,)} if conditional else {}
+    shapes = (sizes, head.params_shape, (5,), "tanh")
+    encoder = mlp(*shapes, name="encoder", seed=1, **takes)
+    shapes = (family.decoder_shape, sizes, (5,), "tanh")
+    decoder = mlp(*shapes, name="decoder", seed=2, **takes)
     if l2:
         for layer in decoder.layers:
             if isinstance(layer, keras.layers.Dense):
@@ -70,6 +77,8 @@ def model(latent: str, l2: float | None):
         ConditionalDistribution(encoder, head),
         ConditionalDistribution(decoder, likelihood),
         family,
+        ConditionalPrior(family, (CLASSES,), (4,)) if conditional else None,
+        condition=OneHot(CLASSES) if conditional else None,
     )
 
 
@@ -86,8 +95,9 @@ def trained(strategy, latent: str, settings: dict, steps: int) -> dict:
     settings = dict(settings)
     clip, weigh = settings.pop("clip", None), settings.pop("weigh", False)
     l2, nan = settings.pop("l2", None), settings.pop("nan", False)
+    conditional = settings.pop("condition", False)
     with strategy.scope():
-        vae = model(latent, l2)
+        vae = model(latent, l2, conditional)
         optimizer = keras.optimizers.Adam(0.01, global_clipnorm=clip)
         vae.compile(optimizer, seed=3, jit_compile=False, **settings)
     assert bool(vae.losses) == bool(l2)
@@ -97,6 +107,9 @@ def trained(strategy, latent: str, settings: dict, steps: int) -> dict:
         x[3] = np.nan
     scored = images(binary=True)
     given = (x, x, np.linspace(0.5, 2.0, IMAGES)) if weigh else x
+    if conditional:
+        given = (x, np.arange(IMAGES) % CLASSES)
+        scored = {"x": scored, "condition": np.arange(IMAGES) % CLASSES}
     batches = tf.data.Dataset.from_tensor_slices(given).batch(BATCH)
     history = vae.fit(batches.repeat(), steps_per_epoch=steps, verbose=0).history
     tracked = {f"fit {name}": value for name, value in vae.tracked().items()}

@@ -166,15 +166,12 @@ def _networks(vae: VAE) -> list[tuple[Product, ...]]:
 
 
 def _of_network(network: keras.Model) -> tuple[Product, ...]:
-    """Returns the products of a chain of layers, as configurations build them."""
-    shape, products = tuple(network.input_shape), []
+    """Returns the products of a network's layers, as configurations build them."""
+    products = []
     for layer in network.layers:
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        output = tuple(layer.compute_output_shape(shape))
         if isinstance(layer, _LAYERS):
-            products.append(Product(layer, shape[1:], output[1:]))
-        shape = output
+            shapes = (layer.input.shape[1:], layer.output.shape[1:])
+            products.append(Product(layer, *map(tuple, shapes)))
     return tuple(products)
 
 

@@ -20,6 +20,20 @@ def check_together(config: Config) -> None:
     _check_schedules(config)
     _check_hierarchy(config)
     _check_monitored(config)
+    _check_labels(config)
+
+
+def _check_labels(config: Config) -> None:
+    if config.labels is not None and config.condition != "label":
+        raise InputError(
+            f"labels {config.labels} has no effect without a condition; set condition "
+            "'label' (--condition label), or labels None"
+        )
+    if config.classifier_weight is not None and config.labels is None:
+        raise InputError(
+            f"classifier_weight {config.classifier_weight} has no effect without "
+            "labels; set labels, or classifier_weight None"
+        )
 
 
 def _check_binarization(config: Config) -> None:

@@ -25,6 +25,7 @@ from tfvae.config.fields import (
 from tfvae.config.names import (
     ActivationName,
     Binarization,
+    ConditionName,
     DtypePolicy,
     EstimatorName,
     KlSchedule,
@@ -103,8 +104,14 @@ class ModelSettings:
     """The classes of each variable of latent categorical or concrete; None: 10."""
     num_flows: Annotated[int, Range(1, 1000)] | None = None
     """The couplings of latent flow; None: 2."""
+    condition: ConditionName | None = None
+    """Model p(x|c) with c the images' label; None: p(x)."""
+    labels: Count | None = None
+    """Labels known in training, the others summed out; None: not semi-supervised."""
+    classifier_weight: Annotated[float, Range(0, 1e6)] | None = None
+    """The factor of log q(y|x) where a label is known, with labels; None: 1."""
     prior: PriorName = "standard"
-    """The distribution p(z)."""
+    """The distribution p(z); conditional: p(z|c)."""
     num_components: Count | None = None
     """The components of prior mixture or vamp; None: 10 or 100."""
     temperature: Positive | None = None

@@ -29,7 +29,8 @@ LatentName = Literal[
     "bernoulli",
     "categorical",
 ]
-PriorName = Literal["standard", "learned", "mixture", "vamp"]
+PriorName = Literal["standard", "learned", "mixture", "vamp", "conditional"]
+ConditionName = Literal["label"]
 ObjectiveName = Literal["elbo", "iwae", "renyi", "ciwae", "miwae", "piwae"]
 EstimatorName = Literal[
     "pathwise", "stl", "dreg", "reinforce", "vimco", "disarm", "straight_through"

@@ -107,6 +107,61 @@ RECIPES: Mapping[str, Recipe] = {
             steps_per_execution=13,
         ),
     ),
+    "digits-cvae": Recipe(
+        "p(x|class) of scikit-learn's digits, with p(z|class); needs no download",
+        "Sohn, Lee and Yan, Learning Structured Output Representation, NeurIPS 2015; "
+        "this project's sizes",
+        Config(
+            dataset="digits",
+            condition="label",
+            prior="conditional",
+            latent="normal",
+            latent_size=16,
+            hidden_sizes=(128, 128),
+            activation="tanh",
+            objective="iwae",
+            num_samples=10,
+            epochs=100,
+            batch_size=100,
+            learning_rate=2e-3,
+        ),
+    ),
+    "mnist-cvae": Recipe(
+        "p(x|class) of MNIST: mnist-iwae's networks with the class as condition",
+        f"{_BURDA}, with a condition as in Sohn, Lee and Yan, NeurIPS 2015",
+        dataclasses.replace(
+            _IWAE,
+            condition="label",
+            num_samples=5,
+            epochs=50,
+            batch_size=100,
+            learning_rate_schedule="cosine",
+        ),
+    ),
+    "mnist-m2": Recipe(
+        "semi-supervised: 100 labels of MNIST, the others summed out exactly",
+        "Kingma et al., Semi-supervised Learning with Deep Generative Models, NeurIPS "
+        "2014, with the settings of Pyro's tutorial: hidden 500 softplus, 50 latents, "
+        "Adam 4.2e-4 (beta1 0.9), batch 200, classifier weight 46",
+        Config(
+            dataset="mnist",
+            validation_size=10_000,
+            binarization="none",
+            grey_targets=True,
+            condition="label",
+            labels=100,
+            classifier_weight=46.0,
+            latent="normal",
+            latent_size=50,
+            hidden_sizes=(500,),
+            activation="softplus",
+            output_start="zero",
+            objective="elbo",
+            epochs=10,
+            batch_size=200,
+            learning_rate=4.2e-4,
+        ),
+    ),
     "mnist-aevb": Recipe(
         "the first VAE: one hidden layer, closed-form KL (or --analytic-kl False)",
         "Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014, with Adam in "

@@ -1,6 +1,7 @@
 """Data sets, and the deterministic pipeline that makes batches of them."""
 
 from tfvae.data.binarization import BINARIZATIONS, Binarization
+from tfvae.data.labels import partly_labelled
 from tfvae.data.pipeline import (
     drawn_at_step,
     evaluation_batches,
@@ -25,6 +26,7 @@ __all__ = [
     "evaluation_batches",
     "load",
     "steps_per_epoch",
+    "partly_labelled",
     "training_batches",
 ]
 __dir__ = __all__.copy  # what completion shows

@@ -16,6 +16,7 @@ from tfvae.data.splits import ArraySplit, Split, StreamSplit, check_split
 
 _DRAW_CHUNK = 1_000  # images; fixed draws depend on it, so never change it
 _PREFETCH = 8
+_LABEL_ROLES = ("label", "condition")
 _BATCH_SIZE = "batch_size (--batch-size)"
 
 Element: TypeAlias = tf.Tensor | dict[str, tf.Tensor]
@@ -50,6 +51,7 @@ def training_batches(
     start_step: int = 0,
     on_device: bool = False,
     labels: bool = False,
+    label_role: str = "label",
 ) -> tf.data.Dataset:
     """Returns endless shuffled batches; batch t is a function of (seed, t).
 
@@ -72,11 +74,12 @@ def training_batches(
             same ones (`VAE.compile(binarize=True)`): a quarter of the bytes go to a
             GPU, and the host has less to do.
         labels: Deliver labels with their images.
+        label_role: The role that labels have, "label" or "condition".
 
     Returns:
         A data set of float32 [B, H, W, C], of infinite cardinality; with `on_device`
         of the split's own dtype. With `labels` its elements are dictionaries of these
-        as "x", and of int64 [B], -1 where unknown, as "label".
+        as "x", and of int64 [B], -1 where unknown, as their role.
 
     Raises:
         InputError: if an argument is not usable.
@@ -91,8 +94,7 @@ def training_batches(
         )
     fixed_seed = as_seed(seed if binarization_seed is None else binarization_seed)
     draw_seed = draw_seed_of(seed)
-    if labels:
-        _check_labels(split)
+    role = _label_role(split, labels, label_role)
 
     def draw(step: tf.Tensor, batch: Element) -> Element:
         images = batch["x"] if labels else batch
@@ -101,7 +103,7 @@ def training_batches(
 
     order_seed = derive_seed(seed, f"order/{split.name}")
     early = None if kind.draws == "step" else kind  # drawn before the step is known
-    how = (batch_size, steps, order_seed, start_step, early, fixed_seed, labels)
+    how = (batch_size, steps, order_seed, start_step, early, fixed_seed, role)
     if isinstance(split, ArraySplit):
         batches = _shuffled_array(split, *how)
     else:
@@ -119,6 +121,7 @@ def evaluation_batches(
     seed: Seed,
     limit: int | None = None,
     labels: bool = False,
+    label_role: str = "label",
 ) -> tf.data.Dataset:
     """Returns batches of each image once, in order; the last may be smaller.
 
@@ -132,11 +135,12 @@ def evaluation_batches(
         seed: The root seed of the draw.
         limit: The number of images to use, the first ones; None for all.
         labels: Deliver labels with their images.
+        label_role: The role that labels have, "label" or "condition".
 
     Returns:
         A data set of float32 [B, H, W, C], of known cardinality. With `labels` its
         elements are dictionaries of these as "x", and of int64 [B], -1 where unknown,
-        as "label".
+        as their role.
 
     Raises:
         InputError: if an argument is not usable.
@@ -148,16 +152,15 @@ def evaluation_batches(
         size = min(size, require_int("limit (--limit)", limit))
     kind = lookup(BINARIZATIONS, binarization, "binarization")
     steps = -(-size // batch_size)
-    if labels:
-        _check_labels(split)
+    role = _label_role(split, labels, label_role)
     if isinstance(split, StreamSplit):
-        draw = _stream_transform(split, kind, as_seed(seed), labels)
+        draw = _stream_transform(split, kind, as_seed(seed), role)
         batches = split.read(None).take(size).map(draw, tf.data.AUTOTUNE)
         batches = batches.batch(batch_size).apply(
             tf.data.experimental.assert_cardinality(steps)
         )
     else:
-        batch = _array_batch(split, kind, as_seed(seed), size, labels)
+        batch = _array_batch(split, kind, as_seed(seed), size, role)
         batches = tf.data.Dataset.range(steps).map(
             lambda step: batch(_places(step, batch_size, size)), tf.data.AUTOTUNE
         )
@@ -172,10 +175,10 @@ def _shuffled_array(
     start_step: int,
     kind: Binarization | None,
     seed: tf.Tensor,
-    labels: bool,
+    role: str | None,
 ) -> tf.data.Dataset:
     size = len(split)
-    batch = _array_batch(split, kind, seed, size, labels)
+    batch = _array_batch(split, kind, seed, size, role)
 
     def shuffled(step: tf.Tensor) -> Element:
         order = _fold(order_seed, step // steps)
@@ -208,12 +211,15 @@ def _array_batch(
     kind: Binarization | None,
     seed: tf.Tensor,
     size: int,
-    labels: bool,
+    role: str | None,
 ) -> Callable[[tf.Tensor], Element]:
-    """Returns the function from rows [B] to a batch; without `kind` none is drawn."""
+    """Returns the function from rows [B] to a batch; without `kind` none is drawn.
+
+    Labels are there if they have a role.
+    """
     fixed = kind is not None and kind.draws != "never"
     images = fixed_draw(split, seed, size) if fixed else split.tensor()
-    known = tf.constant(split.labels) if labels else None  # [N]
+    known = tf.constant(split.labels) if role else None  # [N]
 
     def batch(rows: tf.Tensor) -> Element:
         x = tf.gather(images, rows)  # [B, H, W, C]
@@ -221,7 +227,7 @@ def _array_batch(
             x = tf.cast(x, tf.float32)
         elif kind is not None:
             x = kind.apply(to_grey(x), None)
-        return x if known is None else {"x": x, "label": tf.gather(known, rows)}
+        return x if known is None else {"x": x, role: tf.gather(known, rows)}
 
     return batch
 
@@ -250,9 +256,9 @@ def _shuffled_stream(
     start_step: int,
     kind: Binarization | None,
     seed: tf.Tensor,
-    labels: bool,
+    role: str | None,
 ) -> tf.data.Dataset:
-    transform = _stream_transform(split, kind, seed, labels)
+    transform = _stream_transform(split, kind, seed, role)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         images = split.read(_fold(order_seed, epoch))
@@ -263,7 +269,7 @@ def _shuffled_stream(
 
 
 def _stream_transform(
-    split: StreamSplit, kind: Binarization | None, seed: tf.Tensor, labels: bool
+    split: StreamSplit, kind: Binarization | None, seed: tf.Tensor, role: str | None
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Element]:
     """Returns a function of (image, label, id) that gives an element of a batch.
 
@@ -277,7 +283,7 @@ def _stream_transform(
         if kind is not None:
             draw_seed = None if kind.draws == "never" else _fold(root, identity)
             x = kind.apply(to_grey(image), draw_seed)
-        return {"x": x, "label": label} if labels else x
+        return {"x": x, role: label} if role else x
 
     return transform
 
@@ -306,13 +312,29 @@ def _fold(seed: tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:
     return tf.random.fold_in(seed, tf.cast(step, tf.int32))
 
 
-def _check_labels(split: Split) -> None:
-    """Refuses labels of a split that has none."""
+def _label_role(split: Split, labels: bool, role: str) -> str | None:
+    """Returns the role of labels in a batch; None if they are not wanted.
+
+    Raises:
+        InputError: if the split has none, or they cannot have that role.
+    """
+    if role not in _LABEL_ROLES:
+        raise InputError(
+            f"label_role {role!r:.60} is not usable; give one of "
+            f"{', '.join(_LABEL_ROLES)}"
+        )
+    if not labels:
+        if role != _LABEL_ROLES[0]:
+            raise InputError(
+                f"label_role {role!r} has no effect without labels=True; say both"
+            )
+        return None
     if not split.has_labels:
         raise InputError(
             f"the {split.name} split has no labels; leave labels out, or give data "
             "that have them"
         )
+    return role
 
 
 def in_order(batches: tf.data.Dataset) -> tf.data.Dataset:

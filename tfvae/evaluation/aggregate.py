@@ -58,22 +58,20 @@ class _Part(NamedTuple):
 
 
 class Aggregate:
-    """Collects images, and compares each one's draw with everyone's posterior.
+    """Collects images, and compares each one's draw with everyone's posterior."""
 
-    Args:
-        prior: p(z).
-    """
-
-    def __init__(self, prior: Distribution) -> None:
-        self._prior = prior
+    def __init__(self) -> None:
         self._parts: list[_Part] = []
 
     def __len__(self) -> int:
         return sum(len(part.log_prior) for part in self._parts)
 
-    def add(self, posterior: Distribution, z: tf.Tensor) -> None:
-        """Takes in posteriors, batch [B], with a draw of each, [B, ...]."""
-        log_prior = _float64(self._prior.log_prob(z))
+    def add(self, posterior: Distribution, z: tf.Tensor, prior: Distribution) -> None:
+        """Takes in posteriors, batch [B], with a draw of each, [B, ...].
+
+        The prior p(z) has batch [], or is each example's p(z|c), batch [B].
+        """
+        log_prior = _float64(prior.log_prob(z))
         log_upper = np.zeros_like(log_prior)
         if isinstance(posterior, LayerChain):
             log_upper = _float64(tf.reduce_sum(posterior.log_probs(z)[1:], axis=0))

@@ -37,7 +37,8 @@ def counted_batches(
         )
     check_model(vae)
     seen = 0
-    for batch in split_examples(batches, vae.data_shape, _BATCH):
+    conditional = vae.condition is not None
+    for batch in split_examples(batches, vae.data_shape, _BATCH, conditional):
         batch = vae.as_batch(batch)
         if batch.sample_weight is not None:
             raise InputError(

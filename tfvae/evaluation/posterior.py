@@ -87,14 +87,13 @@ def posterior_summary(
     num_samples = require_int("num_samples", num_samples, least=2)
     num_aggregate = require_int("num_aggregate", num_aggregate)
     check_model(vae)
-    prior = vae.prior()
-    aggregate, seen = Aggregate(prior), 0
+    aggregate, seen = Aggregate(), 0
     layers: list[_Layer] = []
     rows = max(1, MAX_ELEMENTS // (num_samples * math.prod(vae.latent.event_shape)))
     for index, batch in enumerate(counted_batches(vae, batches, progress)):
         for start in range(0, batch.size, rows):
-            some = batch.rows(start, start + rows)
-            posterior = vae.encode(some)
+            some = vae.with_condition(batch.rows(start, start + rows))
+            posterior, prior = vae.encode(some), vae.prior(some.condition)
             z = posterior.sample(
                 num_samples, seed=derive_seed(seed, "summary", index, start)
             )  # [S, B, ...]
@@ -105,8 +104,10 @@ def posterior_summary(
             wanted = min(num_aggregate - len(aggregate), some.size)
             if wanted:
                 whole = wanted == some.size
-                kept = posterior if whole else vae.encode(some.rows(0, wanted))
-                aggregate.add(kept, z[0, :wanted])
+                if not whole:
+                    some = some.rows(0, wanted)
+                    posterior, prior = vae.encode(some), vae.prior(some.condition)
+                aggregate.add(posterior, z[0, :wanted], prior)
         seen += batch.size
     summaries = tuple(layer.summary() for layer in layers)
     return PosteriorSummary(seen, num_samples, summaries, aggregate.terms())

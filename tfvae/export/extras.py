@@ -13,7 +13,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from tfvae.core.types import InputError
 from tfvae.export import layout
-from tfvae.export.signatures import Signature
+from tfvae.export.signatures import Signature, condition_specs
 from tfvae.models import VAE
 
 
@@ -65,6 +65,9 @@ def _check_finite(
     for name, signature in signatures.items():
         ends = {}
         for key, spec in signature.inputs.items():
+            if key.startswith("condition"):  # others are refused, or have no ends
+                ends[key] = inputs[name][key][[0, -1]]
+                continue
             least, largest = (-3e38, 3e38) if spec.dtype.is_floating else (0, 255)
             ends[key] = np.stack([np.full(spec.shape[1:], e) for e in (least, largest)])
         for asked in (inputs[name], ends):
@@ -84,9 +87,13 @@ def _inputs(
     signatures: Mapping[str, Signature], vae: VAE, examples: np.ndarray
 ) -> dict[str, dict[str, np.ndarray]]:
     """Returns the recorded inputs of each signature, all with as many rows."""
-    size = len(examples)
-    prior = vae.prior().sample(size, seed=(0, 1)).numpy()
-    known = {
+    size, known, condition = len(examples), {}, None
+    if vae.condition is not None:
+        condition = vae.condition.examples(size)
+        served = condition if isinstance(condition, Mapping) else {"": condition}
+        known = dict(zip(condition_specs(vae), served.values(), strict=True))
+    prior = vae.draw_prior([size], (0, 1), condition).numpy()
+    known |= {
         "z": np.round(prior.astype(np.float64), 4).astype(np.float32),
         "seed": np.stack([np.zeros(size), np.arange(1, size + 1)], 1).astype(np.int32),
     }

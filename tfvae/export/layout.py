@@ -24,13 +24,18 @@ def to_rows(tensors: Mapping[str, Any], single_plain: bool = False) -> list[Any]
         single_plain: Whether the rows of a single array go without its name, as in a
             server's answers.
     """
-    columns = {name: array.tolist() for name, array in tensors.items()}
+    columns = {name: _plain(array.tolist()) for name, array in tensors.items()}
     if single_plain and len(columns) == 1:
         return next(iter(columns.values()))
     return [
         dict(zip(columns, row, strict=True))
         for row in zip(*columns.values(), strict=True)
     ]
+
+
+def _plain(values: list[Any]) -> list[Any]:
+    """Returns values with text in place of bytes."""
+    return [v.decode("utf-8") if isinstance(v, bytes) else v for v in values]
 
 
 def to_columns(rows: list[Any], names: list[str]) -> dict[str, list[Any]]:

@@ -180,7 +180,11 @@ def _arrays(rows: list, specs: Mapping[str, Any], layout: Any) -> dict[str, Any]
 
     with _problems("a recorded row is not usable"):
         columns = layout.to_columns(rows, list(specs))
-        return {n: np.asarray(c, specs[n]["dtype"]) for n, c in columns.items()}
+        return {n: np.asarray(c, _dtype(specs[n])) for n, c in columns.items()}
+
+
+def _dtype(spec: Mapping[str, Any]) -> Any:
+    return object if spec["dtype"] == "string" else spec["dtype"]
 
 
 def _read_pair(path: Path, name: str, layout: Any) -> tuple[list, list]:

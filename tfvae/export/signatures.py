@@ -3,19 +3,20 @@
 A model server joins the rows of several requests into one batch and takes the answer
 apart again. So the first axis of every input and output is the batch, a row's answer is
 a function of that row alone, seeds are rows too, and whatever a row holds, its answer
-is finite.
+is finite. Only a condition that has no features, of an unknown class for example, is an
+error: no answer would be right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
 from tfvae.data import BINARIZATIONS
-from tfvae.models import VAE
+from tfvae.models import VAE, Batch, SemiSupervisedVAE
 from tfvae.objectives import Elbo, Iwae
 
 Tensors = dict[str, tf.Tensor]
@@ -100,10 +101,15 @@ class Pixels(NamedTuple):
 
 
 def signatures_of(vae: VAE, pixels: Pixels, num_samples: int) -> dict[str, Signature]:
-    """Returns the signatures of a model, `encode` first."""
+    """Returns the signatures of a model, `encode` first.
+
+    A conditional model's have `condition` as their last input, or one input
+    `condition_NAME` for each of several.
+    """
     image = {"x": tf.TensorSpec([None, *vae.image_shape], tf.float32, "x")}
     z = {"z": tf.TensorSpec([None, *vae.latent.event_shape], tf.float32, "z")}
     seed = {"seed": tf.TensorSpec([None, 2], tf.int32, "seed")}
+    condition = condition_specs(vae)
     encode, reconstruct = _encode(vae, pixels), _reconstruct(vae, pixels)
     score = _score(vae, pixels, num_samples)
     found = {
@@ -121,10 +127,20 @@ def signatures_of(vae: VAE, pixels: Pixels, num_samples: int) -> dict[str, Signa
             f"elbo, L_{num_samples} (iwae), rate and distortion, in nats",
         ),
     }
+    found = {
+        name: each._replace(inputs={**each.inputs, **condition})
+        for name, each in found.items()
+    }
+    if isinstance(vae, SemiSupervisedVAE):
+        found["classify"] = Signature(
+            _classify(vae, pixels), image, "q(y|x), the probability of each class"
+        )
     if not pixels.unit:
         return found
     raw = {"x": tf.TensorSpec([None, *vae.image_shape], tf.uint8, "x")}
-    for name in ("encode", "reconstruct", "score"):
+    for name in ("encode", "reconstruct", "score", "classify"):
+        if name not in found:
+            continue
         given = found[name]
         found[f"{name}_uint8"] = given._replace(
             inputs=dict(given.inputs) | raw,
@@ -133,9 +149,33 @@ def signatures_of(vae: VAE, pixels: Pixels, num_samples: int) -> dict[str, Signa
     return found
 
 
+def condition_specs(vae: VAE) -> dict[str, tf.TensorSpec]:
+    """Returns the inputs that a condition is served as, by name."""
+    if vae.condition is None:
+        return {}
+    spec = vae.condition.served_spec()
+    if not isinstance(spec, Mapping):
+        spec = {"": spec}
+    named = {f"condition_{key}".rstrip("_"): each for key, each in spec.items()}
+    return {
+        name: tf.TensorSpec(each.shape, each.dtype, name)
+        for name, each in named.items()
+    }
+
+
+def _given(vae: VAE, served: Sequence[tf.Tensor]) -> dict[str, Any]:
+    """Returns the role `condition` from what is served, in the order of its names."""
+    if vae.condition is None:
+        return {}
+    spec = vae.condition.served_spec()
+    value = dict(zip(spec, served, strict=True)) if isinstance(spec, Mapping) else None
+    return {"condition": served[0] if value is None else value}
+
+
 def _encode(vae: VAE, pixels: Pixels) -> Callable[..., Tensors]:
-    def encode(x: tf.Tensor) -> Tensors:
-        posterior = vae.encode(pixels.certain(x))
+    def encode(x: tf.Tensor, *condition: tf.Tensor) -> Tensors:
+        batch = Batch(pixels.certain(x), **_given(vae, condition))
+        posterior = vae.encode(batch)
         return _float32(vae.encoder.head.named_params(posterior))
 
     return encode
@@ -144,31 +184,47 @@ def _encode(vae: VAE, pixels: Pixels) -> Callable[..., Tensors]:
 def _decode(vae: VAE) -> Callable[..., Tensors]:
     low, high = vae.latent.serving_clip
 
-    def decode(z: tf.Tensor) -> Tensors:
+    def decode(z: tf.Tensor, *condition: tf.Tensor) -> Tensors:
         z = tf.where(tf.math.is_nan(z), 0.0, z)
         z = tf.cast(tf.clip_by_value(z, low, high), vae.compute_dtype)
-        return _float32({"mean": _shaped(vae, vae.decode(z).mean())})
+        mean = vae.decode(z, **_given(vae, condition)).mean()
+        return _float32({"mean": _shaped(vae, mean)})
 
     return decode
 
 
+def _classify(vae: SemiSupervisedVAE, pixels: Pixels) -> Callable[..., Tensors]:
+    def classify(x: tf.Tensor) -> Tensors:
+        return _float32({"probability": vae.class_probability(pixels.certain(x))})
+
+    return classify
+
+
 def _reconstruct(vae: VAE, pixels: Pixels) -> Callable[..., Tensors]:
-    def reconstruct(x: tf.Tensor) -> Tensors:
-        return _float32({"mean": _shaped(vae, vae.reconstruct(pixels.certain(x)))})
+    def reconstruct(x: tf.Tensor, *condition: tf.Tensor) -> Tensors:
+        batch = Batch(pixels.certain(x), **_given(vae, condition))
+        return _float32({"mean": _shaped(vae, vae.reconstruct(batch))})
 
     return reconstruct
 
 
 def _sample(vae: VAE) -> Callable[..., Tensors]:
-    def sample(seed: tf.Tensor) -> Tensors:
-        prior = vae.prior()
-        z = tf.map_fn(
-            lambda one: prior.sample(1, seed=derive_seed(one, "prior"))[0],
-            seed,
-            fn_output_signature=prior.dtype,
-        )  # [B, D], each row what vae.sample(1, seed) draws
+    def sample(seed: tf.Tensor, *condition: tf.Tensor) -> Tensors:
+        given = _given(vae, condition)
+        if given:
+            given["condition"] = vae.condition.read(given["condition"])
+
+        def draw(row: tuple) -> tf.Tensor:
+            one = tf.nest.map_structure(lambda c: c[tf.newaxis], row[1:])
+            seed = derive_seed(row[0], "prior")
+            return vae.draw_prior([1], seed, *one)[0]
+
+        rows = (seed, *given.values())
+        spec = tf.TensorSpec(None, vae.compute_dtype)
+        # [B, D], each row what vae.sample(1, seed) draws
+        z = tf.map_fn(draw, rows, fn_output_signature=spec)
         z.set_shape([None, *vae.latent.event_shape])
-        return _float32({"z": z, "mean": _shaped(vae, vae.decode(z).mean())})
+        return _float32({"z": z, "mean": _shaped(vae, vae.decode(z, **given).mean())})
 
     return sample
 
@@ -176,9 +232,11 @@ def _sample(vae: VAE) -> Callable[..., Tensors]:
 def _score(vae: VAE, pixels: Pixels, num_samples: int) -> Callable[..., Tensors]:
     names = ("elbo", "iwae", "rate", "distortion")
 
-    def score_row(row: tuple[tf.Tensor, tf.Tensor]) -> Tensors:
+    def score_row(row: tuple) -> Tensors:
         x = pixels.seeded(row[0], derive_seed(row[1], "pixels"))
-        terms = vae.log_weight_terms(x[tf.newaxis], num_samples, row[1])  # [K, 1]
+        one = tf.nest.map_structure(lambda c: c[tf.newaxis], row[2:])
+        batch = Batch(x[tf.newaxis], *one)
+        terms = vae.log_weight_terms(batch, num_samples, row[1])  # [K, 1]
         log_weights = tf.cast(terms.sampled_log_weights(), tf.float32)
         rate = tf.reduce_mean(terms.rate, axis=0)
         distortion = -tf.reduce_mean(terms.log_likelihood, axis=0)
@@ -188,9 +246,9 @@ def _score(vae: VAE, pixels: Pixels, num_samples: int) -> Callable[..., Tensors]
             n: tf.cast(v[0], tf.float32) for n, v in zip(names, values, strict=True)
         }
 
-    def score(x: tf.Tensor, seed: tf.Tensor) -> Tensors:
+    def score(x: tf.Tensor, seed: tf.Tensor, *condition: tf.Tensor) -> Tensors:
         spec = {name: tf.TensorSpec([], tf.float32) for name in names}
-        rows = (pixels.clean(x), seed)
+        rows = (pixels.clean(x), seed, *_given(vae, condition).values())
         return tf.map_fn(score_row, rows, fn_output_signature=spec)
 
     return score

@@ -32,7 +32,7 @@ def layer_rates(
     posterior, z = _draws(vae, x, num_samples, seed)
     densities = [
         q.log_probs(z) if isinstance(q, LayerChain) else q.log_prob(z)[tf.newaxis]
-        for q in (posterior, vae.prior())
+        for q in (posterior, vae.prior(vae.with_condition(x).condition))
     ]
     return densities[0] - densities[1]
 

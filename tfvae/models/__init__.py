@@ -4,6 +4,7 @@ from tfvae.models.batch import Batch
 from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.optimizers import Adam
 from tfvae.models.schedules import Cyclical, Exponential
+from tfvae.models.semi_supervised import SemiSupervisedVAE
 from tfvae.models.vae import VAE, Samples
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "Cyclical",
     "Exponential",
     "Samples",
+    "SemiSupervisedVAE",
 ]
 __dir__ = __all__.copy  # what completion shows

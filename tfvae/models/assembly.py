@@ -1,13 +1,15 @@
 """The parts of a VAE from two plain networks and the names of the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tfvae.conditions import Condition, Several
 from tfvae.core.lookup import lookup
 from tfvae.core.types import InputError
 from tfvae.heads import HEADS, DistributionHead
 from tfvae.latents import LATENTS, Latent
 from tfvae.models.conditional import ConditionalDistribution, check_network
+from tfvae.networks import input_shapes
 from tfvae.priors import Prior, make_prior
 
 
@@ -18,6 +20,7 @@ class Parts(NamedTuple):
     decoder: ConditionalDistribution
     latent: Latent
     prior: Prior | None
+    condition: Condition | None
 
 
 def assembled(
@@ -26,6 +29,7 @@ def assembled(
     latent: Any,
     prior: Any,
     likelihood: DistributionHead | str | None,
+    condition: Condition | Mapping[str, Condition] | None = None,
 ) -> Parts:
     """Returns the parts of a VAE, of which some are given as networks or names.
 
@@ -51,9 +55,12 @@ def assembled(
             likelihood = kind(shape)
         kind_name = type(likelihood).__name__
         decoder = _with_head("decoder", decoder, likelihood, kind_name)
+    if isinstance(condition, Mapping):
+        condition = Several(condition)
     if isinstance(prior, str) and isinstance(latent, Latent):
-        prior = make_prior(prior, latent)
-    return Parts(encoder, decoder, latent, prior)
+        features = condition.shape if isinstance(condition, Condition) else None
+        prior = make_prior(prior, latent, condition_shape=features)
+    return Parts(encoder, decoder, latent, prior, condition)
 
 
 def decoder_data_shape(encoder: Any) -> tuple[int, ...]:
@@ -63,7 +70,7 @@ def decoder_data_shape(encoder: Any) -> tuple[int, ...]:
             f"encoder {encoder!r:.100} is not usable; give a Keras model, or a "
             "ConditionalDistribution"
         )
-    return tuple(encoder.network.input_shape[1:])
+    return input_shapes(encoder.network)[0]
 
 
 def _named_latent(name: str, decoder: Any) -> Latent:
@@ -72,7 +79,7 @@ def _named_latent(name: str, decoder: Any) -> Latent:
     if isinstance(decoder, ConditionalDistribution):
         decoder = decoder.network
     check_network(decoder)
-    shape: Sequence[int] = tuple(decoder.input_shape[1:])
+    shape = input_shapes(decoder)[0]
     latent = kind(shape[0]) if len(shape) == 1 else None
     if latent is None or latent.decoder_shape != shape:
         raise InputError(

@@ -22,7 +22,8 @@ class Batch(NamedTuple):
 
     Attributes:
         x: [B, *data_shape] The data that are modelled.
-        condition: [B, ...] c of p(x|z, c), q(z|x, c) and p(z|c), or None.
+        condition: [B, ...] c of p(x|z, c), q(z|x, c) and p(z|c), or None; a dictionary
+            of these where the model's has several parts.
         observed: [B, *data_shape] Where x is known, or None: everywhere.
         label: [B] A class of each example, -1 where it is unknown, or None.
         sample_weight: [B] The weight of each example in the loss, or None: 1.
@@ -30,7 +31,7 @@ class Batch(NamedTuple):
     """
 
     x: tf.Tensor
-    condition: tf.Tensor | None = None
+    condition: tf.Tensor | dict[str, tf.Tensor] | None = None
     observed: tf.Tensor | None = None
     label: tf.Tensor | None = None
     sample_weight: tf.Tensor | None = None
@@ -43,30 +44,35 @@ class Batch(NamedTuple):
 
     def rows(self, start: int, stop: int) -> Batch:
         """Returns the examples from `start` to before `stop`."""
-        return self._replace(**{k: v[start:stop] for k, v in self.roles().items()})
+        return self._replace(
+            **tf.nest.map_structure(lambda v: v[start:stop], self.roles())
+        )
 
-    def roles(self) -> dict[str, tf.Tensor]:
+    def roles(self) -> dict[str, Any]:
         """Returns the roles that there are, by name."""
         named = {name: getattr(self, name) for name in ROLES}
         return {name: value for name, value in named.items() if value is not None}
 
 
-def read_batch(data: Any, sharded: bool = False) -> Batch:
+def read_batch(data: Any, sharded: bool = False, conditional: bool = False) -> Batch:
     """Returns the roles of what a step or a method was given, as they are.
 
     Args:
-        data: x; (x, y) or (x, y, sample_weight), in which y is the label if it is
-            integers [B], and else has no use; a dictionary of roles; a `Batch`; or
-            one of these of a replica, as `ShardExamples`.
+        data: x; (x, y) or (x, y, sample_weight), in which y is the condition of a
+            conditional model, of another the label if it is integers [B], and else has
+            no use; a dictionary of roles; a `Batch`; or one of these of a replica, as
+            `ShardExamples`.
         sharded: Whether the examples may be one replica's part of a batch: then all
             replicas must call this.
+        conditional: Whether the model is.
 
     Raises:
         InputError: if a dictionary has no x, or holds more than roles, or a role is
             given twice.
     """
     if isinstance(data, ShardExamples):
-        return read_batch(data.examples)._replace(shard=data.shard)
+        batch = read_batch(data.examples, conditional=conditional)
+        return batch._replace(shard=data.shard)
     if isinstance(data, Batch):
         return data._replace(shard=shard_held(data.x)) if sharded else data
     # Keras would take a list for a tuple; here it is an array of examples.
@@ -75,6 +81,8 @@ def read_batch(data: Any, sharded: bool = False) -> Batch:
     roles = _roles(x) if isinstance(x, Mapping) else {"x": x}
     is_label = getattr(y, "ndim", None) == 1 and tf.as_dtype(y.dtype).is_integer
     beside = {"label": y if is_label else None, "sample_weight": sample_weight}
+    if conditional:
+        beside = {"condition": y, "sample_weight": sample_weight}
     for role, values in beside.items():
         if values is not None and role in roles:
             raise InputError(
@@ -89,9 +97,7 @@ def read_batch(data: Any, sharded: bool = False) -> Batch:
 def concatenate_batches(batches: Iterable[Batch]) -> Batch:
     """Returns the examples of batches of the same roles as arrays in one batch."""
     parts = [batch.roles() for batch in batches]
-    joined: dict[str, Any] = {
-        role: np.concatenate([part[role] for part in parts]) for role in parts[0]
-    }
+    joined = tf.nest.map_structure(lambda *of_role: np.concatenate(of_role), *parts)
     return Batch(**joined)
 
 
@@ -236,7 +242,7 @@ def checked_labels(y: Any) -> Any:
 
 
 def split_examples(
-    data: Any, data_shape: Sequence[int], batch_size: int
+    data: Any, data_shape: Sequence[int], batch_size: int, conditional: bool = False
 ) -> Iterable[Any]:
     """Returns batches of examples that are given at once; batches are as they are.
 
@@ -244,17 +250,24 @@ def split_examples(
         data: Arrays of all examples, as `read_batch` takes them, or batches of them.
         data_shape: The shape of an example.
         batch_size: The examples in a batch of arrays.
+        conditional: Whether the model is: (x, y) is then x with its condition.
     """
     if isinstance(data, list) and data and _axes(data[0]) == len(data_shape):
         data = _stacked(data, "x")
     # A tuple may be x with labels or weights, or several batches.
     first, *others = data if isinstance(data, tuple) and data else (data,)
+    if conditional and others and _axes(first) == 1 + len(data_shape):
+        # Batches of one axis more than an example look the same: x is not beside them.
+        if _axes(others[0]) != 1 + len(data_shape) or others[0].shape != first.shape:
+            return split_examples(
+                read_batch(data, conditional=True), data_shape, batch_size
+            )
     at_once = _axes(first) == 1 + len(data_shape) and all(
         other is None or _axes(other) == 1 for other in others
     )
     if not (at_once or isinstance(data, (Mapping, Batch))):
         return data
-    batch = read_batch(data)
+    batch = read_batch(data, conditional=conditional)
     starts = range(0, batch.size, batch_size)
     return (batch.rows(start, start + batch_size) for start in starts)
 

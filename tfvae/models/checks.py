@@ -3,13 +3,15 @@
 import keras
 import tensorflow as tf
 
+from tfvae.conditions import Condition
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_number
 from tfvae.heads import DistributionHead
 from tfvae.latents import HierarchyHead, Latent
 from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.schedules import Schedule
-from tfvae.priors import Prior
+from tfvae.networks import input_shapes
+from tfvae.priors import Prior, VampPrior
 
 _ROW_BY_ROW = (
     keras.layers.InputLayer,
@@ -21,6 +23,9 @@ _ROW_BY_ROW = (
     keras.layers.Permute,
     keras.layers.Cropping2D,
     keras.layers.Activation,
+    keras.layers.Concatenate,  # along the last axis
+    keras.layers.Multiply,
+    keras.layers.Add,
 )
 
 
@@ -81,6 +86,8 @@ def weights_of_rows(decoder: ConditionalDistribution) -> int:
 def _is_by_row(operation: object) -> bool:
     activation = getattr(operation, "activation", None)
     known = activation is None or activation.__module__.startswith("keras.")
+    if isinstance(operation, keras.layers.Concatenate) and operation.axis != -1:
+        return False
     penalised = getattr(operation, "activity_regularizer", None) is not None
     return type(operation) in _ROW_BY_ROW and known and not penalised
 
@@ -111,9 +118,11 @@ def check_parts(
     decoder: ConditionalDistribution,
     latent: Latent,
     prior: Prior | None,
+    condition: Condition | None = None,
 ) -> None:
     """Refuses an encoder, a decoder and a latent family that do not fit together."""
-    _check_kinds(encoder, decoder, latent, prior)
+    _check_kinds(encoder, decoder, latent, prior, condition)
+    _check_condition(encoder, decoder, prior, condition)
     if type(encoder).call is not ConditionalDistribution.call:
         raise InputError(
             f"the encoder's class {type(encoder).__name__} has a call of its own, "
@@ -125,29 +134,77 @@ def check_parts(
             f"latent variable {latent.event_shape}; make it with "
             "latent.posterior_head()"
         )
-    if tuple(decoder.network.input_shape[1:]) != latent.decoder_shape:
+    taken = input_shapes(decoder.network)[0]
+    if taken != latent.decoder_shape:
         raise InputError(
-            f"the decoder takes {tuple(decoder.network.input_shape[1:])} and is given "
+            f"the decoder takes {taken} and is given "
             f"{latent.decoder_shape} by the latent variable; change the decoder's "
             "input, or latent_size"
         )
-    if tuple(encoder.network.input_shape[1:]) != decoder.head.event_shape:
+    taken = input_shapes(encoder.network)[0]
+    if taken != decoder.head.event_shape:
         raise InputError(
-            f"the encoder takes {tuple(encoder.network.input_shape[1:])} and the "
+            f"the encoder takes {taken} and the "
             f"decoder's head puts out {decoder.head.event_shape}; make them equal"
         )
     _check_posterior_head(encoder.head, latent)
 
 
-def _check_kinds(encoder: object, decoder: object, latent: object, prior: object):
+def _check_condition(
+    encoder: ConditionalDistribution,
+    decoder: ConditionalDistribution,
+    prior: Prior | None,
+    condition: Condition | None,
+) -> None:
+    """Refuses a condition that nothing takes, and parts that take another or none."""
+    parts = {"encoder": encoder, "decoder": decoder}
+    takers = {
+        name: part.condition_shape
+        for name, part in parts.items()
+        if part.condition_shape is not None
+    }
+    if prior is not None and prior.conditional:
+        takers["prior"] = prior.condition_shape
+    if condition is None and takers:
+        raise InputError(
+            f"the {next(iter(takers))} takes a condition of shape "
+            f"{next(iter(takers.values()))}, and the model has none; give one, for "
+            "example condition=tfvae.conditions.OneHot(10)"
+        )
+    if condition is not None and not takers:
+        raise InputError(
+            "condition has no effect: the encoder's and the decoder's networks have "
+            "one input; give them a second, of shape "
+            f"{condition.shape}, for example with tfvae.networks.mlp(..., "
+            "condition_shape=condition.shape)"
+        )
+    for name, shape in takers.items():
+        if condition is not None and shape != condition.shape:
+            raise InputError(
+                f"the {name} takes a condition of shape {shape}, and "
+                f"{type(condition).__name__} makes features of {condition.shape}; "
+                "make them equal"
+            )
+    if isinstance(prior, VampPrior) and "encoder" in takers:
+        raise InputError(
+            "prior 'vamp' is made of the encoder's posteriors without a condition, and "
+            "this encoder needs one; use prior 'conditional' or 'mixture'"
+        )
+
+
+def _check_kinds(
+    encoder: object, decoder: object, latent: object, prior: object, condition: object
+):
     wanted = {
         "encoder": (encoder, ConditionalDistribution),
         "decoder": (decoder, ConditionalDistribution),
         "latent": (latent, Latent),
         "prior": (prior, Prior),
+        "condition": (condition, Condition),
     }
+    optional = ("prior", "condition")
     for name, (given, kind) in wanted.items():
-        if not isinstance(given, kind) and not (name == "prior" and given is None):
+        if not isinstance(given, kind) and not (name in optional and given is None):
             raise InputError(
                 f"{name} {given!r:.100} is not usable; give a {kind.__name__}"
             )

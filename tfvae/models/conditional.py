@@ -10,18 +10,19 @@ from tfvae.core.types import InputError
 from tfvae.distributions import Distribution
 from tfvae.heads import DistributionHead
 from tfvae.heads.base import with_parts
-from tfvae.networks import batch_apply, leading_axes
+from tfvae.networks import batch_apply, input_shapes, leading_axes
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
 class ConditionalDistribution(keras.Model):
     """A network followed by a head: encoder and decoder are two of these.
 
-    Called on inputs [..., *network.input_shape[1:]], it returns a distribution of batch
-    shape [...] and event shape `head.event_shape`.
+    Called on inputs [..., *input_shape], it returns a distribution of batch shape [...]
+    and event shape `head.event_shape`. A network of two inputs takes the features of a
+    condition [..., *condition.shape] as the second: `encoder(x, condition=features)`.
 
     Args:
-        network: Any built Keras model from one tensor to one tensor.
+        network: Any built Keras model of one output, from one tensor, or from two.
         head: Turns the network's output into a distribution.
 
     Raises:
@@ -52,13 +53,29 @@ class ConditionalDistribution(keras.Model):
         leading_axes(self.network, inputs)
         return super().__call__(inputs, *args, **kwargs)
 
-    def params(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Returns what the head is given for inputs [..., *input_shape]."""
-        return batch_apply(self.network, inputs, training)
+    @property
+    def condition_shape(self) -> tuple[int, ...] | None:
+        """The shape of a condition's features; None where the network takes none."""
+        _, *others = input_shapes(self.network)
+        return others[0] if others else None
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> Distribution:
+    def params(
+        self,
+        inputs: tf.Tensor,
+        training: bool | None = None,
+        condition: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Returns what the head is given for inputs [..., *input_shape]."""
+        return batch_apply(self.network, inputs, training, condition)
+
+    def call(
+        self,
+        inputs: tf.Tensor,
+        training: bool | None = None,
+        condition: tf.Tensor | None = None,
+    ) -> Distribution:
         """Returns the distribution given inputs [..., *input_shape]."""
-        return self.head(self.params(inputs, training))
+        return self.head(self.params(inputs, training, condition))
 
     def predict(self, x, *args, **kwargs) -> np.ndarray:
         """Returns the distributions' means for all inputs, [N, ...].
@@ -93,7 +110,7 @@ class ConditionalDistribution(keras.Model):
 
 
 def check_network(network: Any) -> None:
-    """Refuses what is no built model of Keras 3 from one tensor to one.
+    """Refuses what is no built model of Keras 3 from one or two tensors to one.
 
     Raises:
         InputError: if it is none.
@@ -110,9 +127,9 @@ def check_network(network: Any) -> None:
         raise InputError(
             f"network {name!r} has no input shape yet; begin it with keras.Input"
         )
-    if len(network.inputs) != 1 or len(network.outputs) != 1:
+    if len(network.inputs) not in (1, 2) or len(network.outputs) != 1:
         raise InputError(
             f"network {name!r} has {len(network.inputs)} inputs and "
-            f"{len(network.outputs)} outputs; give one with one input and one "
-            "output"
+            f"{len(network.outputs)} outputs; give one with one input, or with x or z "
+            "and a condition, and one output"
         )

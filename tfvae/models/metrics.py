@@ -1,6 +1,7 @@
 """The numbers that `fit` and `evaluate` report, under their names everywhere."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import keras
 import tensorflow as tf
@@ -16,6 +17,46 @@ MEANS = ("loss", "elbo", "distortion", "rate", "ess")
 SUMMED = (*MEANS, "bound", "outside")
 _BOUND, _OUTSIDE = SUMMED.index("bound"), SUMMED.index("outside")
 _IS_OUTSIDE = [name == "outside" for name in SUMMED]
+
+
+class Bounds(NamedTuple):
+    """What is reported of the bounds of B examples.
+
+    Attributes:
+        loss: [B] The objective with the step's `kl_weight`.
+        plain: [B] The objective with `kl_weight` 1.
+        ess: [B] The effective sample size of the importance weights.
+    """
+
+    loss: tf.Tensor
+    plain: tf.Tensor
+    ess: tf.Tensor
+
+
+class Estimated(Protocol):
+    """The side of a step's estimate that the metrics see."""
+
+    @property
+    def terms(self) -> LogWeightTerms:
+        """The terms of the samples, [S, B]."""
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """What is reported of the bounds, if it is no function of the terms."""
+
+
+def bounds_of(
+    objective: Objective, terms: LogWeightTerms, kl_weight: float | tf.Tensor
+) -> Bounds:
+    """Returns the bounds of the terms of B examples."""
+    log_weights = sampled = terms.log_weights()  # [S, B]
+    if terms.analytic_rate is not None:
+        sampled = terms.sampled_log_weights()
+    return Bounds(
+        objective.value(terms.loss_log_weights(kl_weight)),
+        objective.value(log_weights),
+        effective_sample_size(sampled),
+    )
 
 
 class MetricTracker:
@@ -79,7 +120,7 @@ class MetricTracker:
     def compute(
         self,
         objective: Objective,
-        terms: LogWeightTerms,
+        estimate: Estimated,
         kl_weight: tf.Tensor,
         penalty: tf.Tensor,
         batch: Batch,
@@ -90,27 +131,24 @@ class MetricTracker:
         The loss is the objective's negative value with `kl_weight`, which is 1 in all
         else, plus `penalty`, the regularisation losses. `head` is the likelihood's.
         """
-        log_weights = terms.log_weights()  # [S, B]
-        loss_bound = objective.value(terms.loss_log_weights(kl_weight))  # [B]
-        sampled = log_weights
-        if terms.analytic_rate is not None:
-            sampled = terms.sampled_log_weights()
+        terms = estimate.terms
+        bounds = estimate.bounds or bounds_of(objective, terms, kl_weight)
         # Nothing is refused here: within the step that would cost a transfer on a GPU,
         # and XLA leaves it out.
         outside = head.outside(batch.x)
         if SKIPPED in self._settings:  # then a step of NaN may be left out
             outside = outside & tf.math.is_finite(batch.x)
         axes = range(1, batch.x.shape.rank)
-        weight = tf.ones_like(loss_bound)
+        weight = tf.ones_like(bounds.loss)
         given = weight if batch.sample_weight is None else batch.sample_weight
-        given = tf.cast(given, loss_bound.dtype)
+        given = tf.cast(given, bounds.loss.dtype)
         values = {
-            "loss": penalty - loss_bound * given,
-            "elbo": tf.reduce_mean(log_weights, axis=0) * given,
+            "loss": penalty - bounds.loss * given,
+            "elbo": tf.reduce_mean(terms.log_weights(), axis=0) * given,
             "distortion": -tf.reduce_mean(terms.log_likelihood, axis=0) * given,
             "rate": tf.reduce_mean(terms.rate, axis=0) * given,
-            "ess": effective_sample_size(sampled) * given,
-            "bound": objective.value(log_weights) * given,
+            "ess": bounds.ess * given,
+            "bound": bounds.plain * given,
             "outside": tf.cast(tf.reduce_any(outside, axis=axes), weight.dtype),
         }
         weights = {"loss": weight, "outside": weight}

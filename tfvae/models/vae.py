@@ -6,13 +6,14 @@ import math
 import os
 import random
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfvae.conditions import Condition, named_errors
 from tfvae.config.steps import MANY_WEIGHTS
 from tfvae.core.files import dated_archives
 from tfvae.core.seeds import as_seed, derive_seed
@@ -65,7 +66,7 @@ from tfvae.models.checks import (
 )
 from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.executions import Executions
-from tfvae.models.metrics import SKIPPED, MetricTracker
+from tfvae.models.metrics import SKIPPED, Bounds, MetricTracker
 from tfvae.models.nonfinite import NonFiniteGuard, term_means
 from tfvae.models.optimizers import get_optimizer, has_float16_layer, loss_scaled
 from tfvae.models.schedules import Schedule
@@ -74,6 +75,7 @@ from tfvae.objectives import Elbo, LogWeightTerms, Objective, get_objective
 from tfvae.priors import Prior
 
 _ELBO = Elbo()
+_UNUSED = ("condition", "observed")  # roles of a batch, but for models of their own
 _COMPILED = ("objective", "estimator", "num_samples", "seed", "binarize")
 
 
@@ -101,6 +103,8 @@ class StepEstimate(NamedTuple):
         surrogate: [B] Its gradient is the objective's.
         penalty: The layers' regularisation losses, a scalar.
         training: Whether this is a step of training.
+        bounds: What is reported of the bounds, where it is not a function of the terms
+            alone.
     """
 
     posterior: Distribution
@@ -108,6 +112,7 @@ class StepEstimate(NamedTuple):
     surrogate: tf.Tensor
     penalty: tf.Tensor
     training: bool
+    bounds: Bounds | None = None
 
 
 class Counter(keras.Variable):
@@ -143,16 +148,23 @@ class VAE(keras.Model):
     batch. Two kinds of layers know their replica's rows alone: those with draws of
     their own (dropout), and `BatchNormalization` unless it is synchronised.
 
+    With a `condition` it is a model of p(x|c): whatever takes x takes c with it, as
+    `fit(x, c)`, in a dictionary of roles or in a `Batch`.
+
     Args:
         encoder: x -> q(z|x), or its network alone, a Keras model that puts out the
-            posterior's parameters: for "normal" 2 D numbers, means and raw scales.
-        decoder: `latent.decoder_input(z)` -> p(x|z), or its network alone.
+            posterior's parameters: for "normal" 2 D numbers, means and raw scales. With
+            a second input, the condition's features, it is q(z|x, c).
+        decoder: `latent.decoder_input(z)` -> p(x|z), or its network alone; with a
+            second input p(x|z, c).
         latent: The family of z, or its name in `LATENTS`; the encoder's head is its
             `posterior_head()`, and the decoder's input says how many variables it has.
         prior: One of `tfvae.priors`, or its name in `PRIORS`, in place of the family's
             standard prior.
         likelihood: The head of a decoder given as a network, or its name in `HEADS`;
             None: "bernoulli".
+        condition: One of `tfvae.conditions`, or a dictionary of several; None: the
+            model has none.
 
     Attributes:
         objective: The bound that is maximised, once `compile` has said so, as
@@ -171,6 +183,7 @@ class VAE(keras.Model):
     num_samples: int
     seed: int
     binarize: bool = False
+    condition: Any  # a Condition, or None
     _schedules: Mapping[str, tuple[keras.Variable, Schedule]] = {}
     _metric_tracker: MetricTracker
     _guard: NonFiniteGuard
@@ -185,9 +198,10 @@ class VAE(keras.Model):
         prior: Prior | str | None = None,
         *,
         likelihood: DistributionHead | str | None = None,
+        condition: Condition | Mapping[str, Condition] | None = None,
         **kwargs,
     ) -> None:
-        parts = assembled(encoder, decoder, latent, prior, likelihood)
+        parts = assembled(encoder, decoder, latent, prior, likelihood, condition)
         check_parts(*parts)
         kwargs["dtype"] = kwargs.get("dtype") or parts.decoder.head.compute_dtype
         super().__init__(**kwargs)
@@ -195,6 +209,7 @@ class VAE(keras.Model):
         self.decoder = parts.decoder
         self.latent = parts.latent
         self.prior_layer = parts.prior
+        self.condition = parts.condition
         self.data_shape = parts.decoder.head.event_shape
         own = type(self).decode is not VAE.decode
         self._weights_a_sample = 0 if own else weights_of_rows(parts.decoder)
@@ -232,24 +247,80 @@ class VAE(keras.Model):
 
     def encode(self, x: Any, training: bool | None = None) -> Distribution:
         """Returns q(z|x), batch [B], for x [B, *data_shape] or a `Batch`."""
-        return self.encoder(self.as_batch(x).x, training=training)
+        batch = self.as_batch(x)
+        given = self._features_for(self.encoder, batch.condition)
+        return self.encoder(batch.x, training=training, **given)
 
-    def decode(self, z: tf.Tensor, training: bool | None = None) -> Distribution:
-        """Returns p(x|z), batch [...], for z [..., D]."""
-        return self.decoder(self.latent.decoder_input(z), training=training)
+    def decode(
+        self, z: tf.Tensor, training: bool | None = None, condition: Any = None
+    ) -> Distribution:
+        """Returns p(x|z), batch [...], for z [..., D].
 
-    def prior(self) -> Distribution:
-        """Returns p(z), batch [], event [D]."""
+        c has one entry for each example, [B] or [B, ...], or is the same for all.
+        """
+        condition = self._read_condition(condition)
+        given = self._features_for(self.decoder, condition)
+        return self.decoder(self.latent.decoder_input(z), training=training, **given)
+
+    def prior(self, condition: Any = None) -> Distribution:
+        """Returns p(z), batch [], event [D]; or p(z|c), batch [B], for c [B, ...]."""
         if self.prior_layer is None:
             return self.latent.prior()
-        return self.prior_layer.distribution(self.encoder)
+        if not self.prior_layer.conditional:
+            return self.prior_layer.distribution(self.encoder)
+        condition = self._read_condition(condition)
+        return self.prior_layer.distribution(
+            self.encoder, **self._features_for(self.prior_layer, condition)
+        )
 
-    def reconstruct(self, x: Any) -> tf.Tensor:
+    def draw_prior(
+        self, shape: Sequence[int], seed: Seed, condition: Any = None
+    ) -> tf.Tensor:
+        """Draws z ~ p(z), [*shape, D], or z ~ p(z|c) where c has shape[-1] entries."""
+        prior = self.prior(condition)
+        return prior.sample(shape[: len(shape) - prior.batch_shape.rank], seed=seed)
+
+    def _features_for(
+        self, part: ConditionalDistribution | Prior, condition: Any
+    ) -> dict[str, tf.Tensor]:
+        """Returns the argument of a part that takes the features of a condition."""
+        if self.condition is None or part.condition_shape is None:
+            return {}
+        return {"condition": self.condition(condition)}
+
+    def _read_condition(self, condition: Any) -> Any:
+        """Returns c as the layer takes it.
+
+        Raises:
+            InputError: if the model has none and one is given, or it is missing.
+        """
+        if self.condition is not None:
+            return self.condition.read(condition)
+        if condition is not None:
+            raise InputError(
+                "this model has no condition, and one is given; leave it out, or make "
+                "a model of p(x|c) with tfvae.VAE(..., condition=...)"
+            )
+        return None
+
+    def reconstruct(self, x: Any, condition: Any = None) -> tf.Tensor:
         """Returns the mean of p(x|z) at the mean of q(z|x), [B, *data_shape].
 
-        A discrete posterior has its mode instead of its mean.
+        A discrete posterior has its mode instead of its mean. x is encoded with its own
+        condition, and decoded with `condition` if that is another: one for all, or one
+        for each example.
         """
-        return self.decode(self.latent.point_estimate(self.encode(x))).mean()
+        batch = self.as_batch(x)
+        z = self.latent.point_estimate(self.encode(batch))
+        other = batch.condition if condition is None else condition
+        return self._decode_given(z, other).mean()
+
+    def _decode_given(
+        self, z: tf.Tensor, condition: Any, training: bool | None = None
+    ) -> Distribution:
+        """Calls `decode`, which classes override, with a condition if there is one."""
+        given = {} if condition is None else {"condition": condition}
+        return self.decode(z, training=training, **given)
 
     def embed(self, x: Any, batch_size: int = 100) -> np.ndarray:
         """Returns point estimates of z of all examples, [N, *latent.event_shape].
@@ -267,23 +338,32 @@ class VAE(keras.Model):
             autograph=False,
         )
         batches = split_examples(
-            x, self.data_shape, require_int("batch_size", batch_size)
+            x,
+            self.data_shape,
+            require_int("batch_size", batch_size),
+            self.condition is not None,
         )
         found = [codes(self.as_batch(batch)).numpy() for batch in batches]
         if not found:
             raise InputError("there are no examples to embed; give at least one")
         return np.concatenate(found)
 
-    def sample(self, num_samples: int, seed: Seed | None = None) -> Samples:
+    def sample(
+        self, num_samples: int, seed: Seed | None = None, condition: Any = None
+    ) -> Samples:
         """Draws n = `num_samples` examples, the same for the same seed.
 
         Without a seed each call has other draws, which `keras.utils.set_random_seed`
-        repeats.
+        repeats. The condition of a conditional model is one for all examples, or one
+        for each.
         """
         num_samples = require_int("num_samples", num_samples)
+        condition = self._read_condition(condition)
+        if self.condition is not None:
+            condition = self.condition.broadcast(condition, num_samples)
         seed = random.getrandbits(31) if seed is None else seed
-        z = self.prior().sample(num_samples, seed=derive_seed(seed, "prior"))
-        likelihood = self.decode(z)
+        z = self.draw_prior([num_samples], derive_seed(seed, "prior"), condition)
+        likelihood = self._decode_given(z, condition)
         draw = likelihood.sample(seed=derive_seed(seed, "likelihood"))
         return Samples(z, likelihood.mean(), draw)
 
@@ -311,6 +391,11 @@ class VAE(keras.Model):
         x is [B, *data_shape] or a `Batch`. In `training` networks are called so.
         """
         batch = self.as_batch(x)
+        given = self._features_for(self.encoder, batch.condition)
+        conditioned = self.prior_layer is not None and self.prior_layer.conditional
+
+        def make_prior() -> Distribution:
+            return self.prior(batch.condition) if conditioned else self.prior()
 
         def log_likelihood(z: tf.Tensor) -> tf.Tensor:
             # Two halves, which need not wait for each other, keep two cores busy.
@@ -319,7 +404,7 @@ class VAE(keras.Model):
             if number > 1 and number * self._weights_a_sample >= MANY_WEIGHTS:
                 halves = tf.split(z, [number // 2, number - number // 2])
             values = [
-                self.decode(half, training=training).log_prob(batch.x)
+                self._decode_given(half, batch.condition, training).log_prob(batch.x)
                 for half in halves
             ]
             return values[0] if len(values) == 1 else tf.concat(values, axis=0)
@@ -329,10 +414,10 @@ class VAE(keras.Model):
             num_samples=num_samples,
             kl_weight=kl_weight,
             seed=derive_seed(seed, "posterior"),
-            posterior_params=self.encoder.params(batch.x, training=training),
+            posterior_params=self.encoder.params(batch.x, training=training, **given),
             make_posterior=self.encoder.head,
             make_stopped_posterior=self.encoder.head.stopped,
-            make_prior=self.prior,
+            make_prior=make_prior,
             log_likelihood=log_likelihood,
             shard=batch.shard,
         )
@@ -353,7 +438,11 @@ class VAE(keras.Model):
                 "that does, for example BinConcreteLatent"
             )
         encoder = ConditionalDistribution(self.encoder.network, twin.posterior_head())
-        return type(self)(encoder, self.decoder, twin)
+        return self._with_latent(encoder, twin)
+
+    def _with_latent(self, encoder: ConditionalDistribution, latent: Latent) -> VAE:
+        """Returns a model of the same networks, of another latent family."""
+        return type(self)(encoder, self.decoder, latent, condition=self.condition)
 
     def as_batch(
         self, data: Any, step: tf.Tensor | None = None, sharded: bool = False
@@ -371,20 +460,23 @@ class VAE(keras.Model):
             InputError: if x is no floats of that shape, or the model has no use for a
                 role.
         """
-        batch = read_batch(data, sharded)
+        batch = read_batch(data, sharded, self._is_beside)
         if self.binarize and step is not None:
             grey = tf.convert_to_tensor(batch.x)
             x = drawn_at_step(grey, self.seed, step, batch.shard)
             if grey.dtype.is_floating:  # what has no probability stays so
                 x = tf.where((grey >= 0) & (grey <= 1), x, math.nan)
             batch = batch._replace(x=x)
-        for role in ("condition", "observed"):
+        unused = ["observed"] if self.condition is not None else _UNUSED
+        for role in unused:
             if getattr(batch, role) is not None:
                 raise InputError(
                     f"the batch has the role {role!r}, for which this model has no "
                     "use; leave it out"
                 )
         x = tf.cast(check_x(batch.x, self.data_shape), self.compute_dtype)
+        if self.condition is not None:
+            batch = self._completed(batch, x)
         weight = batch.sample_weight
         if weight is not None:
             shape = tf.TensorShape(weight.shape)
@@ -395,6 +487,45 @@ class VAE(keras.Model):
                 )
             weight = tf.reshape(tf.cast(weight, self.compute_dtype), tf.shape(x)[:1])
         return batch._replace(x=x, sample_weight=weight)
+
+    @property
+    def _is_beside(self) -> bool:
+        """Whether y of (x, y) is the condition."""
+        return self.condition is not None
+
+    def _completed(self, batch: Batch, x: tf.Tensor) -> Batch:
+        """Returns a batch with its condition as the layer takes it."""
+        return batch._replace(condition=self._condition_of(batch.condition, x))
+
+    def _condition_of(self, condition: Any, x: tf.Tensor) -> Any:
+        """Returns the condition of a batch, as the layer takes it.
+
+        Raises:
+            InputError: if it is missing, or has another number of entries than x.
+        """
+        if condition is None:
+            raise InputError(
+                "the model is conditional, and the examples have no condition; give "
+                f"{self.condition.wanted}, as fit(x, c) or "
+                "{'x': x, 'condition': c}"
+            )
+        found = self.condition.read(condition)
+        rows = self.condition.leading_shape(found)
+        if rows.rank != 1 or not rows.is_compatible_with(x.shape[:1]):
+            raise InputError(
+                f"the condition has {rows.as_list()} entries for {x.shape[0]} "
+                "examples; give one for each"
+            )
+        return found
+
+    def with_condition(self, x: Any) -> Batch:
+        """Returns a batch with the condition that `encode` takes, if it takes one."""
+        return self.as_batch(x)
+
+    def blank_batch(self, size: int = 1) -> Batch:
+        """Returns examples of zeros, with some condition if the model has one."""
+        x = tf.zeros([size, *self.data_shape], self.compute_dtype)
+        return Batch(x, self.condition and self.condition.blank(size))
 
     def __call__(self, x, *args, **kwargs) -> tf.Tensor:
         """Checks x before Keras does, which would rewrite the message."""
@@ -417,14 +548,8 @@ class VAE(keras.Model):
         seed = derive_seed(self.seed, "train", step)
         seed_layers(self, seed)
         with tf.GradientTape() as tape:
-            variational = self.variational_batch(
-                batch, self.num_samples, seed, True, self.objective, kl_weight
-            )
-            terms, surrogate = self.estimator.estimate(variational)
-            penalty = self._penalty(surrogate.dtype)
-            estimate = StepEstimate(
-                variational.posterior, terms, surrogate, penalty, training=True
-            )
+            estimate = self._estimate(batch, seed, True, kl_weight)
+            terms, penalty = estimate.terms, estimate.penalty
             loss = self.compute_loss(batch, estimate)
             scaled_loss = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
@@ -432,7 +557,7 @@ class VAE(keras.Model):
         if self._has_own_loss:
             penalty += tf.stop_gradient(loss - VAE.compute_loss(self, batch, estimate))
         values = self._metric_tracker.compute(
-            self.objective, terms, kl_weight, penalty, batch, self.decoder.head
+            self.objective, estimate, kl_weight, penalty, batch, self.decoder.head
         )
         means = term_means(terms, loss, batch.shard)
         if batch.shard is not None:
@@ -461,25 +586,33 @@ class VAE(keras.Model):
         # The number of examples seen so far, which Keras sets to 0 when it begins, is
         # what makes the draws of two batches differ and those of two runs agree.
         seed = derive_seed(self.seed, "test", self._metric_tracker.examples_seen)
-        variational = self.variational_batch(
-            batch, self.num_samples, seed, False, self.objective
-        )
-        terms, surrogate = self.estimator.estimate(variational)
-        one, head = tf.ones([], terms.rate.dtype), self.decoder.head
-        penalty = self._penalty(one.dtype)
+        estimate, head = self._estimate(batch, seed, False, 1.0), self.decoder.head
+        one, penalty = tf.ones([], estimate.terms.rate.dtype), estimate.penalty
         if self._has_own_loss:
-            estimate = StepEstimate(
-                variational.posterior, terms, surrogate, penalty, training=False
-            )
             loss = self.compute_loss(batch, estimate)
             penalty += loss - VAE.compute_loss(self, batch, estimate)
         values = self._metric_tracker.compute(
-            self.objective, terms, one, penalty, batch, head
+            self.objective, estimate, one, penalty, batch, head
         )
         if batch.shard is not None:
             (values,) = sums_over_replicas([values])
         self._metric_tracker.update(values, one)
         return self._step_result(batch)
+
+    def _estimate(
+        self,
+        batch: Batch,
+        seed: tf.Tensor,
+        training: bool,
+        kl_weight: float | tf.Tensor,
+    ) -> StepEstimate:
+        """Returns the terms and the surrogate of a batch."""
+        variational = self.variational_batch(
+            batch, self.num_samples, seed, training, self.objective, kl_weight
+        )
+        terms, surrogate = self.estimator.estimate(variational)
+        penalty = self._penalty(surrogate.dtype)
+        return StepEstimate(variational.posterior, terms, surrogate, penalty, training)
 
     def compute_loss(self, batch: Batch, estimate: StepEstimate) -> tf.Tensor:
         """Returns the loss that a step minimises: a class of yours may add to it.
@@ -656,7 +789,9 @@ class VAE(keras.Model):
         )
 
     def fit(self, x=None, y=None, *args, **kwargs) -> keras.callbacks.History:
-        """Keras' `fit`, which see; of `y` nothing is used.
+        """Keras' `fit`, which see; `y` is the condition, of a model that has one.
+
+        Of another model's `y` nothing is used.
 
         Raises:
             InputError: if `x` is a data set that never ends, as `training_batches`
@@ -666,21 +801,26 @@ class VAE(keras.Model):
         """
         self._check_settled()
         head = self.decoder.head
-        if y is not None:
-            y = checked_labels(y)
-        x = checked_examples(x, BernoulliHead([1], True) if self.binarize else head)
+        x, y = self._checked_inputs(
+            x, y, BernoulliHead([1], True) if self.binarize else head
+        )
         validation = kwargs.get("validation_data")
         if isinstance(validation, (tuple, list)) and validation:
             first, *others = validation
-            kwargs["validation_data"] = (checked_examples(first, head), *others)
+            beside, *weights = others or [None]
+            first, beside = self._checked_inputs(first, beside, head)
+            kwargs["validation_data"] = (first, beside, *weights)
+            if beside is None and not weights:
+                kwargs["validation_data"] = (first,)
         if isinstance(x, (tf.data.Dataset, Iterator)):
             kwargs.setdefault("shuffle", False)  # else Keras warns that it cannot
         steps = kwargs.get("steps_per_epoch")
         if steps or isinstance(x, tf.data.Dataset):
             whole = not self._set_executions(x, steps)
             check_steps(x, steps, self.steps_per_execution if whole else 1)
-        if kwargs.get("sample_weight") is not None and y is None:
-            y = x  # without it Keras drops the weights
+        x, y, kwargs["sample_weight"] = self._weighted(
+            x, y, kwargs.get("sample_weight")
+        )
         if self.distribute_strategy.num_replicas_in_sync > 1:
             if several_workers(self.distribute_strategy):
                 check_order(x, kwargs.get("shuffle", True))
@@ -689,29 +829,32 @@ class VAE(keras.Model):
                 shared = shared_out(validation, self.distribute_strategy)
                 kwargs["validation_data"] = shared
         start = tf.convert_to_tensor(self.steps)
-        history = super().fit(x, y, *args, **kwargs)
+        with named_errors():
+            history = super().fit(x, y, *args, **kwargs)
         idle = bool(start == tf.convert_to_tensor(self.steps))
         if history.epoch and idle and type(self).train_step is VAE.train_step:
             raise InputError("there are no examples to train on; give at least one")
         return history
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
-        """Keras' `evaluate`, which see; of `y` nothing is used.
+        """Keras' `evaluate`, which see; `y` is that of `fit`.
 
         Raises:
             InputError: if images hold values that have no probability.
         """
         self._check_settled()
         if not kwargs.get("_use_cached_eval_dataset"):  # else `fit` has looked at them
-            x = checked_examples(x, self.decoder.head)
-        if kwargs.get("sample_weight") is not None and y is None:
-            y = x
+            x, y = self._checked_inputs(x, y, self.decoder.head)
+        x, y, kwargs["sample_weight"] = self._weighted(
+            x, y, kwargs.get("sample_weight")
+        )
         if self.distribute_strategy.num_replicas_in_sync > 1:
             x = shared_out(x, self.distribute_strategy)
         self._evaluates = True
         try:
             # Keras 3.12, the newest for Python 3.10, gives tensors.
-            found = super().evaluate(x, y, *args, **kwargs)
+            with named_errors():
+                found = super().evaluate(x, y, *args, **kwargs)
         finally:
             self._evaluates = False
         if not self.examples_seen:
@@ -722,16 +865,52 @@ class VAE(keras.Model):
         """Keras' `train_on_batch`, which see; it refuses what `fit` does."""
         self._check_settled()
         head = BernoulliHead([1], True) if self.binarize else self.decoder.head
-        x = checked_examples(x, head)
-        y = x if y is None and sample_weight is not None else y
-        return super().train_on_batch(x, y, sample_weight, *args, **kwargs)
+        x, y = self._checked_inputs(x, y, head)
+        x, y, sample_weight = self._weighted(x, y, sample_weight)
+        with named_errors():
+            return super().train_on_batch(x, y, sample_weight, *args, **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, *args, **kwargs):
         """Keras' `test_on_batch`, which see; it refuses what `evaluate` does."""
         self._check_settled()
-        x = checked_examples(x, self.decoder.head)
-        y = x if y is None and sample_weight is not None else y
-        return super().test_on_batch(x, y, sample_weight, *args, **kwargs)
+        x, y = self._checked_inputs(x, y, self.decoder.head)
+        x, y, sample_weight = self._weighted(x, y, sample_weight)
+        with named_errors():
+            return super().test_on_batch(x, y, sample_weight, *args, **kwargs)
+
+    def _checked_inputs(self, x: Any, y: Any, head: DistributionHead) -> tuple:
+        """Returns `x` and `y` of `fit` and its kin as Keras can take them.
+
+        Raises:
+            InputError: if they hold what cannot be used.
+        """
+        x = checked_examples(x, head)
+        if self.condition is None:
+            return x, None if y is None else checked_labels(y)
+        if isinstance(x, Mapping):
+            if x.get("condition") is not None:
+                x = {**x, "condition": self._checked_condition(x["condition"], x)}
+        elif y is not None:
+            y = self._checked_condition(y, x)
+        elif isinstance(x, (np.ndarray, tf.Tensor)):
+            self._condition_of(None, x)
+        return x, y
+
+    def _weighted(self, x: Any, y: Any, sample_weight: Any) -> tuple:
+        """Returns x, y and weights of which Keras drops none: it does without a y."""
+        if sample_weight is None or y is not None:
+            return x, y, sample_weight
+        if self.condition is None or not isinstance(x, Mapping):
+            return x, x, sample_weight
+        return {**x, "sample_weight": sample_weight}, None, None
+
+    def _checked_condition(self, condition: Any, x: Any) -> Any:
+        """Returns the conditions of examples as arrays, without names."""
+        if isinstance(condition, tf.data.Dataset):
+            raise InputError("the condition is a data set; give one of (x, c) as x")
+        values = x if isinstance(x, (np.ndarray, tf.Tensor)) else read_batch(x).x
+        found = self._condition_of(condition, tf.convert_to_tensor(values))
+        return tf.nest.map_structure(lambda each: each.numpy(), found)
 
     def predict(self, x, *args, **kwargs) -> np.ndarray:
         """Returns reconstruction means of all examples, [N, *data_shape].
@@ -739,8 +918,9 @@ class VAE(keras.Model):
         Raises:
             InputError: if images hold values that have no probability.
         """
-        x = checked_examples(x, self.decoder.head)
-        found = super().predict(x, *args, **kwargs)
+        x, _ = self._checked_inputs(x, None, self.decoder.head)
+        with named_errors():
+            found = super().predict(x, *args, **kwargs)
         return self._checked_means(found)
 
     def predict_on_batch(self, x) -> np.ndarray:
@@ -772,8 +952,7 @@ class VAE(keras.Model):
             )
         if isinstance(estimator, TwoPasses):
             check_second_pass(self.decoder, self.encoder.head, self.latent)
-        blank = tf.zeros([1, *self.data_shape], self.compute_dtype)
-        batch = self.variational_batch(blank, 1, 0, objective=objective)
+        batch = self.variational_batch(self.blank_batch(), 1, 0, objective=objective)
         check_combination(estimator, objective, batch.posterior, num_samples)
         if objective.analytic_kl or objective.free_bits:
             batch.draw_log_weight_terms()
@@ -918,6 +1097,17 @@ class VAE(keras.Model):
             f"{self.decoder.head.params_shape}, p(x|z) by "
             f"{type(self.decoder.head).__name__} over {self.decoder.head.support}",
         }
+        if self.condition is not None:
+            takers = [
+                name
+                for name in ("encoder", "decoder", "prior_layer")
+                if getattr(getattr(self, name), "condition_shape", None) is not None
+            ]
+            parts["condition"] = (
+                f"c {self.condition.event_shape} -> {self.condition.shape} by "
+                f"{type(self.condition).__name__}: {self.condition.wanted}; for "
+                f"{', '.join(takers).replace('_layer', '')}"
+            )
         for name, text in parts.items():
             show(f"{name}: {text}")
         super().summary(*args, **kwargs)
@@ -957,6 +1147,11 @@ class VAE(keras.Model):
 
     def export(self, filepath: str | os.PathLike, *args, **kwargs) -> None:
         """Keras' `export` of x -> `reconstruct(x)`; `tfvae.export` serves more."""
+        if self.condition is not None:
+            raise InputError(
+                "Keras' export has one input, and this model has a condition; use "
+                "tfvae.export.export_saved_model"
+            )
         spec = keras.InputSpec(shape=(None, *self.data_shape), dtype=self.compute_dtype)
         kwargs.setdefault("input_signature", [spec])
         super().export(filepath, *args, **kwargs)
@@ -969,12 +1164,14 @@ class VAE(keras.Model):
             "latent": self.latent,
             "prior": self.prior_layer,
         }
+        if self.condition is not None:  # others can be read by earlier versions
+            parts["condition"] = self.condition
         return {**super().get_config(), **keras.saving.serialize_keras_object(parts)}
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> VAE:
         """Rebuilds a model from `get_config`."""
-        names = ("encoder", "decoder", "latent", "prior")
+        names = ("encoder", "decoder", "latent", "prior", "condition")
         parts = with_parts(config, names, custom_objects)
         if isinstance(parts["latent"], Hierarchy):
             # Its head shares networks with it, which two configs cannot say.

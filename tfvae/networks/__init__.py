@@ -1,7 +1,7 @@
 """Keras networks from tensor to tensor, built when they are made.
 
-Every initial weight is a function of the seed. Any other Keras model with one input
-and one output serves as well.
+Every initial weight is a function of the seed. Any other Keras model with one output
+serves as well; its second input, if it has one, is the features of the condition.
 """
 
 import math
@@ -25,7 +25,7 @@ class Architecture(NamedTuple):
 
     Both are called as `build(input_shape, output_shape, hidden_sizes, activation,
     seed=..., dtype=..., output_bias=..., name=...)`; `hidden_sizes` run from the input
-    to the output of each.
+    to the output of each. For a conditional model there is `condition_shape=...` too.
     """
 
     encoder: NetworkBuilder
@@ -42,6 +42,7 @@ def mlp(
     dtype: str | None = None,
     output_bias: np.ndarray | None = None,
     name: str | None = None,
+    condition_shape: Shape | None = None,
 ) -> keras.Model:
     """Builds a multi-layer perceptron, Glorot-initialised.
 
@@ -54,13 +55,15 @@ def mlp(
         dtype: A Keras dtype policy, for example "mixed_bfloat16".
         output_bias: [*output_shape] The initial bias of the output, else zeros.
         name: The name of the model; its layers' names begin with it.
+        condition_shape: The shape of a condition's features (`condition.shape`), which
+            are a second input, and go in beside the first; None: there is none.
     """
     make = _LayerMaker(name or "mlp", seed, dtype)
-    inputs = make.input(input_shape)
-    x = make.flat(inputs)
+    inputs, c = make.inputs(input_shape, condition_shape)
+    x = make.beside(make.flat(inputs[0]), c)
     for units in hidden_sizes:
         x = make.weighted(keras.layers.Dense, units, activation=activation)(x)
-    return keras.Model(inputs, make.output(x, output_shape, output_bias), name=name)
+    return make.model(inputs, make.output(x, output_shape, output_bias), name)
 
 
 def conv_encoder(
@@ -73,19 +76,23 @@ def conv_encoder(
     dtype: str | None = None,
     output_bias: np.ndarray | None = None,
     name: str | None = None,
+    condition_shape: Shape | None = None,
 ) -> keras.Model:
     """Builds 3 x 3 convolutions of stride 2, then a dense layer.
 
     The arguments are those of `mlp`, but `input_shape` is (H, W, C), and `hidden_sizes`
-    are the filters of the convolutions, each of which halves height and width.
+    are the filters of the convolutions, each of which halves height and width. The
+    features of a condition are more channels: those of an image of the same height and
+    width its own, others one each, the same everywhere.
     """
     _require_image(input_shape, "the input of the encoder")
     make = _LayerMaker(name or "conv_encoder", seed, dtype)
-    inputs = x = make.input(input_shape)
+    inputs, c = make.inputs(input_shape, condition_shape)
+    x = inputs[0] if c is None else make.as_channels(inputs[0], c)
     for filters in hidden_sizes:
         x = make.strided(keras.layers.Conv2D, filters, activation)(x)
     x = make.flat(x)
-    return keras.Model(inputs, make.output(x, output_shape, output_bias), name=name)
+    return make.model(inputs, make.output(x, output_shape, output_bias), name)
 
 
 def conv_decoder(
@@ -98,6 +105,7 @@ def conv_decoder(
     dtype: str | None = None,
     output_bias: np.ndarray | None = None,
     name: str | None = None,
+    condition_shape: Shape | None = None,
 ) -> keras.Model:
     """Builds the mirror of `conv_encoder`: a dense layer, then 3 x 3 convolutions.
 
@@ -110,26 +118,27 @@ def conv_decoder(
 
     The arguments are those of `mlp`, but `output_shape` is (H, W, C), `hidden_sizes`
     are the filters of each stage's input, and the mean of `output_bias` over H and W is
-    the initial bias.
+    the initial bias. The features of a condition go in beside z, and scale and shift
+    each stage's feature maps: "FiLM: Visual Reasoning with a General Conditioning
+    Layer" (Perez et al., 2018).
     """
     _require_image(output_shape, "the output of the decoder")
     make = _LayerMaker(name or "conv_decoder", seed, dtype)
     height, width, channels = output_shape
     stages = len(hidden_sizes)
     sizes = [(_halved(height, i), _halved(width, i)) for i in range(stages + 1)]
-    inputs = make.input(input_shape)
-    x = make.flat(inputs)
+    inputs, c = make.inputs(input_shape, condition_shape)
+    x = make.beside(make.flat(inputs[0]), c)
     if not stages:
-        x = make.output(x, output_shape, output_bias)
-        return keras.Model(inputs, x, name=name)
+        return make.model(inputs, make.output(x, output_shape, output_bias), name)
     start = (*sizes[-1], hidden_sizes[0])
     x = make.weighted(keras.layers.Dense, math.prod(start), activation=activation)(x)
     x = make(keras.layers.Reshape, start)(x)
     for filters, size in zip(hidden_sizes[1:], sizes[-2:0:-1], strict=True):
         x = make.strided(keras.layers.Conv2DTranspose, filters, activation)(x)
-        x = make.cropped(x, size)
+        x = make.modulated(make.cropped(x, size), c)
     x = make.doubled(x, channels, output_bias)
-    return keras.Model(inputs, make.cropped(x, (height, width)), name=name)
+    return make.model(inputs, make.cropped(x, (height, width)), name)
 
 
 __all__ = [
@@ -138,6 +147,7 @@ __all__ = [
     "batch_apply",
     "conv_decoder",
     "conv_encoder",
+    "input_shapes",
     "leading_axes",
     "mlp",
     "seed_layers",
@@ -150,25 +160,79 @@ NETWORKS: Mapping[str, Architecture] = {
 }
 
 
+def input_shapes(network: keras.Model) -> list[Shape]:
+    """Returns the shapes of one example of each of a network's inputs."""
+    return [tuple(each.shape[1:]) for each in network.inputs]
+
+
 def batch_apply(
-    network: keras.Model, inputs: tf.Tensor, training: bool | None = None
+    network: keras.Model,
+    inputs: tf.Tensor,
+    training: bool | None = None,
+    condition: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Returns [..., *output_shape] of a network for inputs [..., *input_shape].
 
     This is the one place where leading axes (samples, batch) are folded. There is at
     least one.
 
+    Args:
+        network: A network of one input, or of two.
+        inputs: The first.
+        training: Whether layers are called as in training.
+        condition: The second, the features of a condition. Its leading axes are the
+            last of the inputs' own, or none: it is the same for the others.
+
     Raises:
-        InputError: if the inputs do not end in the network's input shape.
+        InputError: if the inputs do not end in the network's input shape, or there is
+            another number of them.
     """
     leading = leading_axes(network, inputs)
+    shapes = input_shapes(network)
+    if (condition is None) == (len(shapes) > 1):
+        given = "no condition" if condition is None else "a condition"
+        raise InputError(
+            f"network {network.name!r} has {len(shapes)} inputs and was given {given}; "
+            "give the features of a condition to a network of two inputs, and none to "
+            "one of one"
+        )
     inputs = tf.convert_to_tensor(inputs)
-    if leading == 1:
-        return network(inputs, training=training)
     dynamic = tf.shape(inputs)
     sizes = [dynamic[i] if n is None else n for i, n in enumerate(inputs.shape)]
-    outputs = network(tf.reshape(inputs, [-1, *sizes[leading:]]), training=training)
+    if condition is not None:
+        condition = tf.convert_to_tensor(condition)
+        condition = _spread(condition, sizes[:leading], inputs.shape[:leading], shapes)
+    if leading == 1:
+        both = inputs if condition is None else [inputs, condition]
+        return network(both, training=training)
+    rows = tf.reshape(inputs, [-1, *sizes[leading:]])
+    both = rows if condition is None else [rows, condition]
+    outputs = network(both, training=training)
     return tf.reshape(outputs, [*sizes[:leading], *outputs.shape[1:]])
+
+
+def _spread(
+    condition: tf.Tensor,
+    sizes: Sequence[int | tf.Tensor],
+    static: tf.TensorShape,
+    shapes: Sequence[Shape],
+) -> tf.Tensor:
+    """Returns features [rows, ...] for inputs whose leading axes have these sizes."""
+    shape = shapes[1]
+    number = condition.shape.rank - len(shape)
+    front = condition.shape[: max(number, 0)]
+    fits = 0 <= number <= len(sizes) and all(
+        here == 1 or here is None or there is None or here == there
+        for here, there in zip(front[::-1], static[::-1], strict=False)
+    )
+    if not fits or not condition.shape[number:].is_compatible_with(shape):
+        raise InputError(
+            f"a condition's features have shape {tuple(condition.shape)}, for inputs "
+            f"of {static.as_list()} examples and a network that takes {shape}; give "
+            "one for each example, or one for all"
+        )
+    spread = tf.broadcast_to(condition, [*sizes, *shape])
+    return spread if len(sizes) == 1 else tf.reshape(spread, [-1, *shape])
 
 
 def leading_axes(network: keras.Model, inputs: tf.Tensor) -> int:
@@ -177,7 +241,7 @@ def leading_axes(network: keras.Model, inputs: tf.Tensor) -> int:
     Raises:
         InputError: if the inputs do not end in the network's input shape.
     """
-    event_shape = tuple(network.input_shape[1:])
+    event_shape = input_shapes(network)[0]
     shape = tf.TensorShape(getattr(inputs, "shape", None) or np.shape(inputs))
     leading = len(shape) - len(event_shape)
     if leading < 1 or not shape[leading:].is_compatible_with(event_shape):
@@ -204,6 +268,61 @@ class _LayerMaker:
         """Returns the input, of the float type of the policy's variables."""
         policy = keras.DTypePolicy(self.dtype or keras.config.floatx())
         return keras.Input(shape, dtype=policy.variable_dtype)
+
+    def inputs(
+        self, shape: Shape, condition_shape: Shape | None
+    ) -> tuple[list[keras.KerasTensor], keras.KerasTensor | None]:
+        """Returns the inputs, and the second of them if there is one."""
+        x = self.input(shape)
+        if condition_shape is None:
+            return [x], None
+        c = self.input(condition_shape)
+        return [x, c], c
+
+    def model(
+        self,
+        inputs: Sequence[keras.KerasTensor],
+        output: keras.KerasTensor,
+        name: str | None,
+    ) -> keras.Model:
+        """Returns the network."""
+        given = inputs if len(inputs) > 1 else inputs[0]
+        return keras.Model(given, output, name=name)
+
+    def beside(
+        self, x: keras.KerasTensor, c: keras.KerasTensor | None
+    ) -> keras.KerasTensor:
+        """Puts a condition beside a vector."""
+        return x if c is None else self(keras.layers.Concatenate)([x, self.flat(c)])
+
+    def as_channels(
+        self, x: keras.KerasTensor, c: keras.KerasTensor
+    ) -> keras.KerasTensor:
+        """Gives an image the channels of a condition."""
+        if len(c.shape) != 4 or c.shape[1:3] != x.shape[1:3]:
+            height, width = x.shape[1:3]
+            c = self.flat(c)
+            channels = c.shape[-1]
+            c = self(keras.layers.RepeatVector, height * width)(c)
+            c = self(keras.layers.Reshape, (height, width, channels))(c)
+        return self(keras.layers.Concatenate)([x, c])
+
+    def modulated(
+        self, x: keras.KerasTensor, c: keras.KerasTensor | None
+    ) -> keras.KerasTensor:
+        """Scales and shifts feature maps [H, W, F] by a condition; none at the start.
+
+        x + x scale(c) + shift(c), both linear in c, and 0 at the start.
+        """
+        if c is None:
+            return x
+        c, filters = self.flat(c), x.shape[-1]
+        changes = []
+        for _ in range(2):
+            made = self(keras.layers.Dense, filters, kernel_initializer="zeros")(c)
+            changes.append(self(keras.layers.Reshape, (1, 1, filters))(made))
+        scaled = self(keras.layers.Multiply)([x, changes[0]])
+        return self(keras.layers.Add)([x, scaled, changes[1]])
 
     def flat(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Makes a vector of what has more axes."""

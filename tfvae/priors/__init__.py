@@ -13,6 +13,7 @@ import numpy as np
 from tfvae.core.lookup import lookup
 from tfvae.core.types import InputError
 from tfvae.priors.base import Family, Prior
+from tfvae.priors.conditional import ConditionalPrior
 from tfvae.priors.fixed import (
     fair_bernoulli,
     standard_logistic,
@@ -29,6 +30,7 @@ PRIORS: Mapping[str, type[Prior] | None] = {
     "learned": LearnedPrior,
     "mixture": MixturePrior,
     "vamp": VampPrior,
+    "conditional": ConditionalPrior,
 }
 """Classes by name; None stands for the latent family's own prior."""
 
@@ -53,6 +55,7 @@ def make_prior(
     num_components: int | None = None,
     images: np.ndarray | None = None,
     seed: int = 0,
+    condition_shape: tuple[int, ...] | None = None,
 ) -> Prior | None:
     """Builds the prior of a name in `PRIORS`; None stands for the family's own.
 
@@ -63,6 +66,7 @@ def make_prior(
         images: [N, *image_shape] The images to start from, between 0 and 1; priors
             that start otherwise leave them alone.
         seed: The seed of the start.
+        condition_shape: The shape of the condition's features, for a conditional prior.
 
     Raises:
         InputError: if an argument is missing or out of range, or if `num_components`
@@ -76,13 +80,24 @@ def make_prior(
         )
     if prior is None:
         return None
-    given = {"num_components": num_components, "images": images, "seed": seed}
+    if prior.conditional and condition_shape is None:
+        raise InputError(
+            f"prior {name!r} is p(z|c), and the model has no condition; give it one, "
+            "or use another prior"
+        )
+    given = {
+        "num_components": num_components,
+        "images": images,
+        "seed": seed,
+        "condition_shape": condition_shape,
+    }
     arguments = {key: value for key, value in given.items() if key in taken}
     return getattr(prior, "from_images", prior)(latent, **arguments)
 
 
 __all__ = [
     "PRIORS",
+    "ConditionalPrior",
     "LearnedPrior",
     "MixturePrior",
     "Prior",

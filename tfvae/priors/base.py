@@ -46,6 +46,10 @@ class Prior(keras.layers.Layer):
     Attributes:
         text: The distribution, in words.
         paper: The source of the method.
+        conditional: Whether it is p(z|c): `distribution` then takes the features of a
+            condition too, `condition` [..., *condition_shape], and returns a batch of
+            shape [...].
+        condition_shape: The shape of these features for one example.
 
     Raises:
         InputError: if the family has no prior of this kind.
@@ -53,6 +57,8 @@ class Prior(keras.layers.Layer):
 
     text: ClassVar[str]
     paper: ClassVar[str]
+    conditional: ClassVar[bool] = False
+    condition_shape: tuple[int, ...]
 
     def __init__(self, latent: Family, **kwargs) -> None:
         if not hasattr(latent, "prior_params"):

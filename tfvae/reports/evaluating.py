@@ -6,7 +6,9 @@ import math
 import os
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from tfvae.config.settings import Annealing, Scoring
 from tfvae.core.devices import device_name
@@ -22,7 +24,8 @@ from tfvae.evaluation.ais import ais_log_likelihood, bdmc
 from tfvae.evaluation.layers import ACTIVE_VARIANCE
 from tfvae.evaluation.scores import count_low_ess, summarise_bound
 from tfvae.evaluation.statistics import mean_with_error, paired_difference
-from tfvae.models import VAE
+from tfvae.models import VAE, SemiSupervisedVAE
+from tfvae.models.semi_supervised import UNKNOWN, CalibrationError
 from tfvae.reports.images import (
     TWIN,
     Images,
@@ -83,6 +86,8 @@ def evaluate_run(
     if TWIN in sections:
         evaluation["discrete_twin"] = sections[TWIN]
         evaluation["gap"] = score_differences(*scores.values())
+    if isinstance(run.vae, SemiSupervisedVAE):
+        evaluation["classification"] = _classification(run.vae, images)
     if annealed is not None:
         found, values = annealed
         above = paired_difference(values, next(iter(scores.values())).log_likelihood)
@@ -90,6 +95,25 @@ def evaluate_run(
     evaluation["versions"] = versions()
     write_json(target, evaluation)
     return evaluation
+
+
+def _classification(vae: SemiSupervisedVAE, images: Images) -> dict[str, float]:
+    """Returns how well q(y|x) knows the classes of images that have a label."""
+    accuracy, error = keras.metrics.Mean(), CalibrationError()
+    known = 0
+    for data in images.batches:
+        batch = vae.as_batch(data)
+        given = tf.cast(batch.label != UNKNOWN, tf.float32)
+        probability = vae.class_probability(batch.x)
+        right = tf.argmax(probability, axis=1) == batch.label
+        accuracy.update_state(right, given)
+        error.update_state(tf.reduce_max(probability, axis=1), right, given)
+        known += int(tf.reduce_sum(given))
+    return {
+        "num_images": known,
+        "accuracy": float(accuracy.result()),
+        "calibration_error": float(error.result()),
+    }
 
 
 def _conditions(run: Run, images: Images, scoring: Scoring) -> dict[str, Any]:

@@ -26,6 +26,13 @@ def evaluation_text(evaluation: Mapping[str, Any]) -> str:
             _row(f"L_{count}" if name == "log_likelihood" else name, gap)
             for name, gap in evaluation["gap"].items()
         ]
+    if "classification" in evaluation:
+        found = evaluation["classification"]
+        lines += [
+            "",
+            f"q(y|x): accuracy {found['accuracy']:.4f}, calibration error "
+            f"{found['calibration_error']:.4f}, of {found['num_images']} labels",
+        ]
     if "ais" in evaluation:
         lines += ["", *_annealed(evaluation["ais"], count)]
     lines.append("")

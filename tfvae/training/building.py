@@ -10,13 +10,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfvae.conditions import Condition, OneHot
 from tfvae.config import Config
 from tfvae.config.steps import steps_of_execution
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
 from tfvae.heads import HEADS, DistributionHead
 from tfvae.latents import LATENTS, Hierarchy, Latent
-from tfvae.models import VAE, ConditionalDistribution
+from tfvae.models import VAE, ConditionalDistribution, SemiSupervisedVAE
 from tfvae.models.optimizers import get_optimizer
 from tfvae.models.schedules import Cyclical, Exponential, Schedule
 from tfvae.networks import NETWORKS, mlp
@@ -84,7 +85,9 @@ def check_config(config: Config) -> None:
     )
     if "num_components" in prior_arguments(config.prior):
         small = dataclasses.replace(small, num_components=2)
-    vae = build_vae(small, _TRIAL_SHAPE, images=np.full([2, *_TRIAL_SHAPE], 0.5))
+    condition = None if config.condition is None else OneHot(2)
+    images = np.full([2, *_TRIAL_SHAPE], 0.5)
+    vae = build_vae(small, _TRIAL_SHAPE, images=images, condition=condition)
     _check_values(vae.decoder.head, config)
     compile_vae(vae, config, steps_per_epoch=1)
 
@@ -113,6 +116,7 @@ def build(
     mean: np.ndarray | None = None,
     examples: np.ndarray | None = None,
     steps_per_epoch: int | None = None,
+    condition: Condition | None = None,
     **settings: Any,
 ) -> VAE:
     """Builds and compiles a model from a recipe's fields, for those without networks.
@@ -122,12 +126,18 @@ def build(
         mean: The mean of the training examples, from which the decoder starts.
         examples: Examples from which prior "vamp" starts.
         steps_per_epoch: The steps of an epoch, for learning_rate_schedule.
+        condition: One of `tfvae.conditions`, for a model of p(x|c).
         **settings: Fields of `tfvae.config.Config`, for example likelihood, latent,
             latent_size, hidden_sizes, objective, num_samples, learning_rate.
 
     Raises:
         InputError: if a field is unknown, or settings do not go together.
     """
+    if not (condition is None or isinstance(condition, Condition)):
+        raise InputError(
+            f"condition {condition!r:.60} is not usable; give one of tfvae.conditions, "
+            "for example OneHot(10)"
+        )
     unused = [name for name in _OF_RUNS if name in settings]
     if unused:
         raise InputError(
@@ -143,7 +153,7 @@ def build(
             "give steps_per_epoch, and epochs"
         )
     steps = require_int("steps_per_epoch", steps_per_epoch or 1)
-    vae = build_vae(config, tuple(data_shape), mean, examples)
+    vae = build_vae(config, tuple(data_shape), mean, examples, condition)
     _check_values(vae.decoder.head, config)
     compile_vae(vae, dataclasses.replace(config, steps_per_execution=1), steps)
     return vae
@@ -154,6 +164,7 @@ def build_vae(
     image_shape: tuple[int, ...],
     mean_image: np.ndarray | None = None,
     images: np.ndarray | None = None,
+    condition: OneHot | None = None,
 ) -> VAE:
     """Builds the model that a configuration describes, not yet compiled.
 
@@ -164,6 +175,7 @@ def build_vae(
             output starts if `output_start` is "mean"; None: from zeros.
         images: [n, H, W, C] The images from which prior 'vamp' starts; other priors
             need none.
+        condition: c of p(x|c), which the configuration only names; None: p(x).
 
     Raises:
         InputError: if the parts do not go together.
@@ -174,7 +186,9 @@ def build_vae(
         image_shape, **_arguments(config, "likelihood")
     )
     network = NETWORKS[config.network]
-    shared = {"seed": config.seed, "dtype": config.dtype_policy}
+    shared: dict[str, Any] = {"seed": config.seed, "dtype": config.dtype_policy}
+    if condition is not None:
+        shared["condition_shape"] = condition.shape
     bias = None
     if config.output_start == "mean" and mean_image is not None:
         bias = likelihood.params_for_mean(mean_image)
@@ -195,11 +209,30 @@ def build_vae(
         output_bias=bias,
         **shared,
     )
-    return VAE(
+    parts = (
         ConditionalDistribution(encoder, posterior),
         ConditionalDistribution(decoder, likelihood),
+    )
+    prior = _prior(config, latent, images, condition)
+    if config.labels is None or condition is None:
+        return VAE(*parts, latent, prior, condition=condition)
+    classifier = network.encoder(
+        image_shape,
+        (condition.num_classes,),
+        config.hidden_sizes,
+        config.activation,
+        name="classifier",
+        seed=config.seed,
+        dtype=config.dtype_policy,
+    )
+    weight = config.classifier_weight
+    return SemiSupervisedVAE(
+        *parts,
+        classifier,
         latent,
-        _prior(config, latent, images),
+        prior,
+        condition=condition,
+        classifier_weight=1.0 if weight is None else weight,
     )
 
 
@@ -317,12 +350,22 @@ def _hierarchy(config: Config, layers: Sequence[Latent]) -> Hierarchy:
     )
 
 
-def _prior(config: Config, latent: Latent, images: np.ndarray | None) -> Prior | None:
+def _prior(
+    config: Config,
+    latent: Latent,
+    images: np.ndarray | None,
+    condition: Condition | None,
+) -> Prior | None:
     taken, count = prior_arguments(config.prior), config.num_components
     if count is None and "num_components" in taken:
         count = _VAMP_COMPONENTS if "images" in taken else _MIXTURE_COMPONENTS
     return make_prior(
-        config.prior, latent, num_components=count, images=images, seed=config.seed
+        config.prior,
+        latent,
+        num_components=count,
+        images=images,
+        seed=config.seed,
+        condition_shape=condition and condition.shape,
     )
 
 

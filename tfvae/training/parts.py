@@ -7,9 +7,11 @@ import keras
 import tensorflow as tf
 
 import tfvae.data
+from tfvae.conditions import OneHot
 from tfvae.config import Config
 from tfvae.config.settings import Checkpointing, Monitoring
 from tfvae.core.types import InputError
+from tfvae.data import StreamSplit, partly_labelled
 from tfvae.heads import BernoulliHead
 from tfvae.models import VAE
 from tfvae.models.batch import read_batch
@@ -37,6 +39,7 @@ from tfvae.training.resuming import Resumed
 from tfvae.training.runs import (
     BINARIZATION_SEED,
     RunFolder,
+    labels_of,
     parse_history,
     run_evaluation_batches,
     versions,
@@ -90,7 +93,9 @@ def make_model(config: Config, data: tfvae.data.ImageData) -> VAE:
     """
     steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)
     images, _ = data.train.first(_LOOKED_AT)
-    vae = build_vae(config, data.image_shape, data.train.mean_image(), images)
+    mean, condition = data.train.mean_image(), condition_of(config, data)
+    training_split(config, data.train)  # refuses it now
+    vae = build_vae(config, data.image_shape, mean, images, condition)
     head = vae.decoder.head
     if config.binarization == "none" and not head.in_support(images):
         raise InputError(
@@ -102,18 +107,62 @@ def make_model(config: Config, data: tfvae.data.ImageData) -> VAE:
     return vae
 
 
+def condition_of(config: Config, data: tfvae.data.ImageData) -> OneHot | None:
+    """Returns the condition that a configuration names, for data with labels.
+
+    Raises:
+        InputError: if images have no labels, or unknown ones.
+    """
+    if config.condition is None:
+        return None
+    splits = [s for s in (data.train, data.validation, data.test) if s is not None]
+    for split in splits:
+        known = split.has_labels and (split.labels is None or split.labels.min() >= 0)
+        if not known:
+            raise InputError(
+                f"condition {config.condition!r} needs the label of every image, and "
+                f"dataset {config.dataset!r} lacks some in its {split.name} split; "
+                "give data with labels, or leave condition out (--condition)"
+            )
+    names = data.provenance.get("classes")
+    if names:
+        return OneHot(list(names))
+    return OneHot(1 + max(_largest_label(split) for split in splits))
+
+
+def training_split(config: Config, split: tfvae.data.Split) -> tfvae.data.Split:
+    """Returns the training images, of which few have a label if a run is of few."""
+    if config.labels is None:
+        return split
+    if isinstance(split, StreamSplit):
+        raise InputError(
+            f"labels {config.labels} chooses among labels in memory, and dataset "
+            f"{config.dataset!r} is read from disk; resize it, or leave labels out"
+        )
+    return partly_labelled(split, config.labels, config.seed)
+
+
+def _largest_label(split: tfvae.data.Split) -> int:
+    if split.labels is not None:
+        return int(split.labels.max())
+    assert isinstance(split, StreamSplit)  # others have them in memory
+    labels = split.read(None).map(lambda image, label, number: label)
+    return int(labels.reduce(tf.constant(0, tf.int64), tf.maximum))
+
+
 def batches_from(
     config: Config, data: tfvae.data.ImageData, step: int
 ) -> tf.data.Dataset:
     """Returns a run's training batches from a step on."""
     return tfvae.data.training_batches(
-        data.train,
+        training_split(config, data.train),
         config.batch_size,
         binarization=config.binarization,
         seed=config.seed,
         binarization_seed=BINARIZATION_SEED,
         start_step=step,
         on_device=binarizes_on_device(config),
+        **labels_of(config),
     )
 
 

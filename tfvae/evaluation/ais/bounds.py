@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
-from tfvae.core.types import Seed
+from tfvae.core.types import InputError, Seed
 from tfvae.core.validation import require_int
 from tfvae.evaluation.ais.chains import Chains
 from tfvae.evaluation.inputs import counted_batches
@@ -121,6 +121,7 @@ def bdmc(
     seed: Seed = 0,
     initial: str = "prior",
     progress: Callable[[int], None] | None = None,
+    condition: Any = None,
 ) -> Bdmc:
     """Bounds log p(x) from both sides, on images that the model makes.
 
@@ -133,7 +134,8 @@ def bdmc(
 
     N = `num_images` images are made, `batch_size` at a time. The other arguments, and
     the errors, are those of `ais_log_likelihood`: `num_chains` in each direction, and
-    `initial` where the path from p(z|x) ends.
+    `initial` where the path from p(z|x) ends. The images of a conditional model are
+    those of `condition`: one for all, or one for each.
     """
     num_images = require_int("num_images", num_images)
     batch_size = require_int("batch_size", batch_size)
@@ -146,12 +148,23 @@ def bdmc(
         chunk_size,
         initial,
     )
+    if vae.condition is None and condition is not None:
+        raise InputError("condition has no effect: the model has none; leave it out")
+    if vae.condition is not None:
+        condition = vae.condition.broadcast(vae.condition.read(condition), num_images)
     bounds = []
     for index, start in enumerate(range(0, num_images, batch_size)):
         size = min(batch_size, num_images - start)
         batch_seed = derive_seed(seed, "bdmc", index)
-        z, _, x = vae.sample(size, batch_seed)
-        batch = vae.as_batch(x)
+        given = {}
+        if condition is not None:
+            rows = slice(start, start + size)
+            given["condition"] = tf.nest.map_structure(
+                lambda c: c[rows],  # noqa: B023  called at once
+                condition,
+            )
+        z, _, x = vae.sample(size, batch_seed, **given)
+        batch = vae.as_batch(Batch(x, **given))
         lower, step_sizes = _forward(chains, batch, batch_seed)
         log_weights, acceptance = chains.weigh(
             batch, step_sizes, derive_seed(batch_seed, "reverse"), z

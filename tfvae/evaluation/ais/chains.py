@@ -1,6 +1,7 @@
 """Chains of one model along a path from p_0(z) to p(x, z)."""
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -149,7 +150,7 @@ class Chains:
         """Returns draws from p_0, [C, B, D]."""
         seed = derive_seed(seed, "start")
         if self.from_prior:
-            return self.vae.prior().sample([num_chains, batch.size], seed=seed)
+            return self.vae.draw_prior([num_chains, batch.size], seed, batch.condition)
         return self.vae.encode(batch).sample(num_chains, seed=seed)
 
     def _anneal_piece(
@@ -176,13 +177,15 @@ class Chains:
 
     def _densities(self, batch: Batch) -> Densities:
         """Returns z [C, B, D] -> log p_0(z) and log p(x, z) - log p_0(z), [C, B]."""
-        prior = self.vae.prior()
+        prior = self.vae.prior(batch.condition)
         initial = prior if self.from_prior else self.vae.encode(batch)
+        c = batch.condition
+        given: dict[str, Any] = {} if c is None else {"condition": c}
 
         def densities(z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             log_prior = prior.log_prob(z)
             log_initial = log_prior if self.from_prior else initial.log_prob(z)
-            log_likelihood = self.vae.decode(z).log_prob(batch.x)
+            log_likelihood = self.vae.decode(z, **given).log_prob(batch.x)
             terms = LogWeightTerms(log_likelihood, log_prior, log_initial)
             return log_initial, terms.log_weights()
 
@@ -205,8 +208,7 @@ def _check_latent(vae: VAE) -> None:
         "use L_K: tfvae.evaluation.score_images, or tfvae evaluate --num-samples K"
     )
     name, shape = type(vae.latent).__name__, vae.latent.event_shape
-    blank = tf.zeros([1, *vae.image_shape], vae.compute_dtype)
-    kind = vae.encode(blank).reparameterization_type
+    kind = vae.encode(vae.blank_batch()).reparameterization_type
     if kind != FULLY_REPARAMETERIZED:
         raise InputError(
             f"z of {name} is discrete, and annealed importance sampling moves z along "

@@ -11,8 +11,13 @@ from matplotlib.figure import Figure
 
 from tfvae.core.types import Seed
 from tfvae.distributions import FULLY_REPARAMETERIZED
-from tfvae.evaluation.traversals import prior_quantiles, traversal_levels, traverse
-from tfvae.models import VAE
+from tfvae.evaluation.traversals import (
+    prior_quantiles,
+    sample_conditions,
+    traversal_levels,
+    traverse,
+)
+from tfvae.models import VAE, Batch
 from tfvae.models.batch import read_batch
 from tfvae.reports.plots.drawing import (
     Undefined,
@@ -22,6 +27,8 @@ from tfvae.reports.plots.drawing import (
     new_figure,
     show,
 )
+
+_MOST_ROWS = 12  # of samples, one class each
 
 
 def reconstructions(vae: VAE, originals: np.ndarray, inputs: Any) -> Figure:
@@ -41,16 +48,29 @@ def reconstructions(vae: VAE, originals: np.ndarray, inputs: Any) -> Figure:
     return image_rows(list(rows.values()), list(rows), title)
 
 
-def samples(vae: VAE, num_images: int, seed: Seed) -> Figure:
+def samples(
+    vae: VAE, num_images: int, seed: Seed, inputs: Batch | None = None
+) -> Figure:
     """Draws images from the model: means of p(x|z), and draws from it.
+
+    A conditional model's have one condition a row: the classes one after the other.
 
     Args:
         vae: The model.
         num_images: The number of images in each of the two panels.
         seed: The seed of z and x.
+        inputs: Examples whose conditions are taken, where they are no classes.
     """
-    drawn = vae.sample(num_images, seed)
     columns = math.ceil(math.sqrt(num_images))
+    title = "samples, z from the prior"
+    given: dict[str, Any] = {}
+    if vae.condition is not None:
+        rows = -(-num_images // columns)
+        count = getattr(vae.condition, "num_classes", rows)
+        rows = count if count <= _MOST_ROWS else rows
+        num_images, title = rows * columns, f"{title}, one condition a row"
+        given["condition"] = sample_conditions(vae, inputs, rows, columns)
+    drawn = vae.sample(num_images, seed, **given)
     panels = {"means of p(x|z)": drawn.mean, "draws from p(x|z)": drawn.draw}
     canvases = [grid(images.numpy(), columns) for images in panels.values()]
     height, width = canvases[0].shape[:2]
@@ -60,7 +80,7 @@ def samples(vae: VAE, num_images: int, seed: Seed) -> Figure:
     ):
         show(axis, canvas)
         axis.set_title(title)
-    figure.suptitle("samples, z from the prior")
+    figure.suptitle(title)
     return figure
 
 
@@ -87,28 +107,37 @@ def traversal(
     Raises:
         Undefined: if single variables have no order, or no known quantiles.
     """
-    values = _quantiles(vae, traversal_levels(num_steps), seed)
+    inputs = vae.with_condition(inputs).rows(0, 1)
+    c = inputs.condition
+    values = _quantiles(vae, traversal_levels(num_steps), seed, c)
     code = vae.latent.point_estimate(vae.encode(inputs))[0]  # [D]
     title = "one variable of one image's code moved"
-    return _traversal(vae, code, values, num_dims, title)
+    return _traversal(vae, code, values, num_dims, title, c)
 
 
 def prior_traversal(
-    vae: VAE, num_dims: int = 10, num_steps: int = 11, seed: Seed = 0
+    vae: VAE,
+    num_dims: int = 10,
+    num_steps: int = 11,
+    seed: Seed = 0,
+    condition: Any = None,
 ) -> Figure:
     """Draws the effect of single latent variables, the others at the prior's median.
 
-    It is `traversal` without an image, and has its arguments and errors.
+    It is `traversal` without an image, and has its arguments and errors. `condition` is
+    that of one example, [1, ...], of a model that has one.
     """
-    values = _quantiles(vae, np.append(traversal_levels(num_steps), 0.5), seed)
+    levels = np.append(traversal_levels(num_steps), 0.5)
+    values = _quantiles(vae, levels, seed, condition)
     title = "one variable moved, the others at their median"
-    return _traversal(vae, values[-1], values[:-1], num_dims, title)
+    return _traversal(vae, values[-1], values[:-1], num_dims, title, condition)
 
 
 def interpolations(vae: VAE, inputs: Any, num_steps: int = 7) -> Figure:
     """Draws the steps between the codes of two images, one pair of images a row.
 
-    The codes are posterior means, and the steps between them equal.
+    The codes are posterior means, and the steps between them equal. Where images have
+    conditions, there are equal steps between their features too.
 
     Args:
         vae: The model.
@@ -119,7 +148,7 @@ def interpolations(vae: VAE, inputs: Any, num_steps: int = 7) -> Figure:
     Raises:
         Undefined: if nothing lies between two codes, or there are no pairs.
     """
-    inputs = read_batch(inputs)
+    inputs = vae.with_condition(inputs)
     pairs = inputs.size // 2
     if pairs < 1 or inputs.size % 2:
         raise Undefined(
@@ -141,9 +170,18 @@ def interpolations(vae: VAE, inputs: Any, num_steps: int = 7) -> Figure:
     centres = vae.latent.point_estimate(posterior).numpy()  # [2 n, D]
     share = np.linspace(0, 1, num_steps, dtype=centres.dtype)[:, np.newaxis]
     x, rows = np.asarray(inputs.x), []
+    features = None
+    if vae.decoder.condition_shape is not None:
+        features = vae.condition(inputs.condition).numpy()  # [2 n, ...]
     for row in range(pairs):
         first, last = centres[row], centres[pairs + row]  # [D]
-        images = vae.decode((1 - share) * first + share * last).mean().numpy()
+        z, given = (1 - share) * first + share * last, {}
+        if features is not None:
+            steps = share.reshape([-1] + [1] * (features.ndim - 1))
+            mixed = (1 - steps) * features[row] + steps * features[pairs + row]
+            given["condition"] = mixed
+        decoded = vae.decoder(vae.latent.decoder_input(tf.constant(z)), **given)
+        images = decoded.mean().numpy()
         rows.append(np.concatenate([x[[row]], images, x[[pairs + row]]]))
     figure = image_rows(rows, [""] * pairs, "interpolations between two codes")
     between = [""] * num_steps
@@ -152,8 +190,10 @@ def interpolations(vae: VAE, inputs: Any, num_steps: int = 7) -> Figure:
     return figure
 
 
-def _quantiles(vae: VAE, levels: np.ndarray, seed: Seed) -> tf.Tensor:
-    values = prior_quantiles(vae, levels, seed)
+def _quantiles(
+    vae: VAE, levels: np.ndarray, seed: Seed, condition: Any = None
+) -> tf.Tensor:
+    values = prior_quantiles(vae, levels, seed, condition)
     if values is None:
         one_hot = len(vae.latent.event_shape) > 1
         reason = (
@@ -169,7 +209,12 @@ def _quantiles(vae: VAE, levels: np.ndarray, seed: Seed) -> tf.Tensor:
 
 
 def _traversal(
-    vae: VAE, code: tf.Tensor, values: tf.Tensor, num_dims: int, title: str
+    vae: VAE,
+    code: tf.Tensor,
+    values: tf.Tensor,
+    num_dims: int,
+    title: str,
+    condition: Any = None,
 ) -> Figure:
     """Draws the variables that change an image most.
 
@@ -179,9 +224,11 @@ def _traversal(
         values: [columns, D] Where each variable goes.
         num_dims: The number of rows, at most D.
         title: The figure's title.
+        condition: That of all images, [1, ...].
     """
     codes = traverse(code, values, tf.range(code.shape[0]))  # [D, columns, D]
-    images = vae.decode(codes).mean().numpy()  # [D, columns, H, W, C]
+    given = {} if condition is None else {"condition": condition}
+    images = vae.decode(codes, **given).mean().numpy()  # [D, columns, H, W, C]
     change = np.square(images[:, -1] - images[:, 0]).sum(axis=(1, 2, 3))  # [D]
     dims = np.argsort(-change)[:num_dims]
     figure = image_rows(list(images[dims]), [f"z[{dim}]" for dim in dims], title)

@@ -85,8 +85,14 @@ def _parts(inputs: Batch, vae: VAE, count: int) -> list[Batch]:
 
 PLOTS: Mapping[str, Callable[[PlotInputs], Figure]] = {
     "reconstructions": _reconstructions,
-    "samples": lambda given: images.samples(given.vae, _SAMPLED, given.seed),
-    "prior_traversal": lambda given: images.prior_traversal(given.vae, seed=given.seed),
+    "samples": lambda given: images.samples(
+        given.vae, _SAMPLED, given.seed, given.inputs
+    ),
+    "prior_traversal": lambda given: images.prior_traversal(
+        given.vae,
+        seed=given.seed,
+        condition=given.vae.with_condition(given.inputs.rows(0, 1)).condition,
+    ),
     "posterior_traversal": lambda given: images.traversal(
         given.vae, given.inputs.rows(0, 1), seed=given.seed
     ),

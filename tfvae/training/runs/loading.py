@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -63,14 +63,27 @@ def absolute_paths(config: Config) -> Config:
 def run_evaluation_batches(
     config: Config, split: tfvae.data.Split, batch_size: int, limit: int | None = None
 ) -> tf.data.Dataset:
-    """Returns a split's images in order, binarised as in the run, one shared draw."""
+    """Returns a split's images in order, binarised as in the run, one shared draw.
+
+    A conditional model's have their labels as the condition, and a semi-supervised
+    one's as the label.
+    """
     return tfvae.data.evaluation_batches(
         split,
         batch_size,
         binarization=config.binarization,
         seed=BINARIZATION_SEED,
         limit=limit,
+        **labels_of(config),
     )
+
+
+def labels_of(config: Config) -> dict[str, Any]:
+    """Returns the arguments of batches that say what becomes of their labels."""
+    if config.condition is None:
+        return {}
+    role = "condition" if config.labels is None else "label"
+    return {"labels": True, "label_role": role}
 
 
 def meaning(config: Config, twin: bool = False) -> str:
@@ -78,7 +91,9 @@ def meaning(config: Config, twin: bool = False) -> str:
 
     With `twin` they are those of a relaxed model's discrete twin.
     """
-    text, head = "log p(x)", HEADS[config.likelihood]
+    given = config.condition is not None and config.labels is None
+    text = f"log p(x|{config.condition})" if given else "log p(x)"
+    head = HEADS[config.likelihood]
     if config.grey_targets:
         text = "the expected log-likelihood of a binarised image (grey targets)"
     if twin:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from tfvae.core.types import Seed
-from tfvae.evaluation.traversals import prior_quantiles, traversal_levels, traverse
+from tfvae.evaluation.traversals import (
+    prior_quantiles,
+    sample_conditions,
+    traversal_levels,
+    traverse,
+)
 from tfvae.models import VAE, Batch
 
 _COLUMNS = 8
@@ -19,7 +26,8 @@ def model_images(vae: VAE, batch: Batch, seed: Seed) -> dict[str, tf.Tensor]:
 
     - `reconstructions`: rows of images as the encoder sees them, each above a row of
       the means of p(x|z) at the means of q(z|x).
-    - `samples`: means of p(x|z), z drawn from p(z), 8 x 8.
+    - `samples`: means of p(x|z), z drawn from p(z), 8 x 8; with a condition, one for
+      each row.
     - `traversals`: the code of the first image, with one variable a row moved from the
       prior's quantile 1 % to 99 %; the variables that change the image most, the
       strongest first. Only of models whose variables have an order and quantiles.
@@ -29,11 +37,15 @@ def model_images(vae: VAE, batch: Batch, seed: Seed) -> dict[str, tf.Tensor]:
         batch: n images [H, W, C], with their roles.
         seed: The seed of the draws.
     """
+    batch = vae.with_condition(batch)
+    condition = sample_conditions(vae, batch, _COLUMNS, _COLUMNS)
+    given = {} if condition is None else {"condition": condition}
     found = {
         "reconstructions": _reconstructions(vae, batch.rows(0, _COLUMNS * _PAIRS)),
-        "samples": _grid(vae.sample(_COLUMNS**2, seed).mean, _COLUMNS),
+        "samples": _grid(vae.sample(_COLUMNS**2, seed, **given).mean, _COLUMNS),
     }
-    values = prior_quantiles(vae, traversal_levels(), seed)
+    first = batch.rows(0, 1).condition
+    values = prior_quantiles(vae, traversal_levels(), seed, first)
     if values is not None:
         found["traversals"] = _traversals(vae, batch.rows(0, 1), values)
     return found
@@ -55,11 +67,14 @@ def _traversals(vae: VAE, batch: Batch, values: tf.Tensor) -> tf.Tensor:
     code = vae.latent.point_estimate(vae.encode(batch))[0]  # [D]
     size = code.shape[0]
     ends = tf.gather(values, [0, values.shape[0] - 1])  # [2, D]
-    moved = vae.decode(traverse(code, ends, tf.range(size))).mean()  # [D, 2, H, W, C]
+    c = batch.condition
+    given: dict[str, Any] = {} if c is None else {"condition": c}
+    codes = traverse(code, ends, tf.range(size))
+    moved = vae.decode(codes, **given).mean()  # [D, 2, H, W, C]
     low, high = tf.unstack(moved, axis=1)
     change = tf.reduce_sum(tf.square(high - low), axis=(1, 2, 3))  # [D]
     strongest = tf.math.top_k(change, min(size, _TRAVERSED)).indices
-    images = vae.decode(traverse(code, values, strongest)).mean()
+    images = vae.decode(traverse(code, values, strongest), **given).mean()
     return _grid(tf.reshape(images, [-1, *vae.image_shape]), values.shape[0])
 
 

@@ -69,9 +69,9 @@ def codes(vae: VAE, batch: Batch) -> tf.Tensor:
 
 def _terms(vae: VAE, batch: Batch, seed: Seed) -> list[LayerTerms]:
     """Returns the terms of each layer; with more images fewer draws of each."""
+    batch = vae.with_condition(batch)
     posterior = vae.encode(batch)
     count = min(max(_DRAWS // batch.size, 25), 100)
     seed = derive_seed(seed, "monitor")
-    return layer_terms(
-        posterior, vae.prior(), lambda: posterior.sample(count, seed=seed)
-    )
+    prior = vae.prior(batch.condition)
+    return layer_terms(posterior, prior, lambda: posterior.sample(count, seed=seed))
