@@ -14,9 +14,9 @@ from tfvae.conditions import (
     Numeric,
     OneHot,
     Several,
-    named_errors,
 )
 from tfvae.core.types import InputError
+from tfvae.models.batch import named_errors
 
 NAMED = OneHot(["ant", "bee", "cat"])
 SOME = {

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.conditional import CLASSES, SHAPE, Known
 from helpers.models import binary_images, standard_error
 from scipy import special
-from test_conditional import CLASSES, SHAPE, Known
 
 import tfvae
 from tfvae.conditions import OneHot

@@ -273,6 +273,7 @@ class VerifyArguments:
 def verify_command(arguments: Sequence[str]) -> None:
     """`tfvae verify saved_models/NAME[/VERSION]`."""
     given = _parse(VerifyArguments, "verify", arguments)
+    import_tensorflow()
     from tfvae.export.verify import verification_text, verify_saved_model
 
     print(verification_text(verify_saved_model(given.path)))

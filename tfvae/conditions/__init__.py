@@ -6,7 +6,7 @@ saved with the model: `tfvae.VAE(encoder, decoder, condition=OneHot(10))`.
 
 from collections.abc import Mapping
 
-from tfvae.conditions.base import Condition, named_errors
+from tfvae.conditions.base import Condition
 from tfvae.conditions.classes import Embedding, OneHot
 from tfvae.conditions.numbers import Image, Numeric
 from tfvae.conditions.several import Several
@@ -27,6 +27,5 @@ __all__ = [
     "Numeric",
     "OneHot",
     "Several",
-    "named_errors",
 ]
 __dir__ = __all__.copy  # what completion shows

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import keras
@@ -12,7 +10,7 @@ import tensorflow as tf
 
 from tfvae.core.types import InputError, first_line
 
-_HOLDS = "the condition holds"  # how messages begin, also those of a graph
+HOLDS = "the condition holds"  # how messages begin, also those of a graph
 
 
 class Condition(keras.layers.Layer):
@@ -68,12 +66,12 @@ class Condition(keras.layers.Layer):
             if not usable.all():
                 first = self.shown(value.numpy()[~usable][0])
                 raise InputError(
-                    f"{_HOLDS.replace('condition', name)} {first}, which has no "
+                    f"{HOLDS.replace('condition', name)} {first}, which has no "
                     f"features; give {self.wanted}"
                 )
             return value
         usable = self.usable(value)
-        text = f"{_HOLDS} values that have no features; give {self.wanted}"
+        text = f"{HOLDS} values that have no features; give {self.wanted}"
         with tf.control_dependencies(
             [tf.debugging.Assert(tf.reduce_all(usable), [text])]
         ):
@@ -160,16 +158,3 @@ class Condition(keras.layers.Layer):
                 f"the {name} has shape {tuple(shape)}; give {self.wanted}, of shape "
                 f"{self.event_shape} for an example"
             )
-
-
-@contextlib.contextmanager
-def named_errors() -> Iterator[None]:
-    """Turns what a graph says of a condition into an error of the user's input."""
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        found = str(error)
-        if _HOLDS not in found:
-            raise
-        text = found[found.index(_HOLDS) :].splitlines()[0].partition("'")[0]
-        raise InputError(text.rstrip("] ")) from None

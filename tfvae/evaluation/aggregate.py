@@ -32,7 +32,8 @@ class AggregateTerms(NamedTuple):
     Attributes:
         rate: log q(z|x) - log p(z).
         mutual_information: log q(z|x) - log q(z), at most log M.
-        divergence: log q(z) - log p(z), whose mean estimates KL(q(z) || p(z)).
+        divergence: log q(z) - log p(z), whose mean estimates KL(q(z) || p(z)). With
+            p(z|c) in place of p(z) it is no divergence.
     """
 
     rate: np.ndarray

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfvae.conditions.base import HOLDS
 from tfvae.core.sharding import BatchShard, ShardExamples, shard_held
 from tfvae.core.types import InputError, first_line
 from tfvae.heads import DistributionHead
@@ -309,3 +311,16 @@ def check_steps(x: Any, steps_per_epoch: int | None, per_execution: int) -> None
             f"steps_per_execution {per_execution}, and Keras runs whole executions; "
             "change one of them"
         )
+
+
+@contextlib.contextmanager
+def named_errors() -> Iterator[None]:
+    """Turns what a graph says of a condition into an error of the user's input."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = str(error)
+        if HOLDS not in found:
+            raise
+        text = found[found.index(HOLDS) :].splitlines()[0].partition("'")[0]
+        raise InputError(text.rstrip("] ")) from None

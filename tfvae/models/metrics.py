@@ -1,15 +1,14 @@
 """The numbers that `fit` and `evaluate` report, under their names everywhere."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from tfvae.heads import DistributionHead
 from tfvae.models.batch import Batch, outside_support
-from tfvae.objectives import LogWeightTerms, Objective
-from tfvae.objectives.bounds import effective_sample_size
+from tfvae.objectives import LogWeightTerms
 
 SKIPPED = "skipped_steps"
 MEANS = ("loss", "elbo", "distortion", "rate", "ess")
@@ -31,32 +30,6 @@ class Bounds(NamedTuple):
     loss: tf.Tensor
     plain: tf.Tensor
     ess: tf.Tensor
-
-
-class Estimated(Protocol):
-    """The side of a step's estimate that the metrics see."""
-
-    @property
-    def terms(self) -> LogWeightTerms:
-        """The terms of the samples, [S, B]."""
-
-    @property
-    def bounds(self) -> Bounds | None:
-        """What is reported of the bounds, if it is no function of the terms."""
-
-
-def bounds_of(
-    objective: Objective, terms: LogWeightTerms, kl_weight: float | tf.Tensor
-) -> Bounds:
-    """Returns the bounds of the terms of B examples."""
-    log_weights = sampled = terms.log_weights()  # [S, B]
-    if terms.analytic_rate is not None:
-        sampled = terms.sampled_log_weights()
-    return Bounds(
-        objective.value(terms.loss_log_weights(kl_weight)),
-        objective.value(log_weights),
-        effective_sample_size(sampled),
-    )
 
 
 class MetricTracker:
@@ -119,20 +92,17 @@ class MetricTracker:
 
     def compute(
         self,
-        objective: Objective,
-        estimate: Estimated,
-        kl_weight: tf.Tensor,
+        bounds: Bounds,
+        terms: LogWeightTerms,
         penalty: tf.Tensor,
         batch: Batch,
         head: DistributionHead,
     ) -> tf.Tensor:
         """Returns sums over one batch or a replica's part, [2 M]: totals, counts.
 
-        The loss is the objective's negative value with `kl_weight`, which is 1 in all
-        else, plus `penalty`, the regularisation losses. `head` is the likelihood's.
+        The loss is the bound's negative value plus `penalty`, the regularisation
+        losses. `head` is the likelihood's.
         """
-        terms = estimate.terms
-        bounds = estimate.bounds or bounds_of(objective, terms, kl_weight)
         # Nothing is refused here: within the step that would cost a transfer on a GPU,
         # and XLA leaves it out.
         outside = head.outside(batch.x)

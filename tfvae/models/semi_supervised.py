@@ -21,7 +21,7 @@ from tfvae.heads.base import with_parts
 from tfvae.latents import Latent
 from tfvae.models.batch import Batch, checked_examples, split_examples
 from tfvae.models.conditional import ConditionalDistribution, check_network
-from tfvae.models.metrics import Bounds, bounds_of
+from tfvae.models.metrics import Bounds
 from tfvae.models.vae import VAE, Samples, StepEstimate
 from tfvae.networks import input_shapes
 from tfvae.objectives import LogWeightTerms
@@ -131,6 +131,7 @@ class SemiSupervisedVAE(VAE):
                 f"the classifier takes {input_shapes(classifier)[0]} and the model's "
                 f"examples are {self.data_shape}; make them equal"
             )
+        self._conditional = False  # y of (x, y) is the label
         self.classifier = classifier
         self.num_classes = shape[0]
         self.class_probabilities = _probabilities(class_probabilities, shape[0])
@@ -261,10 +262,6 @@ class SemiSupervisedVAE(VAE):
             classifier_weight=self.classifier_weight,
         )
 
-    @property
-    def _is_beside(self) -> bool:
-        return False  # y is the label
-
     def _completed(self, batch: Batch, x: tf.Tensor) -> Batch:
         if batch.condition is not None:
             batch = super()._completed(batch, x)
@@ -291,8 +288,7 @@ class SemiSupervisedVAE(VAE):
             )
         return tf.where(label == UNKNOWN, label, known)
 
-    def _checked_inputs(self, x: Any, y: Any, head: DistributionHead) -> tuple:
-        x = checked_examples(x, head)
+    def _checked_beside(self, x: Any, y: Any) -> tuple:
         if y is not None and isinstance(x, (np.ndarray, tf.Tensor)):
             y = self._label_of(y, tf.convert_to_tensor(x)).numpy()
         elif isinstance(x, dict) and x.get("label") is not None:
@@ -317,7 +313,7 @@ class SemiSupervisedVAE(VAE):
         of_class = super()._estimate(every, seed, training, kl_weight)
         log_q = self._log_q(batch.x, training)  # [B, C]
         weight, log_prior, log_posterior = self._weights(batch, log_q)  # [C, B]
-        bounds = bounds_of(self.objective, of_class.terms, kl_weight)
+        bounds = of_class.bounds
 
         def summed(values: tf.Tensor, of_labels: tf.Tensor | float = 0.0) -> tf.Tensor:
             return tf.reduce_sum(weight * (self._by_class(values) + of_labels), axis=-2)

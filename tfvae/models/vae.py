@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import os
 import random
@@ -13,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfvae.conditions import Condition, named_errors
+from tfvae.conditions import Condition
 from tfvae.config.steps import MANY_WEIGHTS
 from tfvae.core.files import dated_archives
 from tfvae.core.seeds import as_seed, derive_seed
@@ -53,6 +55,7 @@ from tfvae.models.batch import (
     check_x,
     checked_examples,
     checked_labels,
+    named_errors,
     outside_support,
     read_batch,
     split_examples,
@@ -72,6 +75,7 @@ from tfvae.models.optimizers import get_optimizer, has_float16_layer, loss_scale
 from tfvae.models.schedules import Schedule
 from tfvae.networks import seed_layers
 from tfvae.objectives import Elbo, LogWeightTerms, Objective, get_objective
+from tfvae.objectives.bounds import effective_sample_size
 from tfvae.priors import Prior
 
 _ELBO = Elbo()
@@ -103,8 +107,7 @@ class StepEstimate(NamedTuple):
         surrogate: [B] Its gradient is the objective's.
         penalty: The layers' regularisation losses, a scalar.
         training: Whether this is a step of training.
-        bounds: What is reported of the bounds, where it is not a function of the terms
-            alone.
+        bounds: What is reported of the bounds, [B] each.
     """
 
     posterior: Distribution
@@ -112,7 +115,7 @@ class StepEstimate(NamedTuple):
     surrogate: tf.Tensor
     penalty: tf.Tensor
     training: bool
-    bounds: Bounds | None = None
+    bounds: Bounds
 
 
 class Counter(keras.Variable):
@@ -210,6 +213,8 @@ class VAE(keras.Model):
         self.latent = parts.latent
         self.prior_layer = parts.prior
         self.condition = parts.condition
+        self._conditional = self.condition is not None  # so is y of (x, y)
+        self._naming = named_errors if self._conditional else contextlib.nullcontext
         self.data_shape = parts.decoder.head.event_shape
         own = type(self).decode is not VAE.decode
         self._weights_a_sample = 0 if own else weights_of_rows(parts.decoder)
@@ -258,8 +263,10 @@ class VAE(keras.Model):
 
         c has one entry for each example, [B] or [B, ...], or is the same for all.
         """
-        condition = self._read_condition(condition)
-        given = self._features_for(self.decoder, condition)
+        given = {}
+        if self.condition is not None or condition is not None:
+            condition = self._read_condition(condition)
+            given = self._features_for(self.decoder, condition)
         return self.decoder(self.latent.decoder_input(z), training=training, **given)
 
     def prior(self, condition: Any = None) -> Distribution:
@@ -391,11 +398,11 @@ class VAE(keras.Model):
         x is [B, *data_shape] or a `Batch`. In `training` networks are called so.
         """
         batch = self.as_batch(x)
-        given = self._features_for(self.encoder, batch.condition)
-        conditioned = self.prior_layer is not None and self.prior_layer.conditional
-
-        def make_prior() -> Distribution:
-            return self.prior(batch.condition) if conditioned else self.prior()
+        make_prior, features, given = self.prior, {}, {}
+        if self.condition is not None:
+            c = batch.condition
+            features = self._features_for(self.encoder, c)
+            make_prior, given = functools.partial(self.prior, c), {"condition": c}
 
         def log_likelihood(z: tf.Tensor) -> tf.Tensor:
             # Two halves, which need not wait for each other, keep two cores busy.
@@ -404,7 +411,7 @@ class VAE(keras.Model):
             if number > 1 and number * self._weights_a_sample >= MANY_WEIGHTS:
                 halves = tf.split(z, [number // 2, number - number // 2])
             values = [
-                self._decode_given(half, batch.condition, training).log_prob(batch.x)
+                self.decode(half, training=training, **given).log_prob(batch.x)
                 for half in halves
             ]
             return values[0] if len(values) == 1 else tf.concat(values, axis=0)
@@ -414,7 +421,7 @@ class VAE(keras.Model):
             num_samples=num_samples,
             kl_weight=kl_weight,
             seed=derive_seed(seed, "posterior"),
-            posterior_params=self.encoder.params(batch.x, training=training, **given),
+            posterior_params=self.encoder.params(batch.x, training, **features),
             make_posterior=self.encoder.head,
             make_stopped_posterior=self.encoder.head.stopped,
             make_prior=make_prior,
@@ -460,7 +467,7 @@ class VAE(keras.Model):
             InputError: if x is no floats of that shape, or the model has no use for a
                 role.
         """
-        batch = read_batch(data, sharded, self._is_beside)
+        batch = read_batch(data, sharded, self._conditional)
         if self.binarize and step is not None:
             grey = tf.convert_to_tensor(batch.x)
             x = drawn_at_step(grey, self.seed, step, batch.shard)
@@ -487,11 +494,6 @@ class VAE(keras.Model):
                 )
             weight = tf.reshape(tf.cast(weight, self.compute_dtype), tf.shape(x)[:1])
         return batch._replace(x=x, sample_weight=weight)
-
-    @property
-    def _is_beside(self) -> bool:
-        """Whether y of (x, y) is the condition."""
-        return self.condition is not None
 
     def _completed(self, batch: Batch, x: tf.Tensor) -> Batch:
         """Returns a batch with its condition as the layer takes it."""
@@ -557,7 +559,7 @@ class VAE(keras.Model):
         if self._has_own_loss:
             penalty += tf.stop_gradient(loss - VAE.compute_loss(self, batch, estimate))
         values = self._metric_tracker.compute(
-            self.objective, estimate, kl_weight, penalty, batch, self.decoder.head
+            estimate.bounds, terms, penalty, batch, self.decoder.head
         )
         means = term_means(terms, loss, batch.shard)
         if batch.shard is not None:
@@ -592,7 +594,7 @@ class VAE(keras.Model):
             loss = self.compute_loss(batch, estimate)
             penalty += loss - VAE.compute_loss(self, batch, estimate)
         values = self._metric_tracker.compute(
-            self.objective, estimate, one, penalty, batch, head
+            estimate.bounds, estimate.terms, penalty, batch, head
         )
         if batch.shard is not None:
             (values,) = sums_over_replicas([values])
@@ -611,8 +613,20 @@ class VAE(keras.Model):
             batch, self.num_samples, seed, training, self.objective, kl_weight
         )
         terms, surrogate = self.estimator.estimate(variational)
-        penalty = self._penalty(surrogate.dtype)
-        return StepEstimate(variational.posterior, terms, surrogate, penalty, training)
+        log_weights = sampled = terms.log_weights()  # [S, B]
+        if terms.analytic_rate is not None:
+            sampled = terms.sampled_log_weights()
+        bounds = Bounds(
+            self.objective.value(terms.loss_log_weights(kl_weight)),
+            self.objective.value(log_weights),
+            effective_sample_size(sampled),
+        )
+        # The layers' regularisation losses.
+        losses = [tf.cast(loss, surrogate.dtype) for loss in self.losses]
+        penalty = tf.add_n([tf.zeros([], surrogate.dtype), *losses])
+        return StepEstimate(
+            variational.posterior, terms, surrogate, penalty, training, bounds
+        )
 
     def compute_loss(self, batch: Batch, estimate: StepEstimate) -> tf.Tensor:
         """Returns the loss that a step minimises: a class of yours may add to it.
@@ -643,11 +657,6 @@ class VAE(keras.Model):
         wanted = True if every == 1 else tf.equal(step % every, 0)
         scale = self.optimizer.scale_loss(tf.ones([], self.compute_dtype))
         self._metric_tracker.update_gradient_norm(gradients, scale, wanted)
-
-    def _penalty(self, dtype: tf.DType) -> tf.Tensor:
-        """Returns the layers' regularisation losses."""
-        losses = [tf.cast(loss, dtype) for loss in self.losses]
-        return tf.add_n([tf.zeros([], dtype), *losses])
 
     # -- Training and scoring ----------------------------------------------------------
 
@@ -801,14 +810,15 @@ class VAE(keras.Model):
         """
         self._check_settled()
         head = self.decoder.head
-        x, y = self._checked_inputs(
-            x, y, BernoulliHead([1], True) if self.binarize else head
-        )
+        x = checked_examples(x, BernoulliHead([1], True) if self.binarize else head)
+        if y is not None or self.condition is not None:
+            x, y = self._checked_beside(x, y)
         validation = kwargs.get("validation_data")
         if isinstance(validation, (tuple, list)) and validation:
             first, *others = validation
             beside, *weights = others or [None]
-            first, beside = self._checked_inputs(first, beside, head)
+            first = checked_examples(first, head)
+            first, beside = self._checked_beside(first, beside)
             kwargs["validation_data"] = (first, beside, *weights)
             if beside is None and not weights:
                 kwargs["validation_data"] = (first,)
@@ -818,9 +828,9 @@ class VAE(keras.Model):
         if steps or isinstance(x, tf.data.Dataset):
             whole = not self._set_executions(x, steps)
             check_steps(x, steps, self.steps_per_execution if whole else 1)
-        x, y, kwargs["sample_weight"] = self._weighted(
-            x, y, kwargs.get("sample_weight")
-        )
+        if kwargs.get("sample_weight") is not None:
+            weights = kwargs["sample_weight"]
+            x, y, kwargs["sample_weight"] = self._weighted(x, y, weights)
         if self.distribute_strategy.num_replicas_in_sync > 1:
             if several_workers(self.distribute_strategy):
                 check_order(x, kwargs.get("shuffle", True))
@@ -829,7 +839,7 @@ class VAE(keras.Model):
                 shared = shared_out(validation, self.distribute_strategy)
                 kwargs["validation_data"] = shared
         start = tf.convert_to_tensor(self.steps)
-        with named_errors():
+        with self._naming():
             history = super().fit(x, y, *args, **kwargs)
         idle = bool(start == tf.convert_to_tensor(self.steps))
         if history.epoch and idle and type(self).train_step is VAE.train_step:
@@ -844,16 +854,16 @@ class VAE(keras.Model):
         """
         self._check_settled()
         if not kwargs.get("_use_cached_eval_dataset"):  # else `fit` has looked at them
-            x, y = self._checked_inputs(x, y, self.decoder.head)
-        x, y, kwargs["sample_weight"] = self._weighted(
-            x, y, kwargs.get("sample_weight")
-        )
+            x, y = self._checked_beside(checked_examples(x, self.decoder.head), y)
+        if kwargs.get("sample_weight") is not None:
+            weights = kwargs["sample_weight"]
+            x, y, kwargs["sample_weight"] = self._weighted(x, y, weights)
         if self.distribute_strategy.num_replicas_in_sync > 1:
             x = shared_out(x, self.distribute_strategy)
         self._evaluates = True
         try:
             # Keras 3.12, the newest for Python 3.10, gives tensors.
-            with named_errors():
+            with self._naming():
                 found = super().evaluate(x, y, *args, **kwargs)
         finally:
             self._evaluates = False
@@ -865,26 +875,25 @@ class VAE(keras.Model):
         """Keras' `train_on_batch`, which see; it refuses what `fit` does."""
         self._check_settled()
         head = BernoulliHead([1], True) if self.binarize else self.decoder.head
-        x, y = self._checked_inputs(x, y, head)
+        x, y = self._checked_beside(checked_examples(x, head), y)
         x, y, sample_weight = self._weighted(x, y, sample_weight)
-        with named_errors():
+        with self._naming():
             return super().train_on_batch(x, y, sample_weight, *args, **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, *args, **kwargs):
         """Keras' `test_on_batch`, which see; it refuses what `evaluate` does."""
         self._check_settled()
-        x, y = self._checked_inputs(x, y, self.decoder.head)
+        x, y = self._checked_beside(checked_examples(x, self.decoder.head), y)
         x, y, sample_weight = self._weighted(x, y, sample_weight)
-        with named_errors():
+        with self._naming():
             return super().test_on_batch(x, y, sample_weight, *args, **kwargs)
 
-    def _checked_inputs(self, x: Any, y: Any, head: DistributionHead) -> tuple:
-        """Returns `x` and `y` of `fit` and its kin as Keras can take them.
+    def _checked_beside(self, x: Any, y: Any) -> tuple:
+        """Returns checked `x`, and `y`, of `fit` and its kin as Keras can take them.
 
         Raises:
-            InputError: if they hold what cannot be used.
+            InputError: if there is a condition that cannot be used, or none.
         """
-        x = checked_examples(x, head)
         if self.condition is None:
             return x, None if y is None else checked_labels(y)
         if isinstance(x, Mapping):
@@ -918,8 +927,8 @@ class VAE(keras.Model):
         Raises:
             InputError: if images hold values that have no probability.
         """
-        x, _ = self._checked_inputs(x, None, self.decoder.head)
-        with named_errors():
+        x, _ = self._checked_beside(checked_examples(x, self.decoder.head), None)
+        with self._naming():
             found = super().predict(x, *args, **kwargs)
         return self._checked_means(found)
 

@@ -188,12 +188,11 @@ def batch_apply(
             another number of them.
     """
     leading = leading_axes(network, inputs)
-    shapes = input_shapes(network)
-    if (condition is None) == (len(shapes) > 1):
+    if (condition is None) == (len(network.inputs) > 1):
         given = "no condition" if condition is None else "a condition"
         raise InputError(
-            f"network {network.name!r} has {len(shapes)} inputs and was given {given}; "
-            "give the features of a condition to a network of two inputs, and none to "
+            f"network {network.name!r} has {len(network.inputs)} inputs and was given "
+            f"{given}; give the features of a condition to a network of two inputs, and none to "
             "one of one"
         )
     inputs = tf.convert_to_tensor(inputs)
@@ -201,7 +200,8 @@ def batch_apply(
     sizes = [dynamic[i] if n is None else n for i, n in enumerate(inputs.shape)]
     if condition is not None:
         condition = tf.convert_to_tensor(condition)
-        condition = _spread(condition, sizes[:leading], inputs.shape[:leading], shapes)
+        shape = input_shapes(network)[1]
+        condition = _spread(condition, sizes[:leading], inputs.shape[:leading], shape)
     if leading == 1:
         both = inputs if condition is None else [inputs, condition]
         return network(both, training=training)
@@ -215,10 +215,9 @@ def _spread(
     condition: tf.Tensor,
     sizes: Sequence[int | tf.Tensor],
     static: tf.TensorShape,
-    shapes: Sequence[Shape],
+    shape: Shape,
 ) -> tf.Tensor:
     """Returns features [rows, ...] for inputs whose leading axes have these sizes."""
-    shape = shapes[1]
     number = condition.shape.rank - len(shape)
     front = condition.shape[: max(number, 0)]
     fits = 0 <= number <= len(sizes) and all(
@@ -241,7 +240,7 @@ def leading_axes(network: keras.Model, inputs: tf.Tensor) -> int:
     Raises:
         InputError: if the inputs do not end in the network's input shape.
     """
-    event_shape = input_shapes(network)[0]
+    event_shape = tuple(network.inputs[0].shape[1:])
     shape = tf.TensorShape(getattr(inputs, "shape", None) or np.shape(inputs))
     leading = len(shape) - len(event_shape)
     if leading < 1 or not shape[leading:].is_compatible_with(event_shape):

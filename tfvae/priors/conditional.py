@@ -50,12 +50,6 @@ class ConditionalPrior(Prior):
         **kwargs,
     ) -> None:
         super().__init__(latent, **kwargs)
-        if self.start.ndim != 1:
-            raise InputError(
-                "a conditional prior is for z of one axis, which that of "
-                f"{type(latent).__name__} has not; use another latent family, or prior "
-                "'standard'"
-            )
         self.condition_shape = tuple(
             require_int("a size in condition_shape", n) for n in condition_shape
         )
@@ -84,7 +78,7 @@ class ConditionalPrior(Prior):
             )
         layers.append(
             keras.layers.Dense(
-                len(self.start),
+                self.start.size,
                 use_bias=False,
                 kernel_initializer="zeros",
                 name="prior_params",
@@ -106,10 +100,10 @@ class ConditionalPrior(Prior):
         condition = tf.convert_to_tensor(condition)
         front = tf.shape(condition)[: condition.shape.rank - len(self.condition_shape)]
         rows = tf.reshape(condition, [-1, *self.condition_shape])
-        made = self.network(rows)
-        made = tf.reshape(made, tf.concat([front, [len(self.start)]], axis=0))
+        shape = self.start.shape
+        made = tf.reshape(self.network(rows), tf.concat([front, shape], axis=0))
         leading = condition.shape[: condition.shape.rank - len(self.condition_shape)]
-        made = tf.ensure_shape(made, leading.concatenate(len(self.start)))
+        made = tf.ensure_shape(made, leading.concatenate(shape))
         return self.head(tf.convert_to_tensor(self.params) + made)
 
     def get_config(self) -> dict:

@@ -17,6 +17,7 @@ from tfvae.evaluation import ImageScores
 from tfvae.evaluation.scores import count_low_ess
 from tfvae.evaluation.statistics import mean_with_error
 from tfvae.heads import HEADS
+from tfvae.models.batch import read_batch
 from tfvae.reports.images import (
     COMPARED_SCORES,
     Images,
@@ -176,7 +177,7 @@ def _check_comparable(first: Run, second: Run, images: Images, others: Images) -
             f"{others.config.likelihood!r} {kinds[1]}; compare runs of one kind"
         )
     same = images.size == others.size and all(
-        np.array_equal(one, other)
+        np.array_equal(read_batch(one).x, read_batch(other).x)
         for one, other in zip(images.batches, others.batches, strict=True)
     )
     if not same:

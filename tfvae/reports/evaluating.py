@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfvae.config.settings import Annealing, Scoring
 from tfvae.core.devices import device_name
 from tfvae.core.files import write_json
+from tfvae.core.types import InputError
 from tfvae.evaluation import (
     ImageScores,
     PosteriorSummary,
@@ -148,16 +149,18 @@ def _section(
         "bounds": meaning_of(name, images.config),
         "results": summarise(scores, vae.image_shape),
         "images_with_ess_below_2": count_low_ess(scores),
-        "posterior": _posterior(posterior),
+        "posterior": _posterior(posterior, vae),
     }
 
 
-def _posterior(summary: PosteriorSummary) -> dict[str, Any]:
+def _posterior(summary: PosteriorSummary, vae: VAE) -> dict[str, Any]:
     count = len(summary.aggregate.rate)
     terms = {
         name: mean_with_error(values)._asdict()
         for name, values in summary.aggregate._asdict().items()
     }
+    if vae.prior_layer is not None and vae.prior_layer.conditional:
+        del terms["divergence"]  # of q(z) from each p(z|c) it is none
     layers = [
         {
             "active_units": layer.active_units,
@@ -194,10 +197,22 @@ def _how_rates(rates: np.ndarray | None, sampled: bool) -> str:
     return "sampled" if sampled else "closed form"
 
 
+def _conditions_of(vae: VAE, images: Images, size: int) -> Any:
+    """Returns the conditions of the first images, from the start again after all."""
+    batches = images.batches.repeat().unbatch().batch(size).take(1)
+    return vae.as_batch(next(iter(batches))).condition
+
+
 def _annealed(
     run: Run, images: Images, scoring: Scoring, annealing: Annealing, bar: bool
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Returns the results of annealed importance sampling, and its bounds [N]."""
+    if isinstance(run.vae, SemiSupervisedVAE):
+        raise InputError(
+            "annealed importance sampling moves z, and y of a semi-supervised model is "
+            "discrete; leave ais out, or give tfvae.evaluation.ais batches with a "
+            "condition"
+        )
     name = next(iter(models_of(run)))
     how_counted = (run.vae.image_shape, run.vae.decoder.head.is_probability)
     how: dict[str, Any] = {
@@ -220,6 +235,8 @@ def _annealed(
     if size:
         progress = progress_of(size, f"BDMC, images made by the {name}", bar)
         batch_size = min(scoring.batch_size, size)
+        if run.vae.condition is not None:
+            how["condition"] = _conditions_of(run.vae, images, size)
         both = bdmc(run.vae, size, **how, batch_size=batch_size, progress=progress)
         found["bdmc"] = {
             "num_images": size,

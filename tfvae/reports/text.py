@@ -105,15 +105,19 @@ def _posterior(posterior: Mapping[str, Any]) -> list[str]:
             )
         lines.append(f"rate of each variable{which}: {_rates(layer)}")
     aggregate = posterior["aggregate"]
-    return [
-        *lines,
+    lines += [
         f"mutual information of image and z: "
         f"{with_error(aggregate['mutual_information'])} nats, estimated with "
         f"{aggregate['num_images']} images: at most "
         f"{aggregate['mutual_information_at_most']:.2f}",
-        "KL of the aggregate posterior from the prior: "
-        f"{with_error(aggregate['divergence'])} nats, estimated with the same images",
     ]
+    if "divergence" in aggregate:
+        lines.append(
+            "KL of the aggregate posterior from the prior: "
+            f"{with_error(aggregate['divergence'])} nats, estimated with the same "
+            "images"
+        )
+    return lines
 
 
 def _rates(layer: Mapping[str, Any]) -> str:

@@ -37,9 +37,13 @@ class EpochLine(keras.callbacks.Callback):
         """Prints the epoch's line."""
         seconds = time.perf_counter() - self._begun
         train = " ".join(f"{n} {logs[n]:.2f}" for n in _SHOWN if n in logs)
+        if "accuracy" in logs:
+            train += f" accuracy {logs['accuracy']:.4f}"
         line = f"epoch {epoch + 1}/{self.epochs} {seconds:.1f} s  {train}"
         if "val_loss" in logs:
             line += f"  val_loss {logs['val_loss']:.2f} val_elbo {logs['val_elbo']:.2f}"
+        if "val_accuracy" in logs:
+            line += f" val_accuracy {logs['val_accuracy']:.4f}"
         print(line, flush=True)
 
 

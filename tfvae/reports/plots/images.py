@@ -75,11 +75,9 @@ def samples(
     canvases = [grid(images.numpy(), columns) for images in panels.values()]
     height, width = canvases[0].shape[:2]
     figure = new_figure(min(2.7 * height / width, 6.0) + 0.6)
-    for axis, title, canvas in zip(
-        figure.subplots(1, 2), panels, canvases, strict=True
-    ):
+    for axis, name, canvas in zip(figure.subplots(1, 2), panels, canvases, strict=True):
         show(axis, canvas)
-        axis.set_title(title)
+        axis.set_title(name)
     figure.suptitle(title)
     return figure
 

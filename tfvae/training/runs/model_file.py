@@ -29,7 +29,8 @@ _KERAS_MODULES = (
     "keras.optimizers.schedules",
 )
 _CLASSES = ("__keras_tensor__", "Functional")
-_OURS, _MODEL = "tfvae>", "tfvae>VAE"
+_OURS = "tfvae>"
+_MODELS = ("tfvae>VAE", "tfvae>SemiSupervisedVAE")
 _SIZES = (
     *("units", "filters", "latent_size", "num_classes", "num_components", "num_flows"),
     *("hidden_sizes", "event_shape", "batch_shape", "target_shape"),
@@ -106,7 +107,7 @@ def _count_weights(file: io.BytesIO) -> int:
 
 
 def _check_config(config: Any, num_weights: int) -> None:
-    if not isinstance(config, dict) or config.get("registered_name") != _MODEL:
+    if not isinstance(config, dict) or config.get("registered_name") not in _MODELS:
         raise ValueError("it holds no VAE")
     for node in _mappings(config):
         if "class_name" in node:
@@ -145,8 +146,8 @@ def network_layers() -> frozenset[str]:
         # Two stages to an image of odd size: every kind of layer has its place.
         image, code, sizes = (3, 3, 1), (2,), (1, 1)
         for built in (
-            network.encoder(image, code, sizes),
-            network.decoder(code, image, sizes),
+            network.encoder(image, code, sizes, condition_shape=(2,)),
+            network.decoder(code, image, sizes, condition_shape=(2,)),
         ):
             kinds |= {type(layer) for layer in built.layers}
     names = {kind.__name__: kind for kind in kinds}
