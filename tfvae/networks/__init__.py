@@ -192,8 +192,8 @@ def batch_apply(
         given = "no condition" if condition is None else "a condition"
         raise InputError(
             f"network {network.name!r} has {len(network.inputs)} inputs and was given "
-            f"{given}; give the features of a condition to a network of two inputs, and none to "
-            "one of one"
+            f"{given}; give the features of a condition to a network of two inputs, "
+            "and none to one of one"
         )
     inputs = tf.convert_to_tensor(inputs)
     dynamic = tf.shape(inputs)
