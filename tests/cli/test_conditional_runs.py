@@ -27,6 +27,14 @@ def run(request, tmp_path_factory):
     return path
 
 
+@pytest.fixture
+def in_graphs():
+    """Of an export, whose graph else writes checkpoints, and of many steps."""
+    tf.config.run_functions_eagerly(False)
+    yield
+    tf.config.run_functions_eagerly(True)
+
+
 def test_a_run_is_evaluated_compared_and_drawn(run, capsys):
     how = ["--num-samples", "5", "--limit", "40"]
     assert cli.main(["evaluate", str(run), *how]) == 0
@@ -42,21 +50,13 @@ def test_a_run_is_evaluated_compared_and_drawn(run, capsys):
     assert "divergence" not in evaluation["posterior"]["aggregate"]
 
 
-def test_annealed_chains_are_of_the_class_or_refused(run, capsys):
+def test_annealed_chains_are_of_the_class_or_refused(run, capsys, in_graphs):
     how = "--num-samples 5 --limit 6 --ais --ais-chains 2 --ais-steps 3".split()
     semi = isinstance(load_run(run).vae, SemiSupervisedVAE)
     asked = ["evaluate", str(run), *how, "--bdmc-images", "8"]
     assert cli.main(asked) == (2 if semi else 0)
     said = capsys.readouterr()
     assert ("semi-supervised" in said.err) == semi
-
-
-@pytest.fixture
-def in_graphs():
-    """Of what is exported: else its graph writes checkpoints too."""
-    tf.config.run_functions_eagerly(False)
-    yield
-    tf.config.run_functions_eagerly(True)
 
 
 @pytest.mark.quick(1)

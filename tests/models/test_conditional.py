@@ -288,7 +288,7 @@ C = np.arange(24) % CLASSES
 X = binary_images(24)
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("latent", "network", "prior"),
     [
