@@ -469,7 +469,7 @@ BAD = {
     "floats": (C.astype("float32"), "dtype float32"),
     "unknown class": (C + 1, "holds 3"),
     "text": (C.astype(str), "dtype string"),
-    "columns": (np.eye(3, dtype=int)[C], r"\[24, 3\] entries"),
+    "columns": (np.eye(3, dtype=int)[C], r"\(24, 3\) entries"),
 }
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfvae.core.types import InputError, first_line
 
-HOLDS = "the condition holds"  # how messages begin, also those of a graph
+HOLDS = "holds values that have no features"  # also of what a graph says
 
 
 class Condition(keras.layers.Layer):
@@ -66,12 +66,12 @@ class Condition(keras.layers.Layer):
             if not usable.all():
                 first = self.shown(value.numpy()[~usable][0])
                 raise InputError(
-                    f"{HOLDS.replace('condition', name)} {first}, which has no "
-                    f"features; give {self.wanted}"
+                    f"the {name} holds {first}, which has no features; give "
+                    f"{self.wanted}"
                 )
             return value
         usable = self.usable(value)
-        text = f"{HOLDS} values that have no features; give {self.wanted}"
+        text = f"the {name} {HOLDS}; give {self.wanted}".replace("'", "")
         with tf.control_dependencies(
             [tf.debugging.Assert(tf.reduce_all(usable), [text])]
         ):
@@ -103,7 +103,13 @@ class Condition(keras.layers.Layer):
         return tf.as_dtype(self.compute_dtype)
 
     def leading_shape(self, value: Any) -> tf.TensorShape:
-        """Returns the axes of c before the example's own."""
+        """Returns the axes of c before the example's own.
+
+        Raises:
+            InputError: if parts of it have others.
+        """
+        if value.shape.rank is None:
+            return tf.TensorShape(None)
         return value.shape[: value.shape.rank - len(self.event_shape)]
 
     def broadcast(self, value: Any, size: int) -> Any:

@@ -33,6 +33,8 @@ class _Classes(Condition):
     def __init__(self, classes: int | Sequence[str], **kwargs) -> None:
         super().__init__(**kwargs)
         self.names: tuple[str, ...] | None = None
+        if isinstance(classes, np.ndarray) and classes.dtype.kind in "UO":
+            classes = classes.tolist()
         if isinstance(classes, (str, bytes)) or not isinstance(classes, Sequence):
             self.num_classes = require_int("classes", classes, least=1)
         else:
@@ -47,8 +49,11 @@ class _Classes(Condition):
 
     @classmethod
     def from_data(cls, values: Any, *args, **kwargs):
-        """Returns a condition of the classes that an array [N] of names or ints has."""
-        array = np.asarray(values)
+        """Returns a condition of the classes that an array [N] has.
+
+        They are its names, or the ints from 0 to its largest.
+        """
+        array = np.asarray(values) if not _is_ragged(values) else np.empty([0, 0])
         if array.dtype.kind == "O" and all(isinstance(v, str) for v in array.flat):
             array = array.astype(str)
         if array.ndim != 1 or array.dtype.kind not in "iuU" or not array.size:
@@ -123,6 +128,14 @@ class _Classes(Condition):
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this condition."""
         return {**super().get_config(), "classes": self.names or self.num_classes}
+
+
+def _is_ragged(values: Any) -> bool:
+    try:
+        np.asarray(values)
+    except ValueError:
+        return True
+    return False
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

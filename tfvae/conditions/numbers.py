@@ -61,8 +61,20 @@ class Numeric(_Numbers):
                 f"scale {scale!r:.100} is not usable; give numbers above 0"
             )
 
+        # c is read as float32, which has 24 bits.
+        coarse = np.abs(self.mean) * 2.0**-23 > 1e-3 * self.scale
+        if coarse.any():
+            raise InputError(
+                f"a mean of {self.mean[coarse][0]:g} with a scale of "
+                f"{self.scale[coarse][0]:g} leaves float32 no digits; subtract an "
+                "offset from c before"
+            )
+
     def _each(self, name: str, values: Any) -> np.ndarray:
-        array = np.asarray(values, np.float64)
+        try:
+            array = np.asarray(values, np.float64)
+        except (TypeError, ValueError):
+            array = np.asarray(np.nan)
         if array.shape not in ((), (self.size or 1,)) or not np.isfinite(array).all():
             raise InputError(
                 f"{name} {values!r:.100} is not usable; give a finite number, or one "
@@ -76,7 +88,10 @@ class Numeric(_Numbers):
 
         A number that is the same in all examples keeps the scale 1.
         """
-        array = np.asarray(values)
+        try:
+            array = np.asarray(values)
+        except ValueError:  # ragged
+            array = np.asarray([None])
         if array.dtype.kind not in "fiu" or array.ndim not in (1, 2) or not array.size:
             raise InputError(
                 f"numbers are taken from values of dtype {array.dtype} and shape "
@@ -135,6 +150,16 @@ class Image(_Numbers):
     def wanted(self) -> str:  # type: ignore[override]
         """The image, in words."""
         return "finite floats"
+
+    def checked_dtype(self, value: tf.Tensor, name: str) -> tf.Tensor:
+        """Returns floats; ints may be pixels from 0 to 255, and are refused."""
+        if not tf.as_dtype(value.dtype).is_floating:
+            dtype = tf.as_dtype(value.dtype).name
+            raise InputError(
+                f"the {name} has dtype {dtype}; give {self.wanted}, pixels for example "
+                "divided by 255"
+            )
+        return super().checked_dtype(value, name)
 
     def call(self, value: tf.Tensor) -> tf.Tensor:
         """Returns [..., *shape], unchanged."""

@@ -29,6 +29,12 @@ class Several(Condition):
                 f"parts {parts!r:.100} are not usable; give a dictionary of names and "
                 "conditions, for example {'digit': OneHot(10)}"
             )
+        names = [name for name in parts if not _is_name(name)]
+        if names:
+            raise InputError(
+                f"a part is named {names[0]!r:.40}; give names of letters, digits and "
+                "underscores between them, as served models have"
+            )
         if any(isinstance(part, Several) for part in parts.values()):
             raise InputError("a part of Several is Several; name its parts here")
         self.parts = dict(sorted(parts.items()))  # the order of tf.nest
@@ -89,23 +95,18 @@ class Several(Condition):
         return {key: part.blank(size) for key, part in self.parts.items()}
 
     def leading_shape(self, value: Mapping[str, tf.Tensor]) -> tf.TensorShape:
-        """See `Condition.leading_shape`.
-
-        Raises:
-            InputError: if parts have another number of examples.
-        """
+        """See `Condition.leading_shape`."""
         shapes = {k: part.leading_shape(value[k]) for k, part in self.parts.items()}
-        try:
-            found = tf.TensorShape([])
-            for shape in shapes.values():
-                found = tf.broadcast_static_shape(found, shape)
-        except ValueError as error:
-            each = ", ".join(f"{k!r} {s.as_list()}" for k, s in shapes.items())
+        first, *others = shapes.values()
+        if not all(
+            s.rank == first.rank and s.is_compatible_with(first) for s in others
+        ):
+            each = ", ".join(f"{k!r} {s}" for k, s in shapes.items())
             raise InputError(
                 f"parts of the condition have other numbers of rows: {each}; give as "
                 "many of each"
-            ) from error
-        return found
+            )
+        return first
 
     def broadcast(self, value: Mapping[str, tf.Tensor], size: int) -> dict[str, Any]:
         """See `Condition.broadcast`."""
@@ -135,3 +136,8 @@ class Several(Condition):
             for key, part in config["parts"].items()
         }
         return cls(**{**config, "parts": parts})
+
+
+def _is_name(name: object) -> bool:
+    plain = isinstance(name, str) and name.isidentifier() and name.isascii()
+    return plain and not str(name).endswith("_")

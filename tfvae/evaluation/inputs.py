@@ -37,8 +37,7 @@ def counted_batches(
         )
     check_model(vae)
     seen = 0
-    conditional = vae.condition is not None
-    for batch in split_examples(batches, vae.data_shape, _BATCH, conditional):
+    for batch in split_examples(batches, vae.data_shape, _BATCH, vae.role_beside):
         batch = vae.as_batch(batch)
         if batch.sample_weight is not None:
             raise InputError(

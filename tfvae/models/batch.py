@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -56,24 +57,23 @@ class Batch(NamedTuple):
         return {name: value for name, value in named.items() if value is not None}
 
 
-def read_batch(data: Any, sharded: bool = False, conditional: bool = False) -> Batch:
+def read_batch(data: Any, sharded: bool = False, beside: str | None = None) -> Batch:
     """Returns the roles of what a step or a method was given, as they are.
 
     Args:
-        data: x; (x, y) or (x, y, sample_weight), in which y is the condition of a
-            conditional model, of another the label if it is integers [B], and else has
-            no use; a dictionary of roles; a `Batch`; or one of these of a replica, as
-            `ShardExamples`.
+        data: x; (x, y) or (x, y, sample_weight); a dictionary of roles; a `Batch`; or
+            one of these of a replica, as `ShardExamples`.
         sharded: Whether the examples may be one replica's part of a batch: then all
             replicas must call this.
-        conditional: Whether the model is.
+        beside: The role that y has; None: it is the label if it is integers [B], and
+            else has no use.
 
     Raises:
         InputError: if a dictionary has no x, or holds more than roles, or a role is
             given twice.
     """
     if isinstance(data, ShardExamples):
-        batch = read_batch(data.examples, conditional=conditional)
+        batch = read_batch(data.examples, beside=beside)
         return batch._replace(shard=data.shard)
     if isinstance(data, Batch):
         return data._replace(shard=shard_held(data.x)) if sharded else data
@@ -81,11 +81,10 @@ def read_batch(data: Any, sharded: bool = False, conditional: bool = False) -> B
     given = data if isinstance(data, tuple) else (data,)
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(given)
     roles = _roles(x) if isinstance(x, Mapping) else {"x": x}
-    is_label = getattr(y, "ndim", None) == 1 and tf.as_dtype(y.dtype).is_integer
-    beside = {"label": y if is_label else None, "sample_weight": sample_weight}
-    if conditional:
-        beside = {"condition": y, "sample_weight": sample_weight}
-    for role, values in beside.items():
+    if beside is None:
+        is_label = getattr(y, "ndim", None) == 1 and tf.as_dtype(y.dtype).is_integer
+        y, beside = y if is_label else None, "label"
+    for role, values in {beside: y, "sample_weight": sample_weight}.items():
         if values is not None and role in roles:
             raise InputError(
                 f"the batch has its {role} twice, in its dictionary and beside it; "
@@ -244,7 +243,10 @@ def checked_labels(y: Any) -> Any:
 
 
 def split_examples(
-    data: Any, data_shape: Sequence[int], batch_size: int, conditional: bool = False
+    data: Any,
+    data_shape: Sequence[int],
+    batch_size: int,
+    beside: str | None = None,
 ) -> Iterable[Any]:
     """Returns batches of examples that are given at once; batches are as they are.
 
@@ -252,26 +254,65 @@ def split_examples(
         data: Arrays of all examples, as `read_batch` takes them, or batches of them.
         data_shape: The shape of an example.
         batch_size: The examples in a batch of arrays.
-        conditional: Whether the model is: (x, y) is then x with its condition.
+        beside: The role that y of (x, y) has; where it has one, a tuple is (x, y).
+
+    Raises:
+        InputError: if roles have other numbers of examples than x.
     """
     if isinstance(data, list) and data and _axes(data[0]) == len(data_shape):
         data = _stacked(data, "x")
     # A tuple may be x with labels or weights, or several batches.
     first, *others = data if isinstance(data, tuple) and data else (data,)
-    if conditional and others and _axes(first) == 1 + len(data_shape):
-        # Batches of one axis more than an example look the same: x is not beside them.
-        if _axes(others[0]) != 1 + len(data_shape) or others[0].shape != first.shape:
-            return split_examples(
-                read_batch(data, conditional=True), data_shape, batch_size
-            )
-    at_once = _axes(first) == 1 + len(data_shape) and all(
-        other is None or _axes(other) == 1 for other in others
+    at_once = _axes(first) == 1 + len(data_shape) and (
+        beside is not None or all(o is None or _axes(o) == 1 for o in others)
     )
     if not (at_once or isinstance(data, (Mapping, Batch))):
         return data
-    batch = read_batch(data, conditional=conditional)
+    batch = _as_arrays(read_batch(data, beside=beside))
     starts = range(0, batch.size, batch_size)
     return (batch.rows(start, start + batch_size) for start in starts)
+
+
+def _as_arrays(batch: Batch) -> Batch:
+    """Returns a batch whose roles are arrays of as many rows.
+
+    Raises:
+        InputError: if they have not as many.
+    """
+    found: dict[str, Any] = {}
+    for role, values in batch.roles().items():
+        parts = values if isinstance(values, Mapping) else {"": values}
+        arrays = {}
+        for name, given in parts.items():
+            what = f"{role} {name!r}" if name else role
+            array = given
+            if not isinstance(given, tf.Tensor):
+                array = as_array(given, what)
+            rows = array.shape[0] if len(array.shape) else None
+            size = len(found["x"]) if found else rows
+            if rows is None or rows != size:
+                raise InputError(
+                    f"the {what} has {'no' if rows is None else rows} entries for "
+                    f"{size} examples; give one for each"
+                )
+            arrays[name] = array
+        found[role] = arrays if isinstance(values, Mapping) else arrays[""]
+    return Batch(**found)
+
+
+def as_array(values: Any, name: str) -> np.ndarray:
+    """Returns what is given for a role as an array.
+
+    Raises:
+        InputError: if it makes none.
+    """
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"the {name} makes no array ({first_line(error)}); give entries of one "
+            "shape"
+        ) from error
 
 
 def _axes(x: Any) -> int | None:
@@ -319,8 +360,7 @@ def named_errors() -> Iterator[None]:
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        found = str(error)
-        if HOLDS not in found:
+        found = re.search(rf"the [^\n]{{1,80}} {HOLDS}[^\n']*", str(error))
+        if found is None:
             raise
-        text = found[found.index(HOLDS) :].splitlines()[0].partition("'")[0]
-        raise InputError(text.rstrip("] ")) from None
+        raise InputError(found.group(0).rstrip("] ")) from None

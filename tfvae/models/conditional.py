@@ -10,7 +10,12 @@ from tfvae.core.types import InputError
 from tfvae.distributions import Distribution
 from tfvae.heads import DistributionHead
 from tfvae.heads.base import with_parts
-from tfvae.networks import batch_apply, input_shapes, leading_axes
+from tfvae.networks import (
+    batch_apply,
+    check_features,
+    input_shapes,
+    leading_axes,
+)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -51,6 +56,8 @@ class ConditionalDistribution(keras.Model):
     def __call__(self, inputs, *args, **kwargs) -> Distribution:
         """Checks the shape before Keras, which would rewrite the message."""
         leading_axes(self.network, inputs)
+        if len(self.network.inputs) > 1 or kwargs.get("condition") is not None:
+            check_features(self.network, inputs, kwargs.get("condition"))
         return super().__call__(inputs, *args, **kwargs)
 
     @property

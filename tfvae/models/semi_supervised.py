@@ -19,7 +19,7 @@ from tfvae.estimators import Chunk
 from tfvae.heads import DistributionHead
 from tfvae.heads.base import with_parts
 from tfvae.latents import Latent
-from tfvae.models.batch import Batch, checked_examples, split_examples
+from tfvae.models.batch import Batch, as_array, checked_examples, split_examples
 from tfvae.models.conditional import ConditionalDistribution, check_network
 from tfvae.models.metrics import Bounds
 from tfvae.models.vae import VAE, Samples, StepEstimate
@@ -131,7 +131,7 @@ class SemiSupervisedVAE(VAE):
                 f"the classifier takes {input_shapes(classifier)[0]} and the model's "
                 f"examples are {self.data_shape}; make them equal"
             )
-        self._conditional = False  # y of (x, y) is the label
+        self._beside = "label"
         self.classifier = classifier
         self.num_classes = shape[0]
         self.class_probabilities = _probabilities(class_probabilities, shape[0])
@@ -159,7 +159,7 @@ class SemiSupervisedVAE(VAE):
         size = require_int("batch_size", batch_size)
         found = [
             probabilities(self.as_batch(batch).x).numpy()
-            for batch in split_examples(x, self.data_shape, size)
+            for batch in split_examples(x, self.data_shape, size, self._beside)
         ]
         if not found:
             raise InputError("there are no examples to classify; give at least one")
@@ -221,6 +221,7 @@ class SemiSupervisedVAE(VAE):
         self, num_samples: int, seed: Seed | None = None, condition: Any = None
     ) -> Samples:
         """Draws examples, of classes from p(y) where none is given; see `VAE`."""
+        num_samples = require_int("num_samples", num_samples)
         if condition is None:
             seed = random.getrandbits(31) if seed is None else seed
             logits = tf.constant(np.log(self.class_probabilities), tf.float32)
@@ -272,29 +273,39 @@ class SemiSupervisedVAE(VAE):
     def _label_of(self, label: Any, x: tf.Tensor) -> tf.Tensor:
         """Returns labels as int64 [B]; what is unknown is -1.
 
+        Where classes have names, "" is unknown too, and so is None in a list.
+
         Raises:
             InputError: if a label is no class, or there is another number of them.
         """
         condition: Any = self.condition
-        label = label if isinstance(label, tf.Tensor) else _array_of(label)
-        label = condition.checked_dtype(tf.convert_to_tensor(label), "label")
-        known = condition.read(
-            tf.where(label == UNKNOWN, tf.zeros_like(label), label), "label"
-        )
-        if label.shape.rank != 1 or not label.shape.is_compatible_with(x.shape[:1]):
+        if not isinstance(label, tf.Tensor):
+            label = condition._as_tensor(_without_none(label), "label")
+        if label.dtype == tf.string and condition.names is not None:
+            unknown = tf.equal(label, "")
+            label = tf.where(unknown, condition.names[0], label)
+            number = condition.checked_dtype(label, "label")
+        else:
+            number = condition.checked_dtype(label, "label")
+            unknown = tf.equal(number, UNKNOWN)
+            number = tf.where(unknown, tf.zeros_like(number), number)
+        if not number.shape.is_compatible_with(x.shape[:1]):
             raise InputError(
-                f"the label has shape {tuple(label.shape)} for {x.shape[0]} examples; "
+                f"the label has shape {tuple(number.shape)} for {x.shape[0]} examples; "
                 "give a class for each, -1 where it is not known"
             )
-        return tf.where(label == UNKNOWN, label, known)
+        known = condition.read(number, "label")
+        return tf.where(unknown, tf.constant(UNKNOWN, tf.int64), known)
 
-    def _checked_beside(self, x: Any, y: Any) -> tuple:
-        if y is not None and isinstance(x, (np.ndarray, tf.Tensor)):
-            y = self._label_of(y, tf.convert_to_tensor(x)).numpy()
-        elif isinstance(x, dict) and x.get("label") is not None:
-            label = self._label_of(x["label"], tf.convert_to_tensor(x["x"])).numpy()
-            x = {**x, "label": label}
-        return x, y
+    def _checked_roles(self, roles: Any) -> dict[str, Any]:
+        given = {key: value for key, value in roles.items() if value is not None}
+        found = {**given, "x": as_array(given["x"], "x")}
+        if "label" in given:
+            found["label"] = self._label_of(given["label"], found["x"]).numpy()
+        if "condition" in given:
+            condition = self._condition_of(given["condition"], found["x"])
+            found["condition"] = condition.numpy()
+        return found
 
     # -- The step ----------------------------------------------------------------------
 
@@ -309,6 +320,11 @@ class SemiSupervisedVAE(VAE):
 
         The numbers of all classes, [C B], lie class by class.
         """
+        if batch.condition is not None:
+            raise InputError(
+                "the examples have a condition, which has no effect on bounds in which "
+                "y is summed out; give their class as the label"
+            )
         every = self._of_every_class(batch)
         of_class = super()._estimate(every, seed, training, kl_weight)
         log_q = self._log_q(batch.x, training)  # [B, C]
@@ -372,22 +388,36 @@ class SemiSupervisedVAE(VAE):
         found: Any = estimate
         loss = super().compute_loss(batch, estimate)
         if batch.label is None:
-            self.bound_unlabelled.update_state(found.bounds.plain)
+            self.bound_unlabelled.update_state(
+                found.bounds.plain, sample_weight=batch.sample_weight
+            )
             return loss
         known = batch.label != UNKNOWN
         counts = tf.cast(known, found.log_q.dtype)
         label = tf.where(known, batch.label, tf.zeros_like(batch.label))
         log_prob = tf.gather(found.log_q, label, axis=1, batch_dims=1)  # [B]
         right = tf.equal(tf.argmax(found.log_q, axis=1), label)
-        self.accuracy.update_state(right, sample_weight=counts)
-        self.calibration_error.update_state(
-            tf.exp(tf.reduce_max(found.log_q, axis=1)), right, counts
-        )
-        self.bound_labelled.update_state(found.bounds.plain, sample_weight=counts)
-        self.bound_unlabelled.update_state(found.bounds.plain, sample_weight=1 - counts)
+        weight = counts
         if batch.sample_weight is not None:
-            counts *= batch.sample_weight
-        return loss - self.classifier_weight * tf.reduce_mean(counts * log_prob)
+            weight = counts * batch.sample_weight
+        others = (
+            (1 - counts)
+            if batch.sample_weight is None
+            else ((1 - counts) * batch.sample_weight)
+        )
+        self.accuracy.update_state(right, sample_weight=weight)
+        self.calibration_error.update_state(
+            tf.exp(tf.reduce_max(found.log_q, axis=1)), right, weight
+        )
+        self.bound_labelled.update_state(found.bounds.plain, sample_weight=weight)
+        self.bound_unlabelled.update_state(found.bounds.plain, sample_weight=others)
+        return loss - self.classifier_weight * tf.reduce_mean(weight * log_prob)
+
+    def summary(self, *args, **kwargs) -> None:
+        """Prints the parts, with the classifier; see `VAE.summary`."""
+        show = kwargs.get("print_fn") or print
+        show(f"classifier: x {self.data_shape} -> q(y|x) of {self.num_classes} classes")
+        super().summary(*args, **kwargs)
 
     # -- Saving ------------------------------------------------------------------------
 
@@ -469,11 +499,16 @@ def _probabilities(
     return found / found.sum()
 
 
-def _array_of(label: Any) -> np.ndarray:
-    """Returns labels as an array, with -1 for None."""
-    if isinstance(label, (list, tuple)):
-        label = [UNKNOWN if value is None else value for value in label]
-    array = np.asarray(label)
-    if array.dtype.kind == "O":
-        array = np.array([UNKNOWN if v is None else v for v in array.flat])
-    return array
+def _without_none(label: Any) -> Any:
+    """Returns labels with -1, or "" among names, in the place of None and NaN."""
+    if isinstance(label, np.ndarray) and label.dtype.kind != "O":
+        return label
+    if hasattr(label, "dtype") and getattr(label.dtype, "kind", "O") in "iufb":
+        return label
+    values = list(np.asarray(label, object).ravel())
+    missing = [v is None or (isinstance(v, float) and np.isnan(v)) for v in values]
+    if not any(missing):
+        return label
+    names = any(isinstance(v, str) for v in values)
+    blank = "" if names else UNKNOWN
+    return [blank if gone else v for v, gone in zip(values, missing, strict=True)]

@@ -50,6 +50,7 @@ from tfvae.latents import Hierarchy, Latent
 from tfvae.models.assembly import assembled
 from tfvae.models.batch import (
     Batch,
+    as_array,
     check_order,
     check_steps,
     check_x,
@@ -192,6 +193,7 @@ class VAE(keras.Model):
     _guard: NonFiniteGuard
     _track_every: int | None = None
     _shows_kl_weight = _evaluates = False
+    _beside: str | None
 
     def __init__(
         self,
@@ -213,8 +215,9 @@ class VAE(keras.Model):
         self.latent = parts.latent
         self.prior_layer = parts.prior
         self.condition = parts.condition
-        self._conditional = self.condition is not None  # so is y of (x, y)
-        self._naming = named_errors if self._conditional else contextlib.nullcontext
+        # The role of y in (x, y).
+        self._beside = None if self.condition is None else "condition"
+        self._naming = named_errors if self._beside else contextlib.nullcontext
         self.data_shape = parts.decoder.head.event_shape
         own = type(self).decode is not VAE.decode
         self._weights_a_sample = 0 if own else weights_of_rows(parts.decoder)
@@ -319,7 +322,11 @@ class VAE(keras.Model):
         """
         batch = self.as_batch(x)
         z = self.latent.point_estimate(self.encode(batch))
-        other = batch.condition if condition is None else condition
+        other = batch.condition
+        if condition is not None:
+            other = self._read_condition(condition)
+            if self.condition is not None and z.shape[0] is not None:
+                other = self.condition.broadcast(other, z.shape[0])
         return self._decode_given(z, other).mean()
 
     def _decode_given(
@@ -348,7 +355,7 @@ class VAE(keras.Model):
             x,
             self.data_shape,
             require_int("batch_size", batch_size),
-            self.condition is not None,
+            self._beside,
         )
         found = [codes(self.as_batch(batch)).numpy() for batch in batches]
         if not found:
@@ -467,7 +474,7 @@ class VAE(keras.Model):
             InputError: if x is no floats of that shape, or the model has no use for a
                 role.
         """
-        batch = read_batch(data, sharded, self._conditional)
+        batch = read_batch(data, sharded, self._beside)
         if self.binarize and step is not None:
             grey = tf.convert_to_tensor(batch.x)
             x = drawn_at_step(grey, self.seed, step, batch.shard)
@@ -513,12 +520,17 @@ class VAE(keras.Model):
             )
         found = self.condition.read(condition)
         rows = self.condition.leading_shape(found)
-        if rows.rank != 1 or not rows.is_compatible_with(x.shape[:1]):
+        if not rows.is_compatible_with(x.shape[:1]):
             raise InputError(
-                f"the condition has {rows.as_list()} entries for {x.shape[0]} "
+                f"the condition has {rows} entries for {x.shape[0]} "
                 "examples; give one for each"
             )
         return found
+
+    @property
+    def role_beside(self) -> str | None:
+        """The role of y in (x, y); None: that of labels, if it has one."""
+        return self._beside
 
     def with_condition(self, x: Any) -> Batch:
         """Returns a batch with the condition that `encode` takes, if it takes one."""
@@ -532,6 +544,8 @@ class VAE(keras.Model):
     def __call__(self, x, *args, **kwargs) -> tf.Tensor:
         """Checks x before Keras does, which would rewrite the message."""
         check_x(read_batch(x).x, self.data_shape)
+        if self.condition is not None:
+            self.as_batch(x)
         return super().__call__(x, *args, **kwargs)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -816,12 +830,18 @@ class VAE(keras.Model):
         validation = kwargs.get("validation_data")
         if isinstance(validation, (tuple, list)) and validation:
             first, *others = validation
-            beside, *weights = others or [None]
+            beside, weights, *_ = [*others, None, None]
             first = checked_examples(first, head)
             first, beside = self._checked_beside(first, beside)
-            kwargs["validation_data"] = (first, beside, *weights)
-            if beside is None and not weights:
+            if weights is not None:
+                first, beside, weights = self._weighted(first, beside, weights)
+            given = (first, beside, weights)
+            kwargs["validation_data"] = given[: 3 if weights is not None else 2]
+            if beside is None:
                 kwargs["validation_data"] = (first,)
+        elif isinstance(validation, (Mapping, Batch)):
+            first = checked_examples(validation, head)
+            kwargs["validation_data"] = self._checked_beside(first, None)[0]
         if isinstance(x, (tf.data.Dataset, Iterator)):
             kwargs.setdefault("shuffle", False)  # else Keras warns that it cannot
         steps = kwargs.get("steps_per_epoch")
@@ -894,32 +914,49 @@ class VAE(keras.Model):
         Raises:
             InputError: if there is a condition that cannot be used, or none.
         """
-        if self.condition is None:
+        if self._beside is None:
             return x, None if y is None else checked_labels(y)
+        arrays = isinstance(x, (np.ndarray, tf.Tensor))
+        if y is not None and not (arrays or isinstance(x, Mapping)):
+            raise InputError(
+                f"x is a {type(x).__name__}, and y is given beside it; give batches of "
+                "(x, y)"
+            )
         if isinstance(x, Mapping):
-            if x.get("condition") is not None:
-                x = {**x, "condition": self._checked_condition(x["condition"], x)}
-        elif y is not None:
-            y = self._checked_condition(y, x)
-        elif isinstance(x, (np.ndarray, tf.Tensor)):
-            self._condition_of(None, x)
-        return x, y
+            if y is not None and x.get(self._beside) is not None:
+                raise InputError(
+                    f"the {self._beside} is given twice, in the dictionary and beside "
+                    "it; leave one out"
+                )
+            x, y = x if y is None else {**x, self._beside: y}, None
+            return self._checked_roles(x), None
+        if not arrays:
+            return x, y
+        roles = self._checked_roles({"x": x, self._beside: y})
+        return roles["x"], roles.get(self._beside)
+
+    def _checked_roles(self, roles: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns arrays of roles, with the condition without names.
+
+        Raises:
+            InputError: if the condition is missing, or cannot be used.
+        """
+        given = {key: value for key, value in roles.items() if value is not None}
+        values = as_array(given["x"], "x")
+        condition = self._condition_of(given.get("condition"), values)
+        found = tf.nest.map_structure(lambda each: each.numpy(), condition)
+        return {**given, "x": values, "condition": found}
 
     def _weighted(self, x: Any, y: Any, sample_weight: Any) -> tuple:
         """Returns x, y and weights of which Keras drops none: it does without a y."""
-        if sample_weight is None or y is not None:
+        if sample_weight is None or (y is not None and not isinstance(y, Mapping)):
             return x, y, sample_weight
-        if self.condition is None or not isinstance(x, Mapping):
+        sample_weight = as_array(sample_weight, "sample_weight")
+        if self.condition is None or not (y is not None or isinstance(x, Mapping)):
             return x, x, sample_weight
-        return {**x, "sample_weight": sample_weight}, None, None
-
-    def _checked_condition(self, condition: Any, x: Any) -> Any:
-        """Returns the conditions of examples as arrays, without names."""
-        if isinstance(condition, tf.data.Dataset):
-            raise InputError("the condition is a data set; give one of (x, c) as x")
-        values = x if isinstance(x, (np.ndarray, tf.Tensor)) else read_batch(x).x
-        found = self._condition_of(condition, tf.convert_to_tensor(values))
-        return tf.nest.map_structure(lambda each: each.numpy(), found)
+        # Keras would have weights for each part of a dictionary.
+        roles = x if isinstance(x, Mapping) else {"x": x, self._beside: y}
+        return {**roles, "sample_weight": sample_weight}, None, None
 
     def predict(self, x, *args, **kwargs) -> np.ndarray:
         """Returns reconstruction means of all examples, [N, *data_shape].
@@ -934,7 +971,8 @@ class VAE(keras.Model):
 
     def predict_on_batch(self, x) -> np.ndarray:
         """Returns reconstruction means of a batch; see `predict`."""
-        return self._checked_means(super().predict_on_batch(x))
+        with self._naming():
+            return self._checked_means(super().predict_on_batch(x))
 
     def predict_step(self, data: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns reconstruction means, and which examples have no probability, [B]."""

@@ -188,20 +188,16 @@ def batch_apply(
             another number of them.
     """
     leading = leading_axes(network, inputs)
-    if (condition is None) == (len(network.inputs) > 1):
-        given = "no condition" if condition is None else "a condition"
-        raise InputError(
-            f"network {network.name!r} has {len(network.inputs)} inputs and was given "
-            f"{given}; give the features of a condition to a network of two inputs, "
-            "and none to one of one"
-        )
+    if condition is not None or len(network.inputs) > 1:
+        check_features(network, inputs, condition)
     inputs = tf.convert_to_tensor(inputs)
     dynamic = tf.shape(inputs)
     sizes = [dynamic[i] if n is None else n for i, n in enumerate(inputs.shape)]
     if condition is not None:
-        condition = tf.convert_to_tensor(condition)
         shape = input_shapes(network)[1]
-        condition = _spread(condition, sizes[:leading], inputs.shape[:leading], shape)
+        condition = tf.broadcast_to(condition, [*sizes[:leading], *shape])
+        if leading > 1:
+            condition = tf.reshape(condition, [-1, *shape])
     if leading == 1:
         both = inputs if condition is None else [inputs, condition]
         return network(both, training=training)
@@ -211,27 +207,40 @@ def batch_apply(
     return tf.reshape(outputs, [*sizes[:leading], *outputs.shape[1:]])
 
 
-def _spread(
-    condition: tf.Tensor,
-    sizes: Sequence[int | tf.Tensor],
-    static: tf.TensorShape,
-    shape: Shape,
-) -> tf.Tensor:
-    """Returns features [rows, ...] for inputs whose leading axes have these sizes."""
-    number = condition.shape.rank - len(shape)
-    front = condition.shape[: max(number, 0)]
-    fits = 0 <= number <= len(sizes) and all(
-        here == 1 or here is None or there is None or here == there
-        for here, there in zip(front[::-1], static[::-1], strict=False)
-    )
-    if not fits or not condition.shape[number:].is_compatible_with(shape):
+def check_features(
+    network: keras.Model, inputs: tf.Tensor, condition: tf.Tensor | None
+) -> None:
+    """Refuses features of a condition that do not go with a network and its inputs.
+
+    Raises:
+        InputError: if there is another number of inputs, or the features have another
+            shape.
+    """
+    if (condition is None) == (len(network.inputs) > 1):
+        given = "no condition" if condition is None else "a condition"
         raise InputError(
-            f"a condition's features have shape {tuple(condition.shape)}, for inputs "
-            f"of {static.as_list()} examples and a network that takes {shape}; give "
-            "one for each example, or one for all"
+            f"network {network.name!r} has {len(network.inputs)} inputs and was given "
+            f"{given}; give the features of a condition to a network of two inputs, "
+            "and none to one of one"
         )
-    spread = tf.broadcast_to(condition, [*sizes, *shape])
-    return spread if len(sizes) == 1 else tf.reshape(spread, [-1, *shape])
+    if condition is None:
+        return
+    leading, shape = leading_axes(network, inputs), input_shapes(network)[1]
+    given = tf.TensorShape(getattr(condition, "shape", None) or np.shape(condition))
+    static = tf.TensorShape(getattr(inputs, "shape", None) or np.shape(inputs))
+    number = len(given) - len(shape)
+    fits = 0 <= number <= leading and all(
+        here == 1 or here is None or there is None or here == there
+        for here, there in zip(
+            given[:number][::-1], static[:leading][::-1], strict=False
+        )
+    )
+    if not fits or not given[number:].is_compatible_with(shape):
+        raise InputError(
+            f"a condition's features have shape {tuple(given)}, for inputs of "
+            f"{static[:leading].as_list()} examples and a network that takes {shape}; "
+            "give one for each example, or one for all"
+        )
 
 
 def leading_axes(network: keras.Model, inputs: tf.Tensor) -> int:
@@ -275,6 +284,12 @@ class _LayerMaker:
         x = self.input(shape)
         if condition_shape is None:
             return [x], None
+        sizes = isinstance(condition_shape, (tuple, list)) and condition_shape
+        if not sizes or not all(isinstance(n, int) and n > 0 for n in condition_shape):
+            raise InputError(
+                f"condition_shape {condition_shape!r:.60} is not usable; give that of "
+                "a condition's features, condition.shape"
+            )
         c = self.input(condition_shape)
         return [x, c], c
 
