@@ -189,6 +189,15 @@ def test_what_goes_wrong_within_keras_is_one_line():
         assert "\n" not in str(caught.value)
 
 
+def test_a_plain_model_says_that_it_has_no_use_for_y():
+    vae = VAE(mlp(SHAPE, (4,), (5,)), mlp((2,), SHAPE, (5,)))
+    vae.compile("adam", run_eagerly=True)
+    vae.fit(X, X, verbose=0)
+    for call in (vae.fit, vae.evaluate):
+        with pytest.warns(UserWarning, match="no use in this model.*SemiSupervised"):
+            call(X, C, verbose=0)
+
+
 # -- labels ----------------------------------------------------------------------------
 
 

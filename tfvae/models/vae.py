@@ -814,7 +814,8 @@ class VAE(keras.Model):
     def fit(self, x=None, y=None, *args, **kwargs) -> keras.callbacks.History:
         """Keras' `fit`, which see; `y` is the condition, of a model that has one.
 
-        Of another model's `y` nothing is used.
+        Of another model's `y` nothing is used, and a warning says so, unless it has the
+        shape of `x`, as an autoencoder's target.
 
         Raises:
             InputError: if `x` is a data set that never ends, as `training_batches`
@@ -915,7 +916,17 @@ class VAE(keras.Model):
             InputError: if there is a condition that cannot be used, or none.
         """
         if self._beside is None:
-            return x, None if y is None else checked_labels(y)
+            y = None if y is None else checked_labels(y)
+            # The shape of x is that of an autoencoder's target.
+            unused = y is not None and np.shape(y) != np.shape(x)
+            if unused and not self._has_own_loss:
+                warnings.warn(
+                    "y has no use in this model; leave it out, or make a model that "
+                    "has: tfvae.VAE(..., condition=...) of p(x|y), or "
+                    "tfvae.SemiSupervisedVAE of both",
+                    stacklevel=3,
+                )
+            return x, y
         arrays = isinstance(x, (np.ndarray, tf.Tensor))
         if y is not None and not (arrays or isinstance(x, Mapping)):
             raise InputError(
