@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.conditional import CLASSES, SHAPE, Known
+from helpers.hierarchies import hierarchy
 from helpers.models import binary_images, standard_error
 from helpers.several import assert_alike, on_several
 from scipy import special, stats
@@ -17,6 +20,7 @@ from tfvae.core.types import InputError
 from tfvae.estimators import ESTIMATORS
 from tfvae.evaluation import posterior_summary, score_images
 from tfvae.evaluation.ais import ais_log_likelihood, bdmc
+from tfvae.heads import BernoulliHead
 from tfvae.latents import LATENTS, NormalLatent
 from tfvae.models import VAE, Batch, ConditionalDistribution
 from tfvae.networks import NETWORKS, mlp
@@ -557,3 +561,48 @@ def test_a_prior_with_weights_and_no_condition_goes_with_a_conditional_model():
     )
     trained(vae, C)
     assert vae.prior().batch_shape == []
+
+
+@pytest.mark.parametrize("family", ["normal", "bernoulli"])
+def test_a_hierarchy_takes_a_condition_at_both_ends(family, tmp_path):
+    latent = hierarchy(family, (3, 2), (5,))
+    head, likelihood = (
+        latent.posterior_head(),
+        BernoulliHead((2, 2, 1), dtype="float64"),
+    )
+    given = {"dtype": "float64", "condition_shape": (CLASSES,)}
+    vae = VAE(
+        ConditionalDistribution(mlp((2, 2, 1), head.params_shape, (5,), **given), head),
+        ConditionalDistribution(
+            mlp(latent.decoder_shape, (2, 2, 1), (5,), **given), likelihood
+        ),
+        latent,
+        condition=OneHot(CLASSES, dtype="float64"),
+    )
+    x = binary_images(12, shape=(2, 2, 1)).astype("float64")
+    c = np.arange(12) % CLASSES
+    estimator = "pathwise" if family == "normal" else "vimco"
+    vae.compile(keras.optimizers.Adam(0.05), "iwae", 3, estimator, seed=1)
+    vae.fit(x, c, epochs=3, batch_size=6, verbose=0)
+    scores = score_images(vae, {"x": x, "condition": c}, 50).log_likelihood
+    vae.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    found = score_images(again, {"x": x, "condition": c}, 50).log_likelihood
+    np.testing.assert_array_equal(found, scores)
+    others = score_images(vae, {"x": x, "condition": (c + 1) % CLASSES}, 50)
+    assert not np.allclose(others.log_likelihood, scores)
+    if family == "bernoulli":
+        z = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
+        log_prior = vae.prior().log_prob(z)
+        log_joint = [
+            vae.decode(np.tile(z[:, np.newaxis], [1, 12, 1]), condition=c)
+            .log_prob(x)
+            .numpy()
+            + log_prior.numpy()[:, np.newaxis]
+        ]
+        exact = special.logsumexp(log_joint[0], axis=0)
+        many = score_images(vae, {"x": x, "condition": c}, 4000)
+        # The delta method, and the bias of the logarithm.
+        variance = 1 / many.ess - 1 / 4000
+        off = np.abs(many.log_likelihood - exact)
+        assert (off < 5 * np.sqrt(variance) + variance).all()
