@@ -9,9 +9,14 @@ import pytest
 import tensorflow as tf
 
 from tfvae import cli
+from tfvae.config import Config
+from tfvae.config.settings import Scoring
+from tfvae.core.types import InputError
 from tfvae.export.layout import CARD, REQUESTS
 from tfvae.models import Batch, SemiSupervisedVAE
-from tfvae.training.runs import load_run
+from tfvae.reports.images import images_of
+from tfvae.training.building import build_vae
+from tfvae.training.runs import load_data, load_run
 
 SMALL = "--epochs 2 --latent-size 3 --hidden-sizes 8 --batch-size 400".split()
 
@@ -47,6 +52,14 @@ def test_a_run_is_evaluated_compared_and_drawn(run, capsys):
     assert cli.main(["report", str(run)]) == 0
     assert cli.main(["plot", str(run), "samples"]) == 0
     evaluation = json.loads((run / "evaluation.json").read_text())
+    if semi:
+        x, labels = load_data(load_run(run).record.config).test.first(40)
+        batch = next(iter(images_of(load_run(run), Scoring(limit=40)).batches))
+        guess = vae.classify(batch["x"].numpy()).argmax(axis=1)
+        np.testing.assert_array_equal(batch["label"], labels)
+        shown = evaluation["classification"]
+        assert shown["accuracy"] == pytest.approx((guess == labels).mean(), rel=1e-6)
+        assert shown["num_images"] == len(x) == 40
     assert "divergence" not in evaluation["posterior"]["aggregate"]
 
 
@@ -125,6 +138,20 @@ def test_settings_that_do_not_go_together_are_refused(more, said, tmp_path, caps
     assert cli.main([*arguments, *more.split()]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "run" / "model.keras").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [(["--labels", "50"], "not counted"), (["--serving"], "no condition")],
+)
+def test_what_a_benchmark_would_count_wrongly_is_refused(more, said, capsys):
+    assert cli.main(["benchmark", "digits-cvae", *more]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_named_condition_without_labels_is_refused():
+    with pytest.raises(InputError, match="images and their labels"):
+        build_vae(Config(condition="label"), (4, 4, 1))
 
 
 def test_images_without_labels_have_no_condition(tmp_path, capsys):

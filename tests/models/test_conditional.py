@@ -542,6 +542,7 @@ def test_samples_and_other_models_refuse_it():
     for call in (
         lambda: plain.sample(3, seed=0, condition=1),
         lambda: plain.decode(np.zeros([1, 2], "float32"), condition=1),
+        lambda: plain.prior(condition=1),
         lambda: plain.fit({"x": X, "condition": C}, verbose=0),
         lambda: bdmc(plain, 1, 1, 1, condition=1),
     ):

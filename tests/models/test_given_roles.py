@@ -189,6 +189,16 @@ def test_what_goes_wrong_within_keras_is_one_line():
         assert "\n" not in str(caught.value)
 
 
+def test_validation_data_may_be_a_batch_of_which_no_role_is_lost():
+    vae = model(semi=True)
+    vae.optimizer.learning_rate = 0.0
+    wanted = evaluated(vae, {"x": X, "label": LABELS, "sample_weight": WEIGHTS})
+    batch = Batch(X, label=LABELS, sample_weight=WEIGHTS)
+    fitted = vae.fit(X, LABELS, validation_data=batch, batch_size=20, verbose=0)
+    assert fitted.history["val_loss"][0] == pytest.approx(wanted["loss"], rel=1e-6)
+    assert fitted.history["val_accuracy"][0] == wanted["accuracy"]
+
+
 def test_a_plain_model_says_that_it_has_no_use_for_y():
     vae = VAE(mlp(SHAPE, (4,), (5,)), mlp((2,), SHAPE, (5,)))
     vae.compile("adam", run_eagerly=True)

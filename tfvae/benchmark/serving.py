@@ -15,6 +15,7 @@ from tfvae.benchmark.result import heading
 from tfvae.config import Config
 from tfvae.config.settings import EXPORTED_SAMPLES, Benchmarking
 from tfvae.core.devices import device_name
+from tfvae.core.types import InputError
 from tfvae.export import export_saved_model
 from tfvae.models import VAE
 from tfvae.training import make_model
@@ -73,6 +74,11 @@ def run_serving_benchmark(
     """
     settings = settings or Benchmarking()
     check_config(config)
+    if config.condition is not None:
+        raise InputError(
+            "requests that are timed have no condition; leave condition out "
+            "(--condition None)"
+        )
     vae = make_model(config, load_data(config))
     with tempfile.TemporaryDirectory(prefix="tfvae-benchmark-") as folder:
         path = export_saved_model(

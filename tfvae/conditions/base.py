@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,7 +29,7 @@ class Condition(keras.layers.Layer):
 
     event_shape: tuple[int, ...] = ()
     shape: tuple[int, ...]
-    served_dtype: ClassVar[tf.DType]
+    served_dtype: tf.DType
     wanted: str
 
     def __init__(self, **kwargs) -> None:

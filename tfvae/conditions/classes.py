@@ -46,6 +46,14 @@ class _Classes(Condition):
                     "names, each another text"
                 )
             self.num_classes = len(self.names)
+        if self.names is None:
+            self.served_dtype = tf.int64
+            self.wanted = f"classes from 0 to {self.num_classes - 1}, as ints"
+        else:
+            self.served_dtype = tf.string
+            shown = ", ".join(self.names[:_SHOWN])
+            more = ", ..." if self.num_classes > _SHOWN else ""
+            self.wanted = f"one of {self.num_classes} classes ({shown}{more})"
 
     @classmethod
     def from_data(cls, values: Any, *args, **kwargs):
@@ -71,23 +79,9 @@ class _Classes(Condition):
         return cls(int(array.max()) + 1, *args, **kwargs)
 
     @property
-    def served_dtype(self) -> tf.DType:  # type: ignore[override]
-        """Text where classes have names."""
-        return tf.int64 if self.names is None else tf.string
-
-    @property
     def read_dtype(self) -> tf.DType:
         """Classes are numbers once they are read."""
         return tf.int64
-
-    @property
-    def wanted(self) -> str:  # type: ignore[override]
-        """The classes, in words."""
-        if self.names is None:
-            return f"classes from 0 to {self.num_classes - 1}, as ints"
-        shown = ", ".join(self.names[:_SHOWN])
-        more = ", ..." if self.num_classes > _SHOWN else ""
-        return f"one of {self.num_classes} classes ({shown}{more})"
 
     def checked_dtype(self, value: tf.Tensor, name: str) -> tf.Tensor:
         """Returns the classes' numbers, int64; that of an unknown name is -1."""
@@ -146,10 +140,9 @@ class OneHot(_Classes):
         classes: The number of classes, which are then 0, 1, ...; or their names.
     """
 
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """(C,)."""
-        return (self.num_classes,)
+    def __init__(self, classes: int | Sequence[str], **kwargs) -> None:
+        super().__init__(classes, **kwargs)
+        self.shape = (self.num_classes,)
 
     def call(self, value: tf.Tensor) -> tf.Tensor:
         """Returns [..., C] for classes [...]; NaN for those that are none."""
@@ -178,6 +171,7 @@ class Embedding(_Classes):
     ) -> None:
         super().__init__(classes, **kwargs)
         self.size = require_int("size", size)
+        self.shape = (self.size,)
         self.seed = require_int("seed", seed, 0, SEEDS)
         self.embeddings = self.add_weight(
             name="embeddings",
@@ -186,11 +180,6 @@ class Embedding(_Classes):
                 stddev=self.size**-0.5, seed=derive_int(self.seed, "embedding")
             ),
         )
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """(E,)."""
-        return (self.size,)
 
     def call(self, value: tf.Tensor) -> tf.Tensor:
         """Returns [..., E] for classes [...]; NaN for those that are none."""

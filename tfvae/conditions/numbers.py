@@ -55,6 +55,10 @@ class Numeric(_Numbers):
         super().__init__(**kwargs)
         self.size = None if size is None else require_int("size", size)
         self.event_shape = () if self.size is None else (self.size,)
+        self.shape = (self.size or 1,)
+        self.wanted = "a finite number"
+        if self.size is not None:
+            self.wanted = f"{self.size} finite numbers"
         self.mean, self.scale = self._each("mean", mean), self._each("scale", scale)
         if not (self.scale > 0).all():
             raise InputError(
@@ -105,16 +109,6 @@ class Numeric(_Numbers):
         scale = np.where(scale > 0, scale, 1.0)
         return cls(size, mean.tolist(), scale.tolist(), **kwargs)
 
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """(n,)."""
-        return (self.size or 1,)
-
-    @property
-    def wanted(self) -> str:  # type: ignore[override]
-        """The numbers, in words."""
-        return "a finite number" if self.size is None else f"{self.size} finite numbers"
-
     def call(self, value: tf.Tensor) -> tf.Tensor:
         """Returns [..., n] standardised."""
         if self.size is None:
@@ -140,16 +134,13 @@ class Image(_Numbers):
         shape: (H, W, C), or any other.
     """
 
+    wanted = "finite floats"
+
     def __init__(self, shape: Sequence[int], **kwargs) -> None:
         super().__init__(**kwargs)
         if not isinstance(shape, (tuple, list)) or not shape:
             raise InputError(f"shape {shape!r:.60} is not usable; give (H, W, C)")
         self.shape = self.event_shape = tuple(require_int("a size", n) for n in shape)
-
-    @property
-    def wanted(self) -> str:  # type: ignore[override]
-        """The image, in words."""
-        return "finite floats"
 
     def checked_dtype(self, value: tf.Tensor, name: str) -> tf.Tensor:
         """Returns floats; ints may be pixels from 0 to 255, and are refused."""

@@ -38,17 +38,9 @@ class Several(Condition):
         if any(isinstance(part, Several) for part in parts.values()):
             raise InputError("a part of Several is Several; name its parts here")
         self.parts = dict(sorted(parts.items()))  # the order of tf.nest
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """(the numbers of all parts,)."""
-        return (sum(math.prod(part.shape) for part in self.parts.values()),)
-
-    @property
-    def wanted(self) -> str:  # type: ignore[override]
-        """The parts, in words."""
+        self.shape = (sum(math.prod(part.shape) for part in parts.values()),)
         each = (f"{name!r}: {part.wanted}" for name, part in self.parts.items())
-        return f"a dictionary of {'; '.join(each)}"
+        self.wanted = f"a dictionary of {'; '.join(each)}"
 
     def read(self, value: Any, name: str = "condition") -> dict[str, Any]:
         """See `Condition.read`; the value is a dictionary with all names."""

@@ -124,7 +124,8 @@ def signatures_of(vae: VAE, pixels: Pixels, num_samples: int) -> dict[str, Signa
         "score": Signature(
             score,
             image | seed,
-            f"elbo, L_{num_samples} (iwae), rate and distortion, in nats",
+            f"elbo, L_{num_samples} (iwae), rate and distortion, in nats"
+            + (", of p(x|condition)" if condition else ""),
         ),
     }
     found = {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,19 +31,14 @@ from tfvae.priors import Prior
 UNKNOWN = -1  # the label of an example whose class is not known
 
 
-class _Estimate(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _Estimate(StepEstimate):
     """A `StepEstimate` with what is computed of the classes.
 
     Attributes:
         log_q: [B, C] log q(y|x).
     """
 
-    posterior: Distribution
-    terms: LogWeightTerms
-    surrogate: tf.Tensor
-    penalty: tf.Tensor
-    training: bool
-    bounds: Bounds
     log_q: tf.Tensor
 
 
@@ -68,6 +64,9 @@ class SemiSupervisedVAE(VAE):
     `encode`, `decode`, `reconstruct` and `sample`; without one `encode` and
     `reconstruct` take the label where it is known, and else the class that is most
     probable under q(y|x).
+
+    With free bits the floor of a variable looks at its mean rate over all classes of
+    all examples, each with the same weight.
 
     Beside what a `VAE` reports there are `accuracy` of q(y|x) and `calibration_error`
     (the expected one, in ten bins) over the examples whose class is known, and
@@ -131,7 +130,7 @@ class SemiSupervisedVAE(VAE):
                 f"the classifier takes {input_shapes(classifier)[0]} and the model's "
                 f"examples are {self.data_shape}; make them equal"
             )
-        self._beside = "label"
+        self.role_beside = "label"
         self.classifier = classifier
         self.num_classes = shape[0]
         self.class_probabilities = _probabilities(class_probabilities, shape[0])
@@ -159,7 +158,7 @@ class SemiSupervisedVAE(VAE):
         size = require_int("batch_size", batch_size)
         found = [
             probabilities(self.as_batch(batch).x).numpy()
-            for batch in split_examples(x, self.data_shape, size, self._beside)
+            for batch in split_examples(x, self.data_shape, size, self.role_beside)
         ]
         if not found:
             raise InputError("there are no examples to classify; give at least one")
@@ -346,7 +345,7 @@ class SemiSupervisedVAE(VAE):
             for each in (terms.analytic_rate, terms.floored_rate)
         )
         label_rate = tf.reduce_sum(weight * (log_posterior - log_prior), axis=0)
-        return _Estimate(  # type: ignore[return-value]
+        return _Estimate(
             of_class.posterior,
             LogWeightTerms(
                 summed(terms.log_likelihood),
@@ -385,8 +384,8 @@ class SemiSupervisedVAE(VAE):
 
     def compute_loss(self, batch: Batch, estimate: StepEstimate) -> tf.Tensor:
         """Returns the loss, with the classifier's; see `VAE.compute_loss`."""
-        found: Any = estimate
-        loss = super().compute_loss(batch, estimate)
+        assert isinstance(estimate, _Estimate)
+        found, loss = estimate, super().compute_loss(batch, estimate)
         if batch.label is None:
             self.bound_unlabelled.update_state(
                 found.bounds.plain, sample_weight=batch.sample_weight

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 import os
@@ -98,7 +99,8 @@ class Samples(NamedTuple):
     draw: tf.Tensor
 
 
-class StepEstimate(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class StepEstimate:
     """What a step has computed of a batch, for `VAE.compute_loss`.
 
     Attributes:
@@ -174,6 +176,7 @@ class VAE(keras.Model):
         objective: The bound that is maximised, once `compile` has said so, as
             `estimator`, `num_samples`, `seed` and `binarize`.
         data_shape: The shape of one example, (H, W, C) for images.
+        role_beside: The role of y in (x, y); None: the label, which has no use.
         kl_weight: The factor of the rate in the loss, a weight.
         steps: The number of training steps taken, a weight. The optimizer's own count
             is another when it accumulates gradients or skips a step.
@@ -193,7 +196,7 @@ class VAE(keras.Model):
     _guard: NonFiniteGuard
     _track_every: int | None = None
     _shows_kl_weight = _evaluates = False
-    _beside: str | None
+    role_beside: str | None
 
     def __init__(
         self,
@@ -215,9 +218,8 @@ class VAE(keras.Model):
         self.latent = parts.latent
         self.prior_layer = parts.prior
         self.condition = parts.condition
-        # The role of y in (x, y).
-        self._beside = None if self.condition is None else "condition"
-        self._naming = named_errors if self._beside else contextlib.nullcontext
+        self.role_beside = None if self.condition is None else "condition"
+        self._naming = named_errors if self.role_beside else contextlib.nullcontext
         self.data_shape = parts.decoder.head.event_shape
         own = type(self).decode is not VAE.decode
         self._weights_a_sample = 0 if own else weights_of_rows(parts.decoder)
@@ -274,6 +276,8 @@ class VAE(keras.Model):
 
     def prior(self, condition: Any = None) -> Distribution:
         """Returns p(z), batch [], event [D]; or p(z|c), batch [B], for c [B, ...]."""
+        if self.condition is None and condition is not None:
+            self._read_condition(condition)  # refuses it
         if self.prior_layer is None:
             return self.latent.prior()
         if not self.prior_layer.conditional:
@@ -329,12 +333,10 @@ class VAE(keras.Model):
                 other = self.condition.broadcast(other, z.shape[0])
         return self._decode_given(z, other).mean()
 
-    def _decode_given(
-        self, z: tf.Tensor, condition: Any, training: bool | None = None
-    ) -> Distribution:
+    def _decode_given(self, z: tf.Tensor, condition: Any) -> Distribution:
         """Calls `decode`, which classes override, with a condition if there is one."""
         given = {} if condition is None else {"condition": condition}
-        return self.decode(z, training=training, **given)
+        return self.decode(z, **given)
 
     def embed(self, x: Any, batch_size: int = 100) -> np.ndarray:
         """Returns point estimates of z of all examples, [N, *latent.event_shape].
@@ -355,7 +357,7 @@ class VAE(keras.Model):
             x,
             self.data_shape,
             require_int("batch_size", batch_size),
-            self._beside,
+            self.role_beside,
         )
         found = [codes(self.as_batch(batch)).numpy() for batch in batches]
         if not found:
@@ -474,7 +476,7 @@ class VAE(keras.Model):
             InputError: if x is no floats of that shape, or the model has no use for a
                 role.
         """
-        batch = read_batch(data, sharded, self._beside)
+        batch = read_batch(data, sharded, self.role_beside)
         if self.binarize and step is not None:
             grey = tf.convert_to_tensor(batch.x)
             x = drawn_at_step(grey, self.seed, step, batch.shard)
@@ -526,11 +528,6 @@ class VAE(keras.Model):
                 "examples; give one for each"
             )
         return found
-
-    @property
-    def role_beside(self) -> str | None:
-        """The role of y in (x, y); None: that of labels, if it has one."""
-        return self._beside
 
     def with_condition(self, x: Any) -> Batch:
         """Returns a batch with the condition that `encode` takes, if it takes one."""
@@ -829,6 +826,8 @@ class VAE(keras.Model):
         if y is not None or self.condition is not None:
             x, y = self._checked_beside(x, y)
         validation = kwargs.get("validation_data")
+        if isinstance(validation, Batch):  # a tuple too
+            validation = validation.roles()
         if isinstance(validation, (tuple, list)) and validation:
             first, *others = validation
             beside, weights, *_ = [*others, None, None]
@@ -840,7 +839,7 @@ class VAE(keras.Model):
             kwargs["validation_data"] = given[: 3 if weights is not None else 2]
             if beside is None:
                 kwargs["validation_data"] = (first,)
-        elif isinstance(validation, (Mapping, Batch)):
+        elif isinstance(validation, Mapping):
             first = checked_examples(validation, head)
             kwargs["validation_data"] = self._checked_beside(first, None)[0]
         if isinstance(x, (tf.data.Dataset, Iterator)):
@@ -915,7 +914,7 @@ class VAE(keras.Model):
         Raises:
             InputError: if there is a condition that cannot be used, or none.
         """
-        if self._beside is None:
+        if self.role_beside is None:
             y = None if y is None else checked_labels(y)
             # The shape of x is that of an autoencoder's target.
             unused = y is not None and np.shape(y) != np.shape(x)
@@ -934,17 +933,17 @@ class VAE(keras.Model):
                 "(x, y)"
             )
         if isinstance(x, Mapping):
-            if y is not None and x.get(self._beside) is not None:
+            if y is not None and x.get(self.role_beside) is not None:
                 raise InputError(
-                    f"the {self._beside} is given twice, in the dictionary and beside "
-                    "it; leave one out"
+                    f"the {self.role_beside} is given twice, in the dictionary and "
+                    "beside it; leave one out"
                 )
-            x, y = x if y is None else {**x, self._beside: y}, None
+            x, y = x if y is None else {**x, self.role_beside: y}, None
             return self._checked_roles(x), None
         if not arrays:
             return x, y
-        roles = self._checked_roles({"x": x, self._beside: y})
-        return roles["x"], roles.get(self._beside)
+        roles = self._checked_roles({"x": x, self.role_beside: y})
+        return roles["x"], roles.get(self.role_beside)
 
     def _checked_roles(self, roles: Mapping[str, Any]) -> dict[str, Any]:
         """Returns arrays of roles, with the condition without names.
@@ -966,7 +965,7 @@ class VAE(keras.Model):
         if self.condition is None or not (y is not None or isinstance(x, Mapping)):
             return x, x, sample_weight
         # Keras would have weights for each part of a dictionary.
-        roles = x if isinstance(x, Mapping) else {"x": x, self._beside: y}
+        roles = x if isinstance(x, Mapping) else {"x": x, self.role_beside: y}
         return {**roles, "sample_weight": sample_weight}, None, None
 
     def predict(self, x, *args, **kwargs) -> np.ndarray:
