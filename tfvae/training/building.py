@@ -183,7 +183,8 @@ def build_vae(
     if config.condition is not None and condition is None:
         raise InputError(
             f"condition {config.condition!r} is of a run's images and their labels, "
-            "and there are none here; leave it out, or make a tfvae.VAE(..., condition=...)"
+            "and there are none here; leave it out, or make a tfvae.VAE(..., "
+            "condition=...)"
         )
     latent = _latent(config)
     posterior = latent.posterior_head()
