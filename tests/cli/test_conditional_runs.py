@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.rest import answered
 
 from tfvae import cli
 from tfvae.config import Config
@@ -82,6 +83,11 @@ def test_an_exported_model_has_the_class_as_an_input(run, tmp_path, in_graphs):
     assert inputs["condition"] == {"dtype": "int64", "shape": [None]}
     body = json.loads((version / REQUESTS / "encode.json").read_text())
     assert {"x", "condition"} == body["instances"][0].keys()
+    model = tf.saved_model.load(str(version))
+    for path in (version / REQUESTS).glob("*.json"):
+        for row in answered(model, path.read_bytes())["predictions"]:
+            values = row.values() if isinstance(row, dict) else [row]
+            assert all(np.isfinite(value).all() for value in values), path.name
     served, vae = tf.saved_model.load(str(version)).signatures, load_run(run).vae
     z = tf.random.stateless_normal([4, 3], (1, 2))
     c = tf.constant([1, 7, 7, 0], tf.int64)
@@ -108,6 +114,13 @@ def test_an_exported_model_has_the_class_as_an_input(run, tmp_path, in_graphs):
             served["classify"](x=x)["probability"], vae.classify(x), rtol=1e-5
         )
     assert cli.main(["verify", str(target)]) == 0
+
+
+def test_the_projector_has_the_codes_of_images_with_their_condition(run):
+    (means,) = run.glob("logs/**/means.tsv")
+    batch = next(iter(images_of(load_run(run), Scoring(limit=20)).batches))
+    wanted, found = load_run(run).vae.embed(batch), np.loadtxt(means)
+    np.testing.assert_allclose(found[: len(wanted)], wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_stopped_run_goes_on(run, tmp_path, capsys):

@@ -47,6 +47,10 @@ KINDS = {
         learning_rate_schedule="cosine",
         steps_per_execution=2,
     ),
+    "conditional": dataclasses.replace(SMALL, condition="label", prior="conditional"),
+    "labels": dataclasses.replace(
+        SMALL, condition="label", labels=50, classifier_weight=20.0
+    ),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 import pytest
@@ -46,7 +48,14 @@ def batches(*given) -> tf.data.Dataset:
 
 
 def evaluated(vae: VAE, *given, **how) -> dict:
-    return vae.evaluate(*given, verbose=0, return_dict=True, batch_size=20, **how)
+    if not isinstance(given[0], Iterator):
+        how["batch_size"] = 20
+    return vae.evaluate(*given, verbose=0, return_dict=True, **how)
+
+
+def endless(batch) -> Iterator:
+    while True:
+        yield batch
 
 
 def in_batches(vae: VAE, *given) -> dict:
@@ -322,3 +331,40 @@ def test_conditions_that_could_not_work_are_refused(make):
 
 def test_an_array_of_names_are_names():
     assert OneHot(np.array(["a", "b"])).names == ("a", "b")
+
+
+@pytest.mark.parametrize("semi", [False, True])
+def test_generators_yield_names_lists_and_dictionaries(semi):
+    """Of which Keras takes none: a generator's batches are tuples of numbers."""
+    vae = model(OneHot(NAMES), semi)
+    role, names = "label" if semi else "condition", [NAMES[c] for c in C]
+    wanted = vae.evaluate(X, C, batch_size=20, verbose=0, return_dict=True)
+    for batch in (
+        (X, np.array(names)),
+        (X, names),
+        {"x": X, role: np.array(names)},
+        {"x": X.tolist(), role: names},
+        {"x": X, role: C},
+        Batch(**{"x": X, role: names}),
+    ):
+        found = evaluated(vae, endless(batch), steps=1)
+        assert found == pytest.approx(wanted, rel=1e-6)
+    history = vae.fit(
+        endless((X, names)),
+        steps_per_epoch=2,
+        validation_data=endless({"x": X, role: names}),
+        validation_steps=1,
+        verbose=0,
+    ).history
+    assert int(vae.steps) == 2 and np.isfinite(history["val_loss"][0])
+    with pytest.raises(InputError, match="'wasp'"):
+        vae.evaluate(endless((X, ["wasp", *names[1:]])), steps=1, verbose=0)
+
+
+def test_generators_of_a_plain_model_yield_dictionaries_too():
+    vae = VAE(mlp(SHAPE, (4,), (5,), seed=1), mlp((2,), SHAPE, (5,), seed=2))
+    vae.compile("sgd", seed=1, run_eagerly=True)
+    wanted = vae.evaluate(X, batch_size=20, verbose=0, return_dict=True)
+    for batch in ({"x": X}, {"image": X}, (X,), (X, X)):
+        found = evaluated(vae, endless(batch), steps=1)
+        assert found == pytest.approx(wanted, rel=1e-6)

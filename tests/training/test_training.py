@@ -18,6 +18,7 @@ from helpers.broken_off import QUIET
 from helpers.models import slow_but
 
 import tfvae.training
+from tfvae.conditions import OneHot
 from tfvae.config import Config
 from tfvae.config.recipes import RECIPES
 from tfvae.core.files import locked
@@ -347,7 +348,8 @@ def test_learning_rates_follow_their_schedule(schedule, epochs, expected):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_builds_and_compiles(name):
     config = RECIPES[name].config
-    vae = build_vae(config, (28, 28, 1))
+    condition = None if config.condition is None else OneHot(10)
+    vae = build_vae(config, (28, 28, 1), condition=condition)
     compile_vae(vae, config, 10)
     assert vae.num_samples == config.num_samples
 

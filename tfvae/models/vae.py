@@ -9,7 +9,8 @@ import math
 import os
 import random
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import GeneratorType
 from typing import Any, NamedTuple
 
 import keras
@@ -823,8 +824,7 @@ class VAE(keras.Model):
         self._check_settled()
         head = self.decoder.head
         x = checked_examples(x, BernoulliHead([1], True) if self.binarize else head)
-        if y is not None or self.condition is not None:
-            x, y = self._checked_beside(x, y)
+        x, y = self._checked_beside(x, y)
         validation = kwargs.get("validation_data")
         if isinstance(validation, Batch):  # a tuple too
             validation = validation.roles()
@@ -842,6 +842,8 @@ class VAE(keras.Model):
         elif isinstance(validation, Mapping):
             first = checked_examples(validation, head)
             kwargs["validation_data"] = self._checked_beside(first, None)[0]
+        elif isinstance(validation, GeneratorType):
+            kwargs["validation_data"] = self._read_each(validation)
         if isinstance(x, (tf.data.Dataset, Iterator)):
             kwargs.setdefault("shuffle", False)  # else Keras warns that it cannot
         steps = kwargs.get("steps_per_epoch")
@@ -914,6 +916,8 @@ class VAE(keras.Model):
         Raises:
             InputError: if there is a condition that cannot be used, or none.
         """
+        if isinstance(x, GeneratorType) and y is None:
+            return self._read_each(x), None
         if self.role_beside is None:
             y = None if y is None else checked_labels(y)
             # The shape of x is that of an autoencoder's target.
@@ -945,6 +949,19 @@ class VAE(keras.Model):
         roles = self._checked_roles({"x": x, self.role_beside: y})
         return roles["x"], roles.get(self.role_beside)
 
+    def _read_each(self, batches: Iterable[Any]) -> Iterator[tuple]:
+        """Yields a generator's batches as Keras can take them: without text or lists.
+
+        Raises:
+            InputError: if a batch cannot be used.
+        """
+        for data in batches:
+            if self.role_beside is None and isinstance(data, tuple):
+                yield data
+                continue
+            roles = read_batch(data, beside=self.role_beside).roles()
+            yield (self._checked_roles(roles),)
+
     def _checked_roles(self, roles: Mapping[str, Any]) -> dict[str, Any]:
         """Returns arrays of roles, with the condition without names.
 
@@ -953,6 +970,8 @@ class VAE(keras.Model):
         """
         given = {key: value for key, value in roles.items() if value is not None}
         values = as_array(given["x"], "x")
+        if self.condition is None:
+            return {**given, "x": values}
         condition = self._condition_of(given.get("condition"), values)
         found = tf.nest.map_structure(lambda each: each.numpy(), condition)
         return {**given, "x": values, "condition": found}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -20,16 +21,20 @@ from sklearn.utils import check_array
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from tfvae.conditions import Numeric
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int, require_number
 from tfvae.models import VAE
 from tfvae.sklearn.rows import (
+    Roles,
     Table,
     batches_of,
     blocks_of,
     by_rows,
     check_finite,
+    dense_rows,
     mean_of,
+    roles_of,
     row_scorer,
     some_rows,
     training_batches,
@@ -94,13 +99,17 @@ class VAETransformer(
         validation_fraction: The share of the rows that early stopping holds out.
         contamination: The share of outliers in the training rows, above 0 and at most
             0.5, which sets the threshold of `predict`; None: there is none.
+        condition_columns: The columns of X that are given, by name or number: the model
+            is then p(x|c) of the others, and c is standardised by the training rows.
+            Categories go in as columns of zeros and ones; None: all columns are x.
         verbose: 1 prints a line for each pass; 0 prints nothing.
         score_num_samples: Samples of z per row in `score_samples`, K.
         random_state: The source of initial weights, order and samples; an int makes
             every `fit` the same.
 
     Attributes:
-        vae_: The model, a `tfvae.VAE` over rows of shape (n_features_in_,).
+        vae_: The model, a `tfvae.VAE` over rows of shape (n_features_in_,), less the
+            columns of the condition.
         history_: By name a list with a number for each epoch, in nats a row: "loss",
             "elbo", "distortion", "rate", and others that `VAE` explains; with early
             stopping also of the held-out rows, "val_loss" and so on.
@@ -134,6 +143,7 @@ class VAETransformer(
         early_stopping: int | None = None,
         validation_fraction: float = 0.1,
         contamination: float | None = None,
+        condition_columns: Sequence[str | int] | None = None,
         verbose: int = 0,
         score_num_samples: int = 100,
         random_state: RandomState = None,
@@ -159,6 +169,7 @@ class VAETransformer(
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.contamination = contamination
+        self.condition_columns = condition_columns
         self.verbose = verbose
         self.score_num_samples = score_num_samples
         self.random_state = random_state
@@ -214,7 +225,7 @@ class VAETransformer(
         )
         self._check_settings()
         if started:
-            self._check_support(rows, self.vae_)
+            self._check_support(rows, self.vae_, self._roles)
         else:
             self._start(rows, as_seed(self.random_state))
         self._forget_threshold()
@@ -230,20 +241,26 @@ class VAETransformer(
             Float32 [n, D]; latent 'categorical' and 'concrete' have D K columns.
         """
         vae, X = self._checked(X)
-        return by_rows(lambda x: vae.latent.point_estimate(vae.encode(x)), X)
+        roles = self._roles
+        return by_rows(
+            lambda rows: vae.latent.point_estimate(vae.encode(roles.batch(rows))), X
+        )
 
-    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
-        """Returns the means of p(x|z).
+    def inverse_transform(
+        self, X: ArrayLike, condition: ArrayLike | None = None
+    ) -> np.ndarray:
+        """Returns the means of p(x|z), or of p(x|z, c).
 
         Args:
             X: [n, D] Values of z, for example from `transform`.
+            condition: [n, n_condition] With `condition_columns`, their values.
 
         Returns:
-            Float32 [n, n_features]; a pandas frame with the columns' names if X is one
-            and `fit` saw names.
+            Float32 [n, n_features], with the condition's columns as they were given; a
+            pandas frame with the columns' names if X is one and `fit` saw names.
 
         Raises:
-            InputError: if there is another number of columns.
+            InputError: if there is another number of columns or of rows.
         """
         check_is_fitted(self)
         vae, Z = self.vae_, check_array(X, dtype=np.float32)
@@ -252,8 +269,17 @@ class VAETransformer(
                 f"inverse_transform was given {Z.shape[1]} columns and the latent "
                 f"variables have {self._n_features_out}; give what transform returns"
             )
-        Z = Z.reshape(-1, *vae.latent.event_shape)  # [n, D], or [n, D, K] for one-hots
-        means = by_rows(lambda z: vae.decode(z).mean(), Z)
+        given, roles = self._condition(condition, len(Z)), self._roles
+        size = Z.shape[1]
+        event = vae.latent.event_shape  # [D], or [D, K] for one-hots
+
+        def means_of(rows: tf.Tensor) -> tf.Tensor:
+            z = tf.reshape(rows[:, :size], [-1, *event])
+            c = None if given is None else rows[:, size:]
+            return vae.decode(z, condition=c).mean()
+
+        parts = Z if given is None else np.concatenate([Z, given], axis=1)
+        means = roles.table(by_rows(means_of, parts), given)
         names = getattr(self, "feature_names_in_", None)
         if names is None or not (hasattr(X, "index") and hasattr(X, "columns")):
             return means
@@ -277,7 +303,7 @@ class VAETransformer(
             InputError: if X is outside the likelihood's support.
         """
         vae, X = self._checked(X)
-        self._check_support(X, vae)
+        self._check_support(X, vae, self._roles)
         num_samples = require_int("score_num_samples", self.score_num_samples)
         return self._score_rows(X, num_samples)
 
@@ -314,21 +340,27 @@ class VAETransformer(
         return float(np.mean(self.score_samples(X)))
 
     def sample(
-        self, n_samples: int = 1, random_state: RandomState = None
+        self,
+        n_samples: int = 1,
+        random_state: RandomState = None,
+        condition: ArrayLike | None = None,
     ) -> np.ndarray:
-        """Draws rows from p(z) p(x|z).
+        """Draws rows from p(z) p(x|z), or from p(x|c).
 
         Args:
             n_samples: n.
             random_state: The source of the draw; None draws anew in each call.
+            condition: [n, n_condition] With `condition_columns`, their values; or one
+                row for all.
 
         Returns:
             Float32 [n, n_features].
         """
         check_is_fitted(self)
         n_samples = require_int("n_samples", n_samples)
-        draw = self.vae_.sample(n_samples, as_seed(random_state)).draw
-        return draw.numpy().astype(np.float32)
+        given = self._condition(condition, n_samples)
+        draw = self.vae_.sample(n_samples, as_seed(random_state), given).draw
+        return self._roles.table(draw.numpy().astype(np.float32), given)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "vae_")  # a refused `fit` leaves n_features_in_
@@ -355,7 +387,10 @@ class VAETransformer(
                 path = Path(folder) / "vae.keras"
                 path.write_bytes(state["vae_"])
                 vae = keras.models.load_model(path)
-            state = {**state, "vae_": vae, "_score_rows": row_scorer(vae)}
+            # What was pickled before there were conditions has no roles.
+            roles = state.get("_roles", Roles(np.arange(state["n_features_in_"])))
+            scorer = row_scorer(vae, roles)
+            state = {**state, "vae_": vae, "_roles": roles, "_score_rows": scorer}
         super().__setstate__(state)
 
     @property
@@ -390,11 +425,19 @@ class VAETransformer(
     def _start(self, X: Table, seed: int) -> None:
         """Makes a new model and optimizer, if the settings and X are usable."""
         config = as_config(self.get_params(), seed)
-        shape, rows = (X.shape[1],), some_rows(X, seed)
-        vae = build_vae(config, shape, mean_of(X), images=rows)
-        self._check_support(X, vae)
+        names = getattr(self, "feature_names_in_", None)
+        roles = roles_of(X, self.condition_columns, names)
+        condition = None
+        if roles.condition is not None:
+            condition = Numeric.from_data(
+                dense_rows(X[:, roles.condition], slice(None))
+            )
+        rows = some_rows(X, seed)[:, roles.x]
+        shape = (len(roles.x),)
+        vae = build_vae(config, shape, mean_of(X)[roles.x], rows, condition)
+        self._check_support(X, vae, roles)
         compile_vae(vae, config, steps_per_epoch=1)
-        self.vae_, self._score_rows = vae, row_scorer(vae)
+        self.vae_, self._roles, self._score_rows = vae, roles, row_scorer(vae, roles)
         self.history_: dict[str, list[float]] = {}
         self.n_iter_ = 0
 
@@ -412,12 +455,16 @@ class VAETransformer(
             )
             callbacks.append(stopping)
         history = self.vae_.fit(
-            training_batches(X, size, self.vae_.seed, first_pass=self.n_iter_),
+            self._roles.batches(
+                training_batches(X, size, self.vae_.seed, first_pass=self.n_iter_)
+            ),
             epochs=epochs,
             steps_per_epoch=steps,
             verbose=2 if self.verbose else 0,
             callbacks=callbacks,
-            validation_data=None if held_out is None else batches_of(held_out, size),
+            validation_data=None
+            if held_out is None
+            else self._roles.batches(batches_of(held_out, size)),
         )
         for name, values in history.history.items():
             self.history_.setdefault(name, []).extend(map(float, values))
@@ -431,9 +478,34 @@ class VAETransformer(
         )
         return self.vae_, rows
 
-    def _check_support(self, X: Table, vae: VAE) -> None:
+    def _condition(self, given: ArrayLike | None, rows: int) -> np.ndarray | None:
+        """Returns the values of the condition's columns for so many rows, or None.
+
+        Raises:
+            InputError: if there is another number of them, or none are wanted.
+        """
+        columns = self._roles.condition
+        if columns is None:
+            if given is None:
+                return None
+            raise InputError(
+                "a condition was given, and the model has none; make it with "
+                "condition_columns, or leave it out"
+            )
+        wanted = f"[{rows}, {len(columns)}], or one row of {len(columns)}"
+        if given is None:
+            raise InputError(
+                f"the model is p(x|c) of condition_columns {self.condition_columns}; "
+                f"give condition {wanted}"
+            )
+        values = np.atleast_2d(check_array(given, ensure_2d=False, dtype=np.float32))
+        if values.shape not in ((rows, len(columns)), (1, len(columns))):
+            raise InputError(f"condition has shape {values.shape}; give {wanted}")
+        return np.broadcast_to(values, (rows, len(columns)))
+
+    def _check_support(self, X: Table, vae: VAE, roles: Roles) -> None:
         head = vae.decoder.head
-        if not all(head.in_support(block) for block in blocks_of(X)):
+        if not all(head.in_support(block[:, roles.x]) for block in blocks_of(X)):
             raise InputError(
                 f"X has values from {X.min():g} to {X.max():g} of which some are "
                 f"outside the support of likelihood {self.likelihood!r}: "

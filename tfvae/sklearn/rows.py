@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import numbers
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +14,7 @@ import tensorflow as tf
 from tfvae.core.seeds import derive_seed
 from tfvae.core.types import InputError
 from tfvae.data.pipeline import in_order, shuffled_rows
-from tfvae.models import VAE
+from tfvae.models import VAE, Batch
 from tfvae.objectives import Iwae
 
 _ROWS = 4096  # at a time, where rows do not depend on each other
@@ -21,6 +22,86 @@ _BLOCK = 64  # rows; it divides _ROWS
 
 Table = Any
 """A float32 array [n, n_features], or a CSR matrix of SciPy."""
+
+
+class Roles(NamedTuple):
+    """Which columns of a table are which part of a model's batch.
+
+    Attributes:
+        x: The columns that are modelled, ints in order.
+        condition: The columns that are given, in the order of `condition_columns`;
+            None: there are none.
+    """
+
+    x: np.ndarray
+    condition: np.ndarray | None = None
+
+    def batch(self, rows: tf.Tensor) -> Any:
+        """Returns rows [B, n_features] as the model takes them."""
+        if self.condition is None:
+            return rows
+        return Batch(
+            tf.gather(rows, self.x, axis=1), tf.gather(rows, self.condition, axis=1)
+        )
+
+    def batches(self, rows: tf.data.Dataset) -> tf.data.Dataset:
+        """Returns a data set of rows as one of what `fit` takes."""
+        if self.condition is None:
+            return rows
+        return rows.map(
+            lambda part: {
+                "x": tf.gather(part, self.x, axis=1),
+                "condition": tf.gather(part, self.condition, axis=1),
+            }
+        )
+
+    def table(self, x: np.ndarray, condition: np.ndarray | None) -> np.ndarray:
+        """Returns [n, n_features] of x and of the condition's columns."""
+        if self.condition is None:
+            return x
+        found = np.empty([len(x), len(self.x) + len(self.condition)], np.float32)
+        found[:, self.x], found[:, self.condition] = x, condition
+        return found
+
+
+def roles_of(
+    X: Table, given: Sequence[str | int] | None, names: np.ndarray | None
+) -> Roles:
+    """Returns the roles of a table's columns.
+
+    Args:
+        X: [n, n_features].
+        given: The columns of the condition, by name or number; None: there are none.
+        names: [n_features] The names of the columns, if they have any.
+
+    Raises:
+        InputError: if one does not exist, is named twice, or none is left for x.
+    """
+    size = X.shape[1]
+    if given is None:
+        return Roles(np.arange(size))
+    known = [] if names is None else list(names)
+    if isinstance(given, str) or not isinstance(given, (list, tuple, np.ndarray)):
+        given = [given]
+    found = []
+    for column in given:
+        if isinstance(column, str) and column in known:
+            found.append(known.index(column))
+        elif isinstance(column, numbers.Integral) and 0 <= int(column) < size:
+            found.append(int(column))
+        else:
+            has = ", ".join(map(repr, known)) or f"the numbers 0 to {size - 1}"
+            raise InputError(
+                f"condition_columns has {column!r:.60}, which X has not; it has "
+                f"{has:.200}"
+            )
+    rest = np.setdiff1d(np.arange(size), found)
+    if not found or len(set(found)) < len(found) or not len(rest):
+        raise InputError(
+            f"condition_columns {given!r:.100} of {size} columns are not usable; give "
+            "each once, and leave at least one for x"
+        )
+    return Roles(rest, np.array(found))
 
 
 def dense_rows(X: Table, rows: Any) -> np.ndarray:
@@ -118,7 +199,7 @@ def by_rows(function: Callable[[tf.Tensor], tf.Tensor], rows: Table) -> np.ndarr
     return np.concatenate(found).astype(np.float32)
 
 
-def row_scorer(vae: VAE) -> Callable[[Table, int], np.ndarray]:
+def row_scorer(vae: VAE, roles: Roles) -> Callable[[Table, int], np.ndarray]:
     """Returns a function of X [n, n_features] and K to L_K of its rows, float64 [n].
 
     Rows go through the model one by one, each with draws that are a function of its
@@ -131,7 +212,8 @@ def row_scorer(vae: VAE) -> Callable[[Table, int], np.ndarray]:
         def score(row_and_key: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
             row, key = row_and_key
             seed = derive_seed(vae.seed, "score_samples", key)
-            terms = vae.log_weight_terms(row[tf.newaxis], num_samples, seed)
+            batch = roles.batch(row[tf.newaxis])
+            terms = vae.log_weight_terms(batch, num_samples, seed)
             log_weights = tf.cast(terms.log_weights(), tf.float64)  # [K, 1]
             return Iwae().value(log_weights)[0]
 

@@ -16,6 +16,7 @@ RandomState = int | np.random.RandomState | None
 OWN = (
     "validation_fraction",
     "contamination",
+    "condition_columns",
     "verbose",
     "score_num_samples",
     "random_state",
