@@ -46,7 +46,7 @@ def counted_batches(
             )
         if not batch.size:
             continue
-        checked_examples(batch, vae.decoder.head)
+        checked_examples(batch, vae.decoder.head, vae.missing is not None)
         yield batch
         seen += batch.size
         if progress is not None:

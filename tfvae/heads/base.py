@@ -30,6 +30,8 @@ class DistributionHead(keras.layers.Layer):
         is_density: True if `log_prob` is the logarithm of a density, False if it is
             that of a probability.
         independent: The class that makes one distribution of single elements.
+        elementwise: True if `log_prob` is a sum over elements, of which some may then
+            be left out.
         exact_binary: True if only the values 0 and 1 are in the support.
         support: The values that have a density or a probability, in words.
         param_names: The usual parameters of the distribution, see `named_params`.
@@ -40,6 +42,7 @@ class DistributionHead(keras.layers.Layer):
     num_params: int = 1
     is_density: bool = True
     independent: ClassVar[type[tfd.Independent]] = tfd.Independent
+    elementwise: bool = True
     exact_binary: bool = False
     support: str = "real numbers"
     param_names: ClassVar[tuple[str, ...]] = ("mean", "scale")
@@ -105,6 +108,36 @@ class DistributionHead(keras.layers.Layer):
     def in_support(self, x: np.ndarray) -> bool:
         """Returns whether every value of an array, of any shape, is in the support."""
         return not bool(tf.reduce_any(self.outside(tf.convert_to_tensor(x))))
+
+    @functools.cached_property
+    def filler(self) -> float:
+        """A value of the support that stands where x is not known: 0 if it may be."""
+        with tf.init_scope():
+            usable = [v for v in (0.0, 0.5, 1.0) if self.in_support(np.asarray(v))]
+        return usable[0] if usable else 0.0
+
+    def observed_log_prob(
+        self, distribution: tfd.Distribution, x: tf.Tensor, observed: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns log p of the elements that are observed, [...], in nats.
+
+        Nothing depends on the other elements, as values or by a gradient, as long as x
+        has some value of the support there.
+
+        Args:
+            distribution: What `call` returned, batch [...].
+            x: [B, *event_shape], with `filler` where it is not observed.
+            observed: [B, *event_shape] bool.
+        """
+        log_probs = self.element_log_probs(distribution, x)
+        log_probs = tf.where(observed, log_probs, tf.zeros_like(log_probs))
+        return tf.reduce_sum(log_probs, axis=range(-len(self.event_shape), 0))
+
+    def element_log_probs(
+        self, distribution: tfd.Distribution, x: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns log p of each element, [..., *event_shape], in nats."""
+        return distribution.distribution.log_prob(x)
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """Returns parameters [*params_shape] of a mean [*event_shape].

@@ -179,6 +179,8 @@ class MultivariateNormalHead(DistributionHead):
         InputError: if `event_shape` has not one axis.
     """
 
+    elementwise = False
+
     def __init__(self, event_shape: Sequence[int], **kwargs) -> None:
         super().__init__(event_shape, **kwargs)
         if len(self.event_shape) != 1:

@@ -71,6 +71,7 @@ class OneHotCategoricalHead(DistributionHead):
 
     param_names = ("logits",)
     is_density = False
+    elementwise = False
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """Returns one-hots of logits, batch [..., *event_shape[:-1]]."""

@@ -199,6 +199,7 @@ class FlowHead(DistributionHead):
     """
 
     num_params = 2
+    elementwise = False
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from tfvae.models.batch import Batch
 from tfvae.models.conditional import ConditionalDistribution
+from tfvae.models.imputation import Imputation
+from tfvae.models.missing import SelfMasking
 from tfvae.models.optimizers import Adam
 from tfvae.models.schedules import Cyclical, Exponential
 from tfvae.models.semi_supervised import SemiSupervisedVAE
@@ -14,7 +16,9 @@ __all__ = [
     "ConditionalDistribution",
     "Cyclical",
     "Exponential",
+    "Imputation",
     "Samples",
+    "SelfMasking",
     "SemiSupervisedVAE",
 ]
 __dir__ = __all__.copy  # what completion shows

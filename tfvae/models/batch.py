@@ -146,7 +146,7 @@ def check_x(x: Any, data_shape: Sequence[int]) -> tf.Tensor | keras.KerasTensor:
     return x
 
 
-def checked_examples(x: Any, head: DistributionHead) -> Any:
+def checked_examples(x: Any, head: DistributionHead, holes: bool = False) -> Any:
     """Returns what `fit` and its kin are given, with lists of examples as arrays.
 
     Keras would take a list for so many inputs of a model, and a tuple too. Values of
@@ -156,15 +156,19 @@ def checked_examples(x: Any, head: DistributionHead) -> Any:
     Args:
         x: Examples, or what yields batches of them.
         head: The likelihood's, which says what has a probability.
+        holes: Whether values may be missing.
 
     Raises:
         InputError: if there are no examples, they make no array, or hold values that
             have no probability.
     """
+    observed = None
+    if hasattr(x, "columns") and hasattr(x, "to_numpy"):  # a frame
+        x = x.to_numpy()
     if isinstance(x, (Batch, Mapping)):
         roles = x.roles() if isinstance(x, Batch) else x
         x = {k: _stacked(v, k) if isinstance(v, list) else v for k, v in roles.items()}
-        values = read_batch(x).x
+        values, observed = read_batch(x).x, read_batch(x).observed
     else:
         x = values = _stacked(x, "x") if isinstance(x, (list, tuple)) else x
     if values is None:
@@ -178,6 +182,8 @@ def checked_examples(x: Any, head: DistributionHead) -> Any:
         )
     if not np.issubdtype(values.dtype, np.floating):
         return x  # the step says what is wanted
+    if holes:
+        values = _observed_values(values, observed)
     if not np.isfinite(values).all():
         raise InputError("the images hold NaN or infinite values; remove them")
     if not tf.reduce_any(head.outside(tf.convert_to_tensor(values))):
@@ -189,6 +195,31 @@ def checked_examples(x: Any, head: DistributionHead) -> Any:
         f"some are outside the support of {type(head).__name__}: {head.support}; "
         "change them, or choose another head"
     )
+
+
+def _observed_values(values: np.ndarray, observed: Any) -> np.ndarray:
+    """Returns the values that are observed, [n].
+
+    Raises:
+        InputError: if there are none.
+    """
+    mask = ~np.isnan(values) if observed is None else as_array(observed, "observed")
+    if mask.shape != values.shape:
+        raise InputError(
+            f"observed has shape {mask.shape} for x of {values.shape}; give True or "
+            "False for each value"
+        )
+    if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
+        raise InputError(
+            f"observed holds other values than 0 and 1 (dtype {mask.dtype}); give True "
+            "where x is known"
+        )
+    if not mask.any():
+        raise InputError(
+            f"all {values.size} values of x are missing; give examples of which "
+            "something is observed"
+        )
+    return values[mask.astype(bool)]
 
 
 def _stacked(examples: Any, name: str) -> np.ndarray:

@@ -9,6 +9,7 @@ from tfvae.core.validation import require_number
 from tfvae.heads import DistributionHead
 from tfvae.latents import HierarchyHead, Latent
 from tfvae.models.conditional import ConditionalDistribution
+from tfvae.models.missing import seen_by_encoder
 from tfvae.models.schedules import Schedule
 from tfvae.networks import input_shapes
 from tfvae.priors import Prior, VampPrior
@@ -119,10 +120,14 @@ def check_parts(
     latent: Latent,
     prior: Prior | None,
     condition: Condition | None = None,
+    missing: object = None,
 ) -> None:
     """Refuses an encoder, a decoder and a latent family that do not fit together."""
     _check_kinds(encoder, decoder, latent, prior, condition)
-    _check_condition(encoder, decoder, prior, condition)
+    seen = seen_by_encoder(
+        encoder.condition_shape, decoder.head.event_shape, condition, missing
+    )
+    _check_condition(seen, decoder, prior, condition)
     if type(encoder).call is not ConditionalDistribution.call:
         raise InputError(
             f"the encoder's class {type(encoder).__name__} has a call of its own, "
@@ -151,18 +156,15 @@ def check_parts(
 
 
 def _check_condition(
-    encoder: ConditionalDistribution,
+    seen: tuple[str, ...],
     decoder: ConditionalDistribution,
     prior: Prior | None,
     condition: Condition | None,
 ) -> None:
     """Refuses a condition that nothing takes, and parts that take another or none."""
-    parts = {"encoder": encoder, "decoder": decoder}
-    takers = {
-        name: part.condition_shape
-        for name, part in parts.items()
-        if part.condition_shape is not None
-    }
+    takers = {}
+    if decoder.condition_shape is not None:
+        takers["decoder"] = decoder.condition_shape
     if prior is not None and prior.conditional:
         takers["prior"] = prior.condition_shape
     if condition is None and takers:
@@ -171,7 +173,7 @@ def _check_condition(
             f"{next(iter(takers.values()))}, and the model has none; give one, for "
             "example condition=tfvae.conditions.OneHot(10)"
         )
-    if condition is not None and not takers:
+    if condition is not None and not takers and "condition" not in seen:
         raise InputError(
             "condition has no effect: the encoder's and the decoder's networks have "
             "one input; give them a second, of shape "
@@ -185,10 +187,11 @@ def _check_condition(
                 f"{type(condition).__name__} makes features of {condition.shape}; "
                 "make them equal"
             )
-    if isinstance(prior, VampPrior) and "encoder" in takers:
+    if isinstance(prior, VampPrior) and seen:
         raise InputError(
             "prior 'vamp' is made of the encoder's posteriors without a condition, and "
-            "this encoder needs one; use prior 'conditional' or 'mixture'"
+            f"this encoder needs the {' and the '.join(seen)}; use prior 'conditional' "
+            "or 'mixture'"
         )
 
 

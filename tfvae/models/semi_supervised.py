@@ -20,7 +20,7 @@ from tfvae.estimators import Chunk
 from tfvae.heads import DistributionHead
 from tfvae.heads.base import with_parts
 from tfvae.latents import Latent
-from tfvae.models.batch import Batch, as_array, checked_examples, split_examples
+from tfvae.models.batch import Batch, as_array, split_examples
 from tfvae.models.conditional import ConditionalDistribution, check_network
 from tfvae.models.metrics import Bounds
 from tfvae.models.vae import VAE, Samples, StepEstimate
@@ -79,6 +79,7 @@ class SemiSupervisedVAE(VAE):
         latent: The family of z, or its name.
         prior: p(z), or "conditional" for p(z|y).
         likelihood: As a `VAE`'s.
+        missing: As a `VAE`'s; the classifier sees x alone, filled up.
         condition: How networks see y, one of the classes of `tfvae.conditions`; None:
             OneHot(C).
         class_probabilities: p(y), C numbers whose sum is 1; None: all alike.
@@ -151,7 +152,7 @@ class SemiSupervisedVAE(VAE):
             x: [N, *data_shape], or batches of examples; labels have no effect.
             batch_size: The examples at a time, of an array.
         """
-        x = checked_examples(x, self.decoder.head)
+        x = self._checked(x)
         probabilities = tf.function(
             self.class_probability, reduce_retracing=True, autograph=False
         )
@@ -207,7 +208,10 @@ class SemiSupervisedVAE(VAE):
         static = batch.x.shape[0]
         total = None if static is None else classes * static
         numbers = tf.ensure_shape(numbers, [total])
-        return Batch(tf.tile(batch.x, repeats), numbers)
+        observed = batch.observed
+        if observed is not None:
+            observed = tf.tile(observed, repeats)
+        return Batch(tf.tile(batch.x, repeats), numbers, observed)
 
     def _by_class(self, values: tf.Tensor) -> tf.Tensor:
         """Returns [..., C, B] of [..., C B]."""
@@ -250,17 +254,6 @@ class SemiSupervisedVAE(VAE):
         if batch.label is not None:
             found = tf.where(batch.label == UNKNOWN, found, batch.label)
         return batch._replace(condition=found)
-
-    def _with_latent(self, encoder: ConditionalDistribution, latent: Latent) -> VAE:
-        return type(self)(
-            encoder,
-            self.decoder,
-            self.classifier,
-            latent,
-            condition=self.condition,
-            class_probabilities=self.class_probabilities,
-            classifier_weight=self.classifier_weight,
-        )
 
     def _completed(self, batch: Batch, x: tf.Tensor) -> Batch:
         if batch.condition is not None:
@@ -420,11 +413,10 @@ class SemiSupervisedVAE(VAE):
 
     # -- Saving ------------------------------------------------------------------------
 
-    def get_config(self) -> dict:
-        """Returns what rebuilds this model."""
+    def _parts(self) -> dict[str, Any]:
         return {
-            **super().get_config(),
-            "classifier": keras.saving.serialize_keras_object(self.classifier),
+            **super()._parts(),
+            "classifier": self.classifier,
             "class_probabilities": self.class_probabilities.tolist(),
             "classifier_weight": self.classifier_weight,
         }

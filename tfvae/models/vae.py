@@ -72,7 +72,17 @@ from tfvae.models.checks import (
 )
 from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.executions import Executions
+from tfvae.models.imputation import Imputation, impute
 from tfvae.models.metrics import SKIPPED, Bounds, MetricTracker
+from tfvae.models.missing import (
+    SelfMasking,
+    check_self_masking,
+    checked_missing,
+    completed,
+    filled,
+    read_observed,
+    seen_by_encoder,
+)
 from tfvae.models.nonfinite import NonFiniteGuard, term_means
 from tfvae.models.optimizers import get_optimizer, has_float16_layer, loss_scaled
 from tfvae.models.schedules import Schedule
@@ -82,7 +92,6 @@ from tfvae.objectives.bounds import effective_sample_size
 from tfvae.priors import Prior
 
 _ELBO = Elbo()
-_UNUSED = ("condition", "observed")  # roles of a batch, but for models of their own
 _COMPILED = ("objective", "estimator", "num_samples", "seed", "binarize")
 
 
@@ -172,6 +181,10 @@ class VAE(keras.Model):
             None: "bernoulli".
         condition: One of `tfvae.conditions`, or a dictionary of several; None: the
             model has none.
+        missing: Says that values of x may be missing, where `observed` is False or x is
+            NaN, and of what that tells: "mcar" or "mar" (also "nan"), missing
+            completely at random or at random: nothing, given what is observed; or a
+            `SelfMasking`. None: x is whole.
 
     Attributes:
         objective: The bound that is maximised, once `compile` has said so, as
@@ -208,10 +221,11 @@ class VAE(keras.Model):
         *,
         likelihood: DistributionHead | str | None = None,
         condition: Condition | Mapping[str, Condition] | None = None,
+        missing: str | SelfMasking | None = None,
         **kwargs,
     ) -> None:
         parts = assembled(encoder, decoder, latent, prior, likelihood, condition)
-        check_parts(*parts)
+        check_parts(*parts, missing)
         kwargs["dtype"] = kwargs.get("dtype") or parts.decoder.head.compute_dtype
         super().__init__(**kwargs)
         self.encoder = parts.encoder
@@ -219,10 +233,18 @@ class VAE(keras.Model):
         self.latent = parts.latent
         self.prior_layer = parts.prior
         self.condition = parts.condition
+        head = parts.decoder.head
+        self.missing = checked_missing(missing, head)
+        self._encoder_sees = seen_by_encoder(
+            self.encoder.condition_shape, head.event_shape, parts.condition, missing
+        )
+        uses = {"condition": self.condition, "observed": self.missing}
+        self._unused_roles = [role for role, use in uses.items() if use is None]
         self.role_beside = None if self.condition is None else "condition"
         self._naming = named_errors if self.role_beside else contextlib.nullcontext
-        self.data_shape = parts.decoder.head.event_shape
-        own = type(self).decode is not VAE.decode
+        self.data_shape = head.event_shape
+        # Draws of values that are missing are of all rows at once.
+        own = type(self).decode is not VAE.decode or isinstance(missing, SelfMasking)
         self._weights_a_sample = 0 if own else weights_of_rows(parts.decoder)
         self.built = True
         self._kl_weight = constant_weight(self, "kl_weight", 1.0)
@@ -257,10 +279,25 @@ class VAE(keras.Model):
         return self.data_shape
 
     def encode(self, x: Any, training: bool | None = None) -> Distribution:
-        """Returns q(z|x), batch [B], for x [B, *data_shape] or a `Batch`."""
+        """Returns q(z|x), batch [B], for x [B, *data_shape] or a `Batch`.
+
+        Of x with values that are missing it is q(z|what is observed).
+        """
         batch = self.as_batch(x)
-        given = self._features_for(self.encoder, batch.condition)
-        return self.encoder(batch.x, training=training, **given)
+        return self.encoder(batch.x, training=training, **self._given_to_encoder(batch))
+
+    def _given_to_encoder(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """Returns the argument of the encoder's second input, if it has one."""
+        given: dict[str, tf.Tensor] = {}
+        if "observed" in self._encoder_sees:
+            given["observed"] = tf.cast(batch.observed, self.compute_dtype)
+        if "condition" in self._encoder_sees:
+            given["condition"] = self.condition(batch.condition)
+        if len(given) < 2:
+            return dict(zip(["condition"], given.values(), strict=False))
+        size = tf.shape(batch.x)[0]
+        flat = [tf.reshape(part, [size, -1]) for part in given.values()]
+        return {"condition": tf.concat(flat, axis=1)}
 
     def decode(
         self, z: tf.Tensor, training: bool | None = None, condition: Any = None
@@ -409,9 +446,10 @@ class VAE(keras.Model):
         """
         batch = self.as_batch(x)
         make_prior, features, given = self.prior, {}, {}
+        if self._encoder_sees:
+            features = self._given_to_encoder(batch)
         if self.condition is not None:
             c = batch.condition
-            features = self._features_for(self.encoder, c)
             make_prior, given = functools.partial(self.prior, c), {"condition": c}
 
         def log_likelihood(z: tf.Tensor) -> tf.Tensor:
@@ -420,10 +458,12 @@ class VAE(keras.Model):
             halves = [z]
             if number > 1 and number * self._weights_a_sample >= MANY_WEIGHTS:
                 halves = tf.split(z, [number // 2, number - number // 2])
-            values = [
-                self.decode(half, training=training, **given).log_prob(batch.x)
-                for half in halves
-            ]
+            made = [self.decode(half, training=training, **given) for half in halves]
+            if batch.observed is None:
+                values = [likelihood.log_prob(batch.x) for likelihood in made]
+            else:
+                own = self.draws_seed(z, seed)
+                values = [self.log_prob_observed(p, batch, own) for p in made]
             return values[0] if len(values) == 1 else tf.concat(values, axis=0)
 
         return VariationalBatch(
@@ -438,6 +478,42 @@ class VAE(keras.Model):
             log_likelihood=log_likelihood,
             shard=batch.shard,
         )
+
+    def draws_seed(self, z: tf.Tensor, seed: Seed) -> tf.Tensor:
+        """Returns the seed of draws of what is missing beside samples z [S, B, ...].
+
+        It is a function of z, so that each chunk of the samples has draws of its own.
+        """
+        bits = tf.bitcast(tf.cast(tf.reshape(z, [-1])[0], tf.float32), tf.int32)
+        return tf.random.fold_in(derive_seed(seed, "missing"), bits)
+
+    def log_prob_observed(
+        self, likelihood: Distribution, batch: Batch, seed: Seed | None = None
+    ) -> tf.Tensor:
+        """Returns log p(x|z) of what is observed of a batch, [...], in nats.
+
+        With `SelfMasking` it is log p(x, s|z) of the mask s too, in which one draw of
+        p(x|z) stands for what is missing: an estimate without bias of p(x, s|z), as an
+        importance weight needs it (Ipsen, Mattei and Frellsen, 2021, equation 7).
+
+        Args:
+            likelihood: p(x|z), batch [..., B].
+            batch: The examples, of `as_batch`.
+            seed: The seed of that draw; without one no mask can be scored.
+        """
+        if batch.observed is None:
+            return likelihood.log_prob(batch.x)
+        observed = batch.observed
+        found = self.decoder.head.observed_log_prob(likelihood, batch.x, observed)
+        if not isinstance(self.missing, SelfMasking):
+            return found
+        if seed is None:
+            raise InputError(
+                "with SelfMasking p(x|z) is known up to a draw alone; use L_K: "
+                "tfvae.evaluation.score_images, or tfvae evaluate --num-samples K"
+            )
+        x = completed(likelihood, batch.x, observed, seed)
+        return found + self.missing.log_prob(observed, x)
 
     def discrete(self) -> VAE:
         """Returns the model that a relaxed one relaxes, with the same weights.
@@ -455,11 +531,51 @@ class VAE(keras.Model):
                 "that does, for example BinConcreteLatent"
             )
         encoder = ConditionalDistribution(self.encoder.network, twin.posterior_head())
-        return self._with_latent(encoder, twin)
+        changed = {"encoder": encoder, "latent": twin, "prior": None}
+        return type(self)(**{**self._parts(), **changed})
 
-    def _with_latent(self, encoder: ConditionalDistribution, latent: Latent) -> VAE:
-        """Returns a model of the same networks, of another latent family."""
-        return type(self)(encoder, self.decoder, latent, condition=self.condition)
+    def with_missing(self, missing: str | SelfMasking | None = "mar") -> VAE:
+        """Returns the model of the same weights in which values of x may be missing.
+
+        Its encoder is given the `filler` in their place, for which it was not trained:
+        q(z|x) is then a worse proposal, and bounds are less tight. It is not compiled.
+        """
+        return type(self)(**{**self._parts(), "missing": missing})
+
+    def impute(
+        self,
+        x: Any,
+        observed: Any = None,
+        num_samples: int = 1000,
+        num_draws: int = 0,
+        interval: float | None = None,
+        seed: Seed = 0,
+    ) -> Imputation:
+        """Returns what may stand in the place of values that are missing.
+
+        They are expectations and draws of p(x_missing | x_observed), by importance
+        weighting with q(z|x) as the proposal (Mattei and Frellsen, "MIWAE", 2019). A
+        model without `missing` is taken as `with_missing("mar")`.
+
+        Args:
+            x: [N, *data_shape]; a dictionary of roles or a `Batch` of as many; or
+                batches of these.
+            observed: [N, *data_shape] True where x is known; None: where it is not NaN,
+                or as the dictionary says.
+            num_samples: The importance samples S of each example.
+            num_draws: The number of draws M of each example (multiple imputation).
+            interval: The probability of an interval for each value, below 1; None: no
+                interval.
+            seed: The seed.
+
+        Raises:
+            InputError: if an argument is out of range, or the examples cannot be used.
+        """
+        if observed is not None:
+            x = {**(x if isinstance(x, Mapping) else {"x": x}), "observed": observed}
+        vae = self if self.missing is not None else self.with_missing()
+        x = vae._checked(x)
+        return impute(vae, x, num_samples, num_draws, interval, seed)
 
     def as_batch(
         self, data: Any, step: tf.Tensor | None = None, sharded: bool = False
@@ -484,14 +600,18 @@ class VAE(keras.Model):
             if grey.dtype.is_floating:  # what has no probability stays so
                 x = tf.where((grey >= 0) & (grey <= 1), x, math.nan)
             batch = batch._replace(x=x)
-        unused = ["observed"] if self.condition is not None else _UNUSED
-        for role in unused:
+        for role in self._unused_roles:
             if getattr(batch, role) is not None:
+                how = {"observed": "missing='mar'", "condition": "condition=..."}[role]
                 raise InputError(
                     f"the batch has the role {role!r}, for which this model has no "
-                    "use; leave it out"
+                    f"use; leave it out, or make the model with {how}"
                 )
         x = tf.cast(check_x(batch.x, self.data_shape), self.compute_dtype)
+        if self.missing is not None:
+            observed = read_observed(batch.observed, x)
+            x = filled(self.decoder.head, x, observed)
+            batch = batch._replace(observed=observed)
         if self.condition is not None:
             batch = self._completed(batch, x)
         weight = batch.sample_weight
@@ -537,7 +657,8 @@ class VAE(keras.Model):
     def blank_batch(self, size: int = 1) -> Batch:
         """Returns examples of zeros, with some condition if the model has one."""
         x = tf.zeros([size, *self.data_shape], self.compute_dtype)
-        return Batch(x, self.condition and self.condition.blank(size))
+        observed = None if self.missing is None else tf.ones_like(x, tf.bool)
+        return Batch(x, self.condition and self.condition.blank(size), observed)
 
     def __call__(self, x, *args, **kwargs) -> tf.Tensor:
         """Checks x before Keras does, which would rewrite the message."""
@@ -822,16 +943,17 @@ class VAE(keras.Model):
                 data set yields at the end of the first epoch).
         """
         self._check_settled()
-        head = self.decoder.head
-        x = checked_examples(x, BernoulliHead([1], True) if self.binarize else head)
-        x, y = self._checked_beside(x, y)
+        head = BernoulliHead([1], True) if self.binarize else self.decoder.head
+        x = checked_examples(x, head, self.missing is not None)
+        if y is not None or self.role_beside or isinstance(x, GeneratorType):
+            x, y = self._checked_beside(x, y)
         validation = kwargs.get("validation_data")
         if isinstance(validation, Batch):  # a tuple too
             validation = validation.roles()
         if isinstance(validation, (tuple, list)) and validation:
             first, *others = validation
             beside, weights, *_ = [*others, None, None]
-            first = checked_examples(first, head)
+            first = self._checked(first)
             first, beside = self._checked_beside(first, beside)
             if weights is not None:
                 first, beside, weights = self._weighted(first, beside, weights)
@@ -840,7 +962,7 @@ class VAE(keras.Model):
             if beside is None:
                 kwargs["validation_data"] = (first,)
         elif isinstance(validation, Mapping):
-            first = checked_examples(validation, head)
+            first = self._checked(validation)
             kwargs["validation_data"] = self._checked_beside(first, None)[0]
         elif isinstance(validation, GeneratorType):
             kwargs["validation_data"] = self._read_each(validation)
@@ -876,7 +998,7 @@ class VAE(keras.Model):
         """
         self._check_settled()
         if not kwargs.get("_use_cached_eval_dataset"):  # else `fit` has looked at them
-            x, y = self._checked_beside(checked_examples(x, self.decoder.head), y)
+            x, y = self._checked_beside(self._checked(x), y)
         if kwargs.get("sample_weight") is not None:
             weights = kwargs["sample_weight"]
             x, y, kwargs["sample_weight"] = self._weighted(x, y, weights)
@@ -896,8 +1018,7 @@ class VAE(keras.Model):
     def train_on_batch(self, x, y=None, sample_weight=None, *args, **kwargs):
         """Keras' `train_on_batch`, which see; it refuses what `fit` does."""
         self._check_settled()
-        head = BernoulliHead([1], True) if self.binarize else self.decoder.head
-        x, y = self._checked_beside(checked_examples(x, head), y)
+        x, y = self._checked_beside(self._checked(x, self.binarize), y)
         x, y, sample_weight = self._weighted(x, y, sample_weight)
         with self._naming():
             return super().train_on_batch(x, y, sample_weight, *args, **kwargs)
@@ -905,10 +1026,15 @@ class VAE(keras.Model):
     def test_on_batch(self, x, y=None, sample_weight=None, *args, **kwargs):
         """Keras' `test_on_batch`, which see; it refuses what `evaluate` does."""
         self._check_settled()
-        x, y = self._checked_beside(checked_examples(x, self.decoder.head), y)
+        x, y = self._checked_beside(self._checked(x), y)
         x, y, sample_weight = self._weighted(x, y, sample_weight)
         with self._naming():
             return super().test_on_batch(x, y, sample_weight, *args, **kwargs)
+
+    def _checked(self, x: Any, grey: bool = False) -> Any:
+        """Returns examples of `fit` and its kin as `checked_examples` does."""
+        head = BernoulliHead([1], True) if grey else self.decoder.head
+        return checked_examples(x, head, self.missing is not None)
 
     def _checked_beside(self, x: Any, y: Any) -> tuple:
         """Returns checked `x`, and `y`, of `fit` and its kin as Keras can take them.
@@ -993,7 +1119,7 @@ class VAE(keras.Model):
         Raises:
             InputError: if images hold values that have no probability.
         """
-        x, _ = self._checked_beside(checked_examples(x, self.decoder.head), None)
+        x, _ = self._checked_beside(self._checked(x), None)
         with self._naming():
             found = super().predict(x, *args, **kwargs)
         return self._checked_means(found)
@@ -1028,6 +1154,8 @@ class VAE(keras.Model):
             )
         if isinstance(estimator, TwoPasses):
             check_second_pass(self.decoder, self.encoder.head, self.latent)
+        if isinstance(self.missing, SelfMasking):
+            check_self_masking(self.distribute_strategy, estimator)
         batch = self.variational_batch(self.blank_batch(), 1, 0, objective=objective)
         check_combination(estimator, objective, batch.posterior, num_samples)
         if objective.analytic_kl or objective.free_bits:
@@ -1232,22 +1360,31 @@ class VAE(keras.Model):
         kwargs.setdefault("input_signature", [spec])
         super().export(filepath, *args, **kwargs)
 
-    def get_config(self) -> dict:
-        """Returns what rebuilds this model."""
-        parts = {
+    def _parts(self) -> dict[str, Any]:
+        """Returns the arguments of which the model was made."""
+        return {
             "encoder": self.encoder,
             "decoder": self.decoder,
             "latent": self.latent,
             "prior": self.prior_layer,
+            "condition": self.condition,
+            "missing": self.missing,
         }
-        if self.condition is not None:  # others can be read by earlier versions
-            parts["condition"] = self.condition
+
+    def get_config(self) -> dict:
+        """Returns what rebuilds this model."""
+        # Models without these can be read by earlier versions.
+        parts = {
+            name: part
+            for name, part in self._parts().items()
+            if part is not None or name not in ("condition", "missing")
+        }
         return {**super().get_config(), **keras.saving.serialize_keras_object(parts)}
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> VAE:
         """Rebuilds a model from `get_config`."""
-        names = ("encoder", "decoder", "latent", "prior", "condition")
+        names = ("encoder", "decoder", "latent", "prior", "condition", "missing")
         parts = with_parts(config, names, custom_objects)
         if isinstance(parts["latent"], Hierarchy):
             # Its head shares networks with it, which two configs cannot say.

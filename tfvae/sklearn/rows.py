@@ -81,10 +81,10 @@ def roles_of(
     if given is None:
         return Roles(np.arange(size))
     known = [] if names is None else list(names)
-    if isinstance(given, str) or not isinstance(given, (list, tuple, np.ndarray)):
-        given = [given]
+    one = isinstance(given, (str, numbers.Integral))
+    wanted: list[Any] = [given] if one else list(given)
     found = []
-    for column in given:
+    for column in wanted:
         if isinstance(column, str) and column in known:
             found.append(known.index(column))
         elif isinstance(column, numbers.Integral) and 0 <= int(column) < size:
@@ -98,7 +98,7 @@ def roles_of(
     rest = np.setdiff1d(np.arange(size), found)
     if not found or len(set(found)) < len(found) or not len(rest):
         raise InputError(
-            f"condition_columns {given!r:.100} of {size} columns are not usable; give "
+            f"condition_columns {wanted!r:.100} of {size} columns are not usable; give "
             "each once, and leave at least one for x"
         )
     return Roles(rest, np.array(found))

@@ -185,7 +185,8 @@ class Chains:
         def densities(z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             log_prior = prior.log_prob(z)
             log_initial = log_prior if self.from_prior else initial.log_prob(z)
-            log_likelihood = self.vae.decode(z, **given).log_prob(batch.x)
+            likelihood = self.vae.decode(z, **given)
+            log_likelihood = self.vae.log_prob_observed(likelihood, batch)
             terms = LogWeightTerms(log_likelihood, log_prior, log_initial)
             return log_initial, terms.log_weights()
 
