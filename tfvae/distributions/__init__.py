@@ -18,6 +18,7 @@ from tfvae.distributions.families import (
     MultivariateNormalTriL,
     Normal,
     OneHotCategorical,
+    StudentT,
     independent_variables,
 )
 from tfvae.distributions.mixtures import NormalMixture, mixture
@@ -43,6 +44,7 @@ __all__ = [
     "NormalMixture",
     "OneHotCategorical",
     "ScalarDistribution",
+    "StudentT",
     "independent_variables",
     "kl_divergence",
     "mixture",

@@ -70,6 +70,21 @@ def standard_normal(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor
     return tf.cast(tf.reshape(both[:count], shape), dtype)
 
 
+def standard_student_t(
+    shape: Shape, seed: tf.Tensor, dtype: tf.DType, df: tf.Tensor
+) -> tf.Tensor:
+    """Draws Student-t numbers of `df` degrees of freedom, which broadcasts to `shape`.
+
+    They are radius * cos(angle), with P(radius > t) = (1 + t^2 / df)^(-df / 2) and a
+    uniform angle (Bailey, 1994); for a large df this is the Normal's way. The sine is
+    not independent of the cosine, and is left out.
+    """
+    v = signed_uniform(tf.concat([[2], shape], axis=0), seed, dtype)
+    df = tf.cast(df, v.dtype)
+    radius = tf.sqrt(df * tf.math.expm1(-2.0 * tf.math.log(tf.abs(v[0])) / df))
+    return tf.cast(radius * tf.cos(math.pi * v[1]), dtype)
+
+
 def bernoulli(logits: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
     """Returns 1 with probability sigmoid(logits), else 0, for uniform v of (-1, 1).
 

@@ -51,6 +51,16 @@ class Laplace(tfd.Laplace):
         return _location_scale(self, n, seed, draws.standard_laplace)
 
 
+class StudentT(tfd.StudentT):
+    """`tfd.StudentT`, the same under XLA, with exact tails."""
+
+    def _sample_n(self, n: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
+        df, loc = tf.convert_to_tensor(self.df), tf.convert_to_tensor(self.loc)
+        shape = tf.concat([[n], self.batch_shape_tensor()], axis=0)
+        noise = draws.standard_student_t(shape, tfd.sanitize_seed(seed), self.dtype, df)
+        return loc + tf.convert_to_tensor(self.scale) * noise
+
+
 class Bernoulli(tfd.Bernoulli):
     """`tfd.Bernoulli` of logits, whose rarer value has its exact probability."""
 

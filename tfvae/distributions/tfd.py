@@ -28,6 +28,7 @@ MultivariateNormalTriL = tfp.distributions.MultivariateNormalTriL
 Normal = tfp.distributions.Normal
 OneHotCategorical = tfp.distributions.OneHotCategorical
 Poisson = tfp.distributions.Poisson
+StudentT = tfp.distributions.StudentT
 
 kl_divergence = tfp.distributions.kl_divergence
 ParameterProperties = tfp.util.ParameterProperties
