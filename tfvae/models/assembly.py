@@ -96,10 +96,12 @@ def _with_head(
     check_network(network)
     given, wanted = tuple(network.output_shape[1:]), head.params_shape
     if given != wanted:
+        each = f": {head.num_params} for each of {head.event_shape}"
+        if wanted[-1] != head.num_params * head.event_shape[-1]:
+            each = ""  # other columns have other numbers
         raise InputError(
-            f"the {role} puts out {given}, and {owner} needs {wanted}: "
-            f"{head.num_params} for each of {head.event_shape}; end it with a layer of "
-            f"{wanted[-1]} units"
+            f"the {role} puts out {given}, and {owner} needs {wanted}{each}; end it "
+            f"with a layer of {wanted[-1]} units"
             + (f", reshaped to {wanted}" if len(wanted) > 1 else "")
         )
     return ConditionalDistribution(network, head, name=role)
