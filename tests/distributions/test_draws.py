@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -134,6 +135,13 @@ TAILS = {
         lambda x: (255.0 * x - 0.4999) / _LEVEL,
         stats.logistic,
         tuple((k - 0.5) / _LEVEL for k in (12, 25, 37, 50)),
+    ),
+    # With as many degrees of freedom, 6e-8 lies beyond 80 on each side.
+    "student_t": Tails(
+        lambda: distributions.StudentT(4.0, tf.zeros([8]), 1.0),
+        as_it_is,
+        stats.t(4.0),
+        (5.0, 15.0, 40.0, 80.0),
     ),
     "prior normal": Tails(
         lambda: priors.standard_normal(8), as_it_is, stats.norm, (4.0, 5.0, 5.8, 6.5)
@@ -309,6 +317,10 @@ STANDARD = {
     "laplace": (draws.standard_laplace, stats.laplace),
     "gumbel": (draws.standard_gumbel, stats.gumbel_r),
     "normal": (draws.standard_normal, stats.norm),
+    "student_t": (
+        functools.partial(draws.standard_student_t, df=tf.constant(3.0)),
+        stats.t(3.0),
+    ),
 }
 
 

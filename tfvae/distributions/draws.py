@@ -79,6 +79,7 @@ def standard_student_t(
     uniform angle (Bailey, 1994); for a large df this is the Normal's way. The sine is
     not independent of the cosine, and is left out.
     """
+    shape = tf.convert_to_tensor(shape, tf.int32)
     v = signed_uniform(tf.concat([[2], shape], axis=0), seed, dtype)
     df = tf.cast(df, v.dtype)
     radius = tf.sqrt(df * tf.math.expm1(-2.0 * tf.math.log(tf.abs(v[0])) / df))

@@ -177,7 +177,7 @@ class BernoulliColumn(CodedColumn):
 
     @classmethod
     def from_series(cls, series: Any, facts: Mapping[str, Any]) -> Column:
-        """See `Column.from_series`; of False and True, or 0 and 1, one may be absent."""
+        """See `Column.from_series`; of False and True, or 0 and 1, one is enough."""
         found = categories_of(series)
         for both in ((False, True), (0, 1), (0.0, 1.0)):
             kinds = {type(value) for value in found["categories"]}

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from tfvae.core.seeds import derive_seed
+from tfvae.core.seeds import as_seed, derive_seed
+from tfvae.core.types import Seed
 from tfvae.distributions import tfd
 from tfvae.heads.columns.base import Column
 
@@ -51,8 +52,9 @@ class ColumnProduct(tfd.Distribution):
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(self.log_prob_columns(x), axis=-1)
 
-    def _sample_n(self, n: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-        seed = tfd.sanitize_seed(seed)
+    def _sample_n(self, n: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
+        # TFP takes an int as the seed of a stateful operation.
+        seed = tfd.sanitize_seed(None) if seed is None else as_seed(seed)
         params = self._params
         shape = tf.concat([[n], tf.shape(params)], axis=0)
         rows = self._split(tf.broadcast_to(params, shape))  # [n, ..., num_params] each
