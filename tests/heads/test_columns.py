@@ -344,6 +344,22 @@ def test_graphs_of_unknown_batches_compute_the_same():
     np.testing.assert_allclose(drawn, wanted, rtol=1e-4, atol=1e-3)
 
 
+def test_compiled_log_probabilities_and_gradients_are_the_same():
+    head, x = head_of("float32"), rows().astype("float32")
+    params = tf.constant(all_params(5), tf.float32)
+
+    def both() -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            log_probs = head(params).log_prob_columns(x)
+        return log_probs, tape.gradient(log_probs, params)
+
+    plain, xla = tf.function(both)(), tf.function(both, jit_compile=True)()
+    for wanted, found in zip(plain, xla, strict=True):
+        # Some 30 roundings, relative to the values or to terms of size 1.
+        np.testing.assert_allclose(found, wanted, rtol=30 * EPS32, atol=30 * EPS32)
+
+
 def test_a_head_says_what_it_is():
     head = head_of()
     assert head.elementwise and head.is_density and not head.is_probability
@@ -364,6 +380,7 @@ def test_the_support_is_that_of_each_column():
         assert outside[2, i] and outside.sum() == 1, name
     with pytest.raises(InputError, match="end in"):
         head.outside(tf.zeros([3, 2]))
+    assert not head.in_support(np.zeros([3, 2]))
 
 
 def test_named_params_have_the_columns_names():

@@ -235,6 +235,19 @@ def test_features_are_standardised_numbers_and_ones_for_codes():
     assert rebuilt.columns == columns.columns
 
 
+def test_features_of_what_a_column_cannot_have_are_0():
+    frame = mixed_frame()
+    columns = Columns.from_frame(frame)
+    layer, x = columns.inputs(), columns.encode(frame)
+    x[:, list(frame).index("income")] = 0.0  # no logarithm
+    found = layer(x).numpy()
+    starts = np.cumsum([0] + [c.num_features for c in columns.columns])
+    for i, begin in enumerate(starts[:-1]):
+        outside = columns.outside(tf.constant(x))[:, i].numpy()
+        assert np.all(found[outside, begin : starts[i + 1]] == 0)
+        assert np.any(found[~outside, begin : starts[i + 1]] != 0) or outside.all()
+
+
 def test_features_of_training_data_have_mean_0_and_scale_1():
     frame = mixed_frame()[["height", "income", "claims", "visits"]].dropna()
     columns = Columns.from_frame(frame)

@@ -146,6 +146,10 @@ class Columns(DistributionHead):
         each = [column.outside(x[..., i]) for i, column in enumerate(self.columns)]
         return tf.stack(each, axis=-1)
 
+    def in_support(self, x: np.ndarray) -> bool:
+        """Returns whether every row of [..., D] is in the support; others are not."""
+        return np.shape(x)[-1:] == self.event_shape and super().in_support(x)
+
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """Returns parameters [*params_shape] of a mean [D]; see `Columns`."""
         parts = zip(self.columns, np.asarray(mean), strict=True)
@@ -242,8 +246,9 @@ class ColumnInputs(keras.layers.Layer):
     """From rows [..., D] to features [..., F], where an encoder begins.
 
     Numbers are standardised (logarithms of log-normal ones, and log(1 + x) of counts),
-    booleans are 0 or 1, and categories, ordered or not, zeros with a one. Missing
-    values have to be filled in before.
+    booleans are 0 or 1, and categories, ordered or not, zeros with a one. Features of a
+    value outside of its column's support are 0, as a number's mean has: whatever a hole
+    is filled with, they are finite.
 
     Args:
         columns: The columns, as those of `Columns`.
@@ -262,7 +267,13 @@ class ColumnInputs(keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Returns the features [..., F] of rows [..., D]."""
-        each = [column.features(x[..., i]) for i, column in enumerate(self.columns)]
+        each = []
+        for i, column in enumerate(self.columns):
+            value, outside = x[..., i], column.outside(x[..., i])
+            inside = tf.where(outside, tf.constant(column.inside, x.dtype), value)
+            features = column.features(inside)
+            zeros = tf.zeros_like(features)
+            each.append(tf.where(outside[..., tf.newaxis], zeros, features))
         return tf.concat(each, axis=-1)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:
