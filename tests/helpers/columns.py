@@ -12,6 +12,7 @@ from tfvae.heads import (
     BernoulliColumn,
     CategoricalColumn,
     Column,
+    Columns,
     LogNormalColumn,
     NegativeBinomialColumn,
     NormalColumn,
@@ -51,6 +52,7 @@ CASES = {
 }
 CONTINUOUS = ("normal", "student_t", "log_normal")
 CODED = ("bernoulli", "categorical", "ordinal")
+NAMES = sorted(CASES)
 COUNTED = tuple(name for name in CASES if name not in CONTINUOUS + CODED)
 
 
@@ -128,6 +130,32 @@ def some_params(column: Column, count: int, seed: int = 0) -> np.ndarray:
     """[count, num_params], which float32 has."""
     params = np.random.default_rng(seed).normal(0, 1, [count, column.num_params])
     return params.astype("float32").astype("float64")
+
+
+def head_of(dtype: str = "float64") -> Columns:
+    """All columns beside each other, each with the name of its kind."""
+    columns = []
+    for name in NAMES:
+        config = {**CASES[name].column.get_config(), "name": name}
+        columns.append(type(CASES[name].column).from_config(config))
+    return Columns(columns, dtype=dtype)
+
+
+def rows() -> np.ndarray:
+    """[5, D] Values of every column."""
+    return np.stack([CASES[name].values for name in NAMES], axis=-1)
+
+
+def all_params(count: int, seed: int = 0) -> np.ndarray:
+    each = [some_params(CASES[n].column, count, seed + i) for i, n in enumerate(NAMES)]
+    return np.concatenate(each, axis=-1)
+
+
+def oracles(params: np.ndarray) -> list:
+    """The laws of all columns for the parameters of one row."""
+    sizes = [CASES[name].column.num_params for name in NAMES]
+    parts = np.split(params, np.cumsum(sizes)[:-1])
+    return [oracle(name, part) for name, part in zip(NAMES, parts, strict=True)]
 
 
 def mixed_frame(rows: int = 400, seed: int = 0) -> pd.DataFrame:
