@@ -115,7 +115,7 @@ def test_kinds_that_are_given_are_taken():
     }
     columns = Columns.from_frame(frame, kinds=given)
     for name, kind in given.items():
-        assert columns.choices[name] == (kind, "you said so")
+        assert columns.choices[name] == (kind, "given")
     assert_same(columns.decode(columns.encode(frame)), frame)
 
 

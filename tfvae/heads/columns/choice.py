@@ -64,7 +64,7 @@ def column_of(series: Any, kind: str | None = None) -> Column:
     missing = np.asarray(series.isna(), bool)
     if missing.all():
         raise InputError(f"column {name!r} has missing values alone; leave it out")
-    choice = Choice(kind, "you said so") if kind else chosen(series)
+    choice = Choice(kind, "given") if kind else chosen(series)
     found = lookup(KINDS, choice.kind, f"kind of column {name!r}")
     if choice.kind == "ordinal" and kind_of(series) not in "Cbiuf":
         raise InputError(

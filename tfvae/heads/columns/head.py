@@ -48,6 +48,7 @@ class Columns(DistributionHead):
         elementwise: True: `distribution.log_prob_columns(x)` [..., D] has the terms of
             `log_prob`.
         is_density: True if any column is continuous.
+        num_params: Of no use here: columns have different numbers of parameters.
 
     Raises:
         InputError: if there are no columns, or two have one name.
