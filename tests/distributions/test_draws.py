@@ -146,6 +146,9 @@ TAILS = {
     "prior normal": Tails(
         lambda: priors.standard_normal(8), as_it_is, stats.norm, (4.0, 5.0, 5.8, 6.5)
     ),
+    "prior student_t": Tails(
+        LATENTS["student_t"](8).prior, as_it_is, stats.norm, (4.0, 5.0, 5.8, 6.5)
+    ),
     "prior multivariate_normal": Tails(
         lambda: priors.standard_multivariate_normal(8),
         as_it_is,
@@ -411,6 +414,7 @@ NARROW = {
     "logistic": [0.0] * 8 + [-1.2] * 8,
     "multivariate_normal": [0.0] * 8 + [-1.2] * 36,
     "flow": [0.0] * 8 + [-1.2] * 8,
+    "student_t": [0.0] * 8 + [-1.2] * 8 + [0.0] * 8,
     "bin_concrete": [0.0] * 8,
     "concrete": [0.0] * 80,
     "bernoulli": [-40.0, 40.0] * 4,

@@ -148,7 +148,15 @@ def test_continuous_heads_integrate_to_one(name):
         ends = centre - 40 * spread, centre + 40 * spread
         if name in UNIT_INTERVAL:
             ends = 0.0, 1.0
-        total, coarser = (integral(density, ends, centre, n) for n in (80, 40))
+        if name == "student_t":  # which leaves out less than 1e-9 from there on
+
+            def widened(t, density=density, centre=centre, spread=spread):
+                x = centre + spread * np.sinh(t)
+                return density(x) * spread * np.cosh(t)
+
+            total, coarser = (integral(widened, (-8, 8), 0.0, n) for n in (80, 40))
+        else:
+            total, coarser = (integral(density, ends, centre, n) for n in (80, 40))
         assert abs(total - coarser) < 1e-7 and abs(total - 1) < 2e-7
 
 

@@ -112,6 +112,7 @@ REBUILT = {
     "normal_shared_scale": lambda x, mean, scale: stats.norm.logpdf(x, mean, scale),
     "laplace": lambda x, mean, scale: stats.laplace.logpdf(x, mean, scale),
     "logistic": lambda x, mean, scale: stats.logistic.logpdf(x, mean, scale),
+    "student_t": lambda x, mean, scale, df: stats.t.logpdf(x, df, mean, scale),
     "poisson": lambda x, log_rate, mean: x * log_rate - mean - special.gammaln(x + 1),
     "negative_binomial": lambda x, mean, inverse_dispersion: stats.nbinom.logpmf(
         x, inverse_dispersion, inverse_dispersion / (inverse_dispersion + mean)

@@ -32,6 +32,7 @@ NUM_PARAMS = {
     "normal": 2,
     "laplace": 2,
     "logistic": 2,
+    "student_t": 3,
     "discretized_logistic": 2,
     "negative_binomial": 2,
     "discretized_logistic_mixture": 9,
@@ -81,6 +82,9 @@ def frozen(name: str, params: np.ndarray, size: int):
         "normal_shared_scale": lambda: stats.norm(first, 0.6),
         "logistic": lambda: stats.logistic(first, softplus(second) + 1e-5),
         "laplace": lambda: stats.laplace(first, softplus(second) + 1e-5),
+        "student_t": lambda: stats.t(
+            3 + softplus(params[..., 2 * size :]), first, softplus(second) + 1e-5
+        ),
         "bin_concrete": lambda: stats.logistic(first / 0.6, 1 / 0.6),
         "continuous_bernoulli": lambda: Tilted(first),
         "poisson": lambda: stats.poisson(np.exp(first)),

@@ -15,6 +15,7 @@ LikelihoodName = Literal[
     "normal_shared_scale",
     "laplace",
     "logistic",
+    "student_t",
     "discretized_logistic",
     "discretized_logistic_mixture",
     "categorical",
@@ -22,6 +23,7 @@ LikelihoodName = Literal[
 LatentName = Literal[
     "normal",
     "logistic",
+    "student_t",
     "multivariate_normal",
     "flow",
     "bin_concrete",

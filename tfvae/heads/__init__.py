@@ -36,6 +36,7 @@ from tfvae.heads.continuous import (
     MultivariateNormalHead,
     NormalHead,
     SharedScaleNormalHead,
+    StudentTHead,
 )
 from tfvae.heads.counts import NegativeBinomialHead, PoissonHead
 from tfvae.heads.discrete import BernoulliHead, OneHotCategoricalHead
@@ -54,6 +55,7 @@ HEADS: Mapping[str, type[DistributionHead]] = {
     "normal_fixed_scale": FixedScaleNormalHead,
     "normal_shared_scale": SharedScaleNormalHead,
     "laplace": LaplaceHead,
+    "student_t": StudentTHead,
     "logistic": LogisticHead,
     "discretized_logistic": DiscretizedLogisticHead,
     "discretized_logistic_mixture": DiscretizedLogisticMixtureHead,
@@ -97,6 +99,7 @@ __all__ = [
     "PoissonHead",
     "SharedScaleNormalHead",
     "StudentTColumn",
+    "StudentTHead",
     "assign_weight",
     "constant_weight",
     "weight_property",

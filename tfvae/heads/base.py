@@ -110,7 +110,7 @@ class DistributionHead(keras.layers.Layer):
         return not bool(tf.reduce_any(self.outside(tf.convert_to_tensor(x))))
 
     @functools.cached_property
-    def filler(self) -> float:
+    def filler(self) -> float | np.ndarray:
         """A value of the support that stands where x is not known: 0 if it may be."""
         with tf.init_scope():
             usable = [v for v in (0.0, 0.5, 1.0) if self.in_support(np.asarray(v))]
@@ -138,6 +138,17 @@ class DistributionHead(keras.layers.Layer):
     ) -> tf.Tensor:
         """Returns log p of each element, [..., *event_shape], in nats."""
         return distribution.distribution.log_prob(x)
+
+    def expectation(
+        self, distribution: tfd.Distribution, share: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the mean of a mixture of distributions, [B, *event_shape].
+
+        Args:
+            distribution: What `call` returned, batch [S, B].
+            share: [S, B] The probability of each, whose sum over S is 1.
+        """
+        return tf.einsum("sb,sb...->b...", share, distribution.mean())
 
     def params_for_mean(self, mean: np.ndarray) -> np.ndarray:
         """Returns parameters [*params_shape] of a mean [*event_shape].

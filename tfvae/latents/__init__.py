@@ -11,6 +11,7 @@ from tfvae.latents.base import (
     LogisticLatent,
     MultivariateNormalLatent,
     NormalLatent,
+    StudentTLatent,
 )
 from tfvae.latents.discrete import BernoulliLatent, CategoricalLatent
 from tfvae.latents.hierarchy import Hierarchy, HierarchyHead
@@ -20,6 +21,7 @@ from tfvae.latents.relaxed import BinConcreteLatent, ConcreteLatent
 LATENTS: Mapping[str, type[Latent]] = {
     "normal": NormalLatent,
     "logistic": LogisticLatent,
+    "student_t": StudentTLatent,
     "multivariate_normal": MultivariateNormalLatent,
     "flow": FlowLatent,
     "bin_concrete": BinConcreteLatent,
@@ -41,6 +43,7 @@ __all__ = [
     "LogisticLatent",
     "MultivariateNormalLatent",
     "NormalLatent",
+    "StudentTLatent",
     "layer_means",
     "layer_rates",
 ]

@@ -21,6 +21,7 @@ from tfvae.heads import (
     LogisticHead,
     MultivariateNormalHead,
     NormalHead,
+    StudentTHead,
     weight_property,
 )
 from tfvae.heads.latent_flow import check_flow
@@ -169,6 +170,24 @@ class LogisticLatent(_LocationScale):
     def prior(self) -> tfd.Distribution:
         """Returns Logistic(0, 1)."""
         return priors.standard_logistic(self.latent_size, self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+class StudentTLatent(Latent):
+    """Student-t posterior with learned degrees of freedom, standard normal prior.
+
+    A proposal with heavier tails than the true posterior has importance weights that
+    stay small (Domke and Sheldon, 2018; Mattei and Frellsen, 2019).
+    """
+
+    head_class = StudentTHead
+    posterior_text = "Student-t, learned location, scale and degrees of freedom"
+    prior_text = "Normal(0, 1)"
+    paper = "Domke and Sheldon (2018); Mattei and Frellsen (2019)"
+
+    def prior(self) -> tfd.Distribution:
+        """Returns Normal(0, 1)."""
+        return priors.standard_normal(self.latent_size, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

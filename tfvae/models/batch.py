@@ -183,7 +183,8 @@ def checked_examples(x: Any, head: DistributionHead, holes: bool = False) -> Any
     if not np.issubdtype(values.dtype, np.floating):
         return x  # the step says what is wanted
     if holes:
-        values = _observed_values(values, observed)
+        mask = _mask_of(values, observed)
+        values = np.where(mask, values, np.asarray(head.filler, values.dtype))
     if not np.isfinite(values).all():
         raise InputError("the images hold NaN or infinite values; remove them")
     if not tf.reduce_any(head.outside(tf.convert_to_tensor(values))):
@@ -197,11 +198,11 @@ def checked_examples(x: Any, head: DistributionHead, holes: bool = False) -> Any
     )
 
 
-def _observed_values(values: np.ndarray, observed: Any) -> np.ndarray:
-    """Returns the values that are observed, [n].
+def _mask_of(values: np.ndarray, observed: Any) -> np.ndarray:
+    """Returns where values are observed, bool.
 
     Raises:
-        InputError: if there are none.
+        InputError: if nowhere, or `observed` is no mask of them.
     """
     mask = ~np.isnan(values) if observed is None else as_array(observed, "observed")
     if mask.shape != values.shape:
@@ -219,7 +220,7 @@ def _observed_values(values: np.ndarray, observed: Any) -> np.ndarray:
             f"all {values.size} values of x are missing; give examples of which "
             "something is observed"
         )
-    return values[mask.astype(bool)]
+    return mask.astype(bool)
 
 
 def _stacked(examples: Any, name: str) -> np.ndarray:

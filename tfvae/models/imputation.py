@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from tfvae.objectives.bounds import effective_sample_size
 if TYPE_CHECKING:
     from tfvae.models.vae import VAE
 
-_ELEMENTS = 4_000_000  # of the samples of all examples that are dealt with at a time
+_EXAMPLES = 1000  # whose draws are in memory at a time
 
 
 class Imputation(NamedTuple):
@@ -55,35 +55,42 @@ def impute(
     num_draws = require_int("num_draws", num_draws, least=0)
     if interval is not None and require_number("interval", interval) >= 1:
         raise InputError(f"interval {interval!r} is not usable; give a share below 1")
-    seed, wide = as_seed(seed), interval is not None
+    seed = as_seed(seed)
+
+    def one(given: tuple[dict[str, Any], tf.Tensor]) -> tuple[tf.Tensor, ...]:
+        roles, key = given
+        roles = tf.nest.map_structure(lambda value: value[tf.newaxis], roles)
+        own = derive_seed(seed, "impute", key)
+        found = _impute_batch(vae, Batch(**roles), num_samples, num_draws, own)
+        mean, draws, ess, log_weights, values = found
+        ends = [mean, mean]
+        if interval is not None:
+            ends = _interval(values, log_weights, interval)
+        return mean[0], draws[:, 0], *(end[0] for end in ends), ess[0]
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def imputed(batch: Batch, own_seed: tf.Tensor) -> tuple:
-        return _impute_batch(vae, batch, num_samples, num_draws, wide, own_seed)
+    def imputed(roles: dict[str, Any], keys: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        # One by one, each with draws of its own: none depends on those beside it.
+        dtype = vae.compute_dtype
+        return tf.map_fn(one, (roles, keys), fn_output_signature=(dtype,) * 5)
 
-    elements = num_samples * max(math.prod(vae.data_shape), vae.latent.latent_size)
-    size = max(1, min(100, _ELEMENTS // elements))
-    found: list[tuple[np.ndarray, ...]] = []
-    for number, part in enumerate(
-        split_examples(x, vae.data_shape, size, vae.role_beside)
-    ):
-        batch = vae.with_condition(part)
-        mean, draws, ess, log_weights, values = imputed(
-            batch, derive_seed(seed, "impute", number)
-        )
-        ends = (mean, mean)
-        if interval is not None:
-            ends = _interval(values.numpy(), log_weights.numpy(), interval)
-        arrays = (np.asarray(each) for each in (mean, draws, *ends, ess))
-        found.append(tuple(arrays))
+    found = []
+    for part in split_examples(x, vae.data_shape, _EXAMPLES, vae.role_beside):
+        batch = vae.with_condition(part)._replace(label=None, sample_weight=None)
+        found.append([each.numpy() for each in imputed(batch.roles(), _keys(batch))])
     if not found:
         raise InputError("there are no examples to impute; give at least one")
-    mean, draws, lower, upper, ess = (
-        np.concatenate(parts, axis=axis)
-        for parts, axis in zip(zip(*found, strict=True), (0, 1, 0, 0, 0), strict=True)
-    )
-    whole = Imputation(mean, draws, lower, upper, ess)
-    return whole if wide else whole._replace(lower=None, upper=None)
+    mean, draws, *ends, ess = (np.concatenate(p) for p in zip(*found, strict=True))
+    lower, upper = ends if interval is not None else (None, None)
+    return Imputation(mean, np.swapaxes(draws, 0, 1), lower, upper, ess)
+
+
+def _keys(batch: Batch) -> tf.Tensor:
+    """Returns a number for each example that is a function of what is observed, [B]."""
+    # Adding 0 makes -0 the 0 that it equals.
+    parts = zip(batch.x.numpy() + 0, np.asarray(batch.observed), strict=True)
+    keys = [zlib.crc32(x.tobytes() + observed.tobytes()) >> 1 for x, observed in parts]
+    return tf.constant(keys, tf.int32)
 
 
 def _impute_batch(
@@ -91,10 +98,9 @@ def _impute_batch(
     batch: Batch,
     num_samples: int,
     num_draws: int,
-    wide: bool,
     seed: tf.Tensor,
 ) -> tuple[tf.Tensor, ...]:
-    """Returns mean, draws, ESS, log-weights [S, B], and one draw for each, if `wide`.
+    """Returns mean, draws, ESS, log-weights [S, B], and a draw of x for each of them.
 
     The expectation is the self-normalised one of Mattei and Frellsen, "MIWAE" (2019),
     equation 11, and draws are those of sampling importance resampling.
@@ -108,13 +114,13 @@ def _impute_batch(
     x, observed = batch.x, batch.observed
     # Weights of a modelled mask are those of the values with which it was scored.
     modelled = isinstance(vae.missing, SelfMasking)
-    own = vae.draws_seed(z, seed) if modelled else derive_seed(seed, "values")
-    values = x
-    if modelled or wide:
-        values = completed(likelihood, x, observed, own)  # [S, B, ...]
-    expected = values if modelled else likelihood.mean()
+    values = completed(likelihood, x, observed, vae.draws_seed(z, seed))  # [S, B, ...]
     share = tf.nn.softmax(log_weights, axis=0)  # [S, B]
-    mean = tf.where(observed, x, tf.einsum("sb,sb...->b...", share, expected))
+    if modelled:
+        expected = tf.einsum("sb,sb...->b...", share, values)
+    else:
+        expected = vae.decoder.head.expectation(likelihood, share)
+    mean = tf.where(observed, x, expected)
     chosen = tf.transpose(
         tf.random.stateless_categorical(
             tf.transpose(log_weights), num_draws, derive_seed(seed, "resampling")
@@ -143,20 +149,19 @@ def _swapped(values: tf.Tensor) -> list[int]:
 
 
 def _interval(
-    values: np.ndarray, log_weights: np.ndarray, interval: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the weighted quantiles of values [S, B, ...] at both ends, [B, ...]."""
-    share = np.exp(log_weights - log_weights.max(axis=0))  # [S, B]
-    share = (share / share.sum(axis=0)).reshape(
-        *log_weights.shape, *[1] * (values.ndim - 2)
-    )
-    order = np.argsort(values, axis=0)
-    ordered = np.take_along_axis(values, order, axis=0)
-    up_to = np.cumsum(
-        np.take_along_axis(np.broadcast_to(share, values.shape), order, axis=0), axis=0
-    )
+    values: tf.Tensor, log_weights: tf.Tensor, interval: float
+) -> list[tf.Tensor]:
+    """Returns the weighted quantiles of values [S, 1, ...] at both ends, [1, ...]."""
+    samples = tf.shape(values)[0]
+    rows = tf.transpose(tf.reshape(values, [samples, -1]))  # [X, S]
+    share = tf.nn.softmax(log_weights[:, 0])
+    order = tf.argsort(rows, axis=1)
+    ordered = tf.gather(rows, order, batch_dims=1)
+    up_to = tf.cumsum(tf.gather(share, order), axis=1)  # [X, S]
     ends = []
     for level in ((1 - interval) / 2, (1 + interval) / 2):
-        place = np.minimum((up_to < level).sum(axis=0), len(values) - 1)
-        ends.append(np.take_along_axis(ordered, place[np.newaxis], axis=0)[0])
-    return ends[0], ends[1]
+        below = tf.reduce_sum(tf.cast(up_to < level, tf.int32), axis=1)
+        place = tf.minimum(below, samples - 1)
+        end = tf.gather(ordered, place, batch_dims=1)
+        ends.append(tf.reshape(end, tf.shape(values)[1:]))
+    return ends

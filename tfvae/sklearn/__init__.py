@@ -15,6 +15,7 @@ The methods and attributes of the TF1 tutorial's class, and their names here:
 from __future__ import annotations
 
 from tfvae.sklearn.estimator import VAETransformer
+from tfvae.sklearn.imputer import VAEImputer
 
-__all__ = ["VAETransformer"]
+__all__ = ["VAEImputer", "VAETransformer"]
 __dir__ = __all__.copy  # what completion shows

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -39,7 +37,13 @@ from tfvae.sklearn.rows import (
     some_rows,
     training_batches,
 )
-from tfvae.sklearn.settings import RandomState, as_config, as_seed
+from tfvae.sklearn.settings import (
+    RandomState,
+    as_config,
+    as_seed,
+    restored_models,
+    saved_models,
+)
 from tfvae.training.building import build_vae, compile_vae
 
 if TYPE_CHECKING:
@@ -374,23 +378,15 @@ class VAETransformer(
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         state.pop("_score_rows", None)
-        if "vae_" in state:  # the content of a .keras file, optimizer included
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "vae.keras"
-                state["vae_"].save(path)
-                state["vae_"] = path.read_bytes()
-        return state
+        return saved_models(state)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        state = restored_models(state)
         if "vae_" in state:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "vae.keras"
-                path.write_bytes(state["vae_"])
-                vae = keras.models.load_model(path)
             # What was pickled before there were conditions has no roles.
             roles = state.get("_roles", Roles(np.arange(state["n_features_in_"])))
-            scorer = row_scorer(vae, roles)
-            state = {**state, "vae_": vae, "_roles": roles, "_score_rows": scorer}
+            scorer = row_scorer(state["vae_"], roles)
+            state |= {"_roles": roles, "_score_rows": scorer}
         super().__setstate__(state)
 
     @property

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from sklearn.utils import check_random_state
 
@@ -43,6 +46,26 @@ def as_config(params: Mapping[str, Any], seed: int) -> Config:
         steps_per_execution=1,
         seed=seed,
     )
+
+
+def saved_models(state: dict[str, Any]) -> dict[str, Any]:
+    """Returns the state of an estimator with its model as bytes of a .keras file."""
+    if "vae_" in state:  # with the optimizer
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "vae.keras"
+            state["vae_"].save(path)
+            state["vae_"] = path.read_bytes()
+    return state
+
+
+def restored_models(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the state that `saved_models` was given."""
+    if "vae_" not in state:
+        return dict(state)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vae.keras"
+        path.write_bytes(state["vae_"])
+        return {**state, "vae_": keras.models.load_model(path)}
 
 
 def _plain(value: Any) -> Any:

@@ -153,6 +153,18 @@ class Column:
         """
         raise NotImplementedError
 
+    @property
+    def filler(self) -> float:
+        """The value that stands in the place of a missing one, where networks read."""
+        return self.inside
+
+    def expectation(self, params: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+        """Returns the mean [B] of a mixture of laws [S, B] with probabilities [S, B].
+
+        It is what `mean` is of a single law.
+        """
+        return tf.reduce_sum(share * self.mean(params), axis=0)
+
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that rebuild this column."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

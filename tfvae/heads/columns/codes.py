@@ -247,6 +247,12 @@ class CategoricalColumn(CodedColumn):
         """Returns the most probable code [...]."""
         return tf.cast(tf.argmax(params, axis=-1), params.dtype)
 
+    def expectation(self, params: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+        """Returns the code that is the most probable one of the mixture, [B]."""
+        probabilities = tf.exp(self.log_probs(params))  # [S, B, K]
+        mixed = tf.reduce_sum(share[..., tf.newaxis] * probabilities, axis=0)
+        return tf.cast(tf.argmax(mixed, axis=-1), params.dtype)
+
     def params_for_mean(self, mean: float) -> np.ndarray:
         """Returns a logit of 1 for the nearest code, and 0 for the others."""
         code = int(np.clip(np.round(mean), 0, self.num_categories - 1))

@@ -147,6 +147,25 @@ class Columns(DistributionHead):
         each = [column.outside(x[..., i]) for i, column in enumerate(self.columns)]
         return tf.stack(each, axis=-1)
 
+    @functools.cached_property
+    def filler(self) -> np.ndarray:
+        """The fillers of the columns, [D]."""
+        return np.array([column.filler for column in self.columns])
+
+    def element_log_probs(
+        self, distribution: tfd.Distribution, x: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the columns' log-probabilities, [..., D], in nats."""
+        return distribution.log_prob_columns(x)
+
+    def expectation(
+        self, distribution: tfd.Distribution, share: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the columns' means of a mixture of laws, [B, D]; see `Columns`."""
+        parts = zip(self.columns, distribution.column_params, strict=True)
+        each = [column.expectation(params, share) for column, params in parts]
+        return tf.stack(each, axis=-1)
+
     def in_support(self, x: np.ndarray) -> bool:
         """Returns whether every row of [..., D] is in the support; others are not."""
         return np.shape(x)[-1:] == self.event_shape and super().in_support(x)

@@ -91,6 +91,11 @@ class StandardisedColumn(NumberColumn):
         """Returns loc and scale of values [N] that are finite."""
         return _moments(values)
 
+    @property
+    def filler(self) -> float:
+        """The location, whose feature is 0."""
+        return self.loc
+
     def standardised(self, value: tf.Tensor) -> tf.Tensor:
         """Returns u = (value - loc) / scale."""
         return (value - self.loc) / self.scale
@@ -237,6 +242,11 @@ class LogNormalColumn(StandardisedColumn):
         """See `Column.from_series`."""
         cls(name=facts["name"]).encode(series)  # refuses what has no logarithm
         return super().from_series(series, facts)
+
+    @property
+    def filler(self) -> float:
+        """The number whose logarithm has the feature 0, within float32."""
+        return math.exp(min(max(self.loc, -80.0), 80.0))
 
     def outside(self, value: tf.Tensor) -> tf.Tensor:
         """Returns where values are not finite numbers above 0."""
