@@ -27,6 +27,7 @@ _ROOMS = (
     "sklearn",
     "training",
 )
+_WITHIN = {"anomaly": "tfvae.evaluation.anomaly"}
 _ELSEWHERE = {
     "VAE": "tfvae.models",
     "SemiSupervisedVAE": "tfvae.models",
@@ -34,12 +35,14 @@ _ELSEWHERE = {
     "build": "tfvae.training.building",
 }
 
-__all__ = ["InputError", "__version__", *_ELSEWHERE, *_ROOMS]
+__all__ = ["InputError", "__version__", *_ELSEWHERE, *_WITHIN, *_ROOMS]
 
 
 def __getattr__(name: str) -> object:
     if name in _ROOMS:
         return importlib.import_module(f"tfvae.{name}")
+    if name in _WITHIN:
+        return importlib.import_module(_WITHIN[name])
     if name in _ELSEWHERE:
         return getattr(importlib.import_module(_ELSEWHERE[name]), name)
     raise AttributeError(f"module 'tfvae' has no attribute {name!r}")
