@@ -1,8 +1,8 @@
 """Outliers with a promise: scores of strangeness, and p-values from held-out examples.
 
-`calibrate` scores examples that were not trained on. A new example's p-value is its rank
-among them, so that of new examples of the same kind at most a share alpha has a p-value
-of alpha or less, whatever the model is worth.
+`calibrate` scores examples that were not trained on. The p-value of a new example is
+its rank among them: of new examples of the same kind a share alpha at most has a
+p-value of alpha or less, whatever the model is worth.
 """
 
 from tfvae.evaluation.anomaly.detector import Detector, calibrate, fingerprint, load

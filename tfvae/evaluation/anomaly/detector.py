@@ -310,7 +310,7 @@ def _halves(measured: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """
     if len(measured) < 2:
         raise InputError(
-            "this score is fitted to half of holdout, which has one example; give more, "
+            "the score is fitted to half of holdout, which has one example; give more, "
             "or examples to fit to as reference"
         )
     rows = measured[np.lexsort(measured.T)]

@@ -62,6 +62,7 @@ class Regret(Score):
         require_int("num_draws", self.num_draws)
 
     def check(self, vae: VAE) -> None:
+        """Raises InputError if draws of z have no gradient, or there are classes."""
         if isinstance(vae, SemiSupervisedVAE):
             raise InputError(
                 "score 'regret' refines one posterior, and a semi-supervised model has "
@@ -79,6 +80,7 @@ class Regret(Score):
         return functools.partial(self._bounds, vae, num_samples, seed)
 
     def values(self, measured: np.ndarray) -> np.ndarray:
+        """Returns the gains, [N]."""
         return measured[:, 0] - measured[:, 1]
 
     def _bounds(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from scipy import special
@@ -12,6 +12,8 @@ from scipy import special
 from tfvae.core.types import InputError
 from tfvae.evaluation.anomaly.measuring import Measure, statistics_of
 from tfvae.models import VAE
+
+Fitted = TypeVar("Fitted")
 
 _ELEMENTS = 1 << 22  # distances of the density that are in memory at once
 # Differences of statistics below this share of them are rounding: sums of hundreds of
@@ -61,6 +63,7 @@ class Likelihood(Score):
     paper = "Burda, Grosse and Salakhutdinov (2016)"
 
     def values(self, measured: np.ndarray) -> np.ndarray:
+        """Returns -L_K, [N]."""
         return -measured[:, 0]
 
 
@@ -84,9 +87,11 @@ class Typicality(Score):
     mean: float | None = None
 
     def fitted(self, measured: np.ndarray) -> Typicality:
+        """Returns the score with the mean of L_K."""
         return dataclasses.replace(self, mean=float(np.mean(measured[:, 0])))
 
     def values(self, measured: np.ndarray) -> np.ndarray:
+        """Returns the distances from the mean, [N]."""
         return np.abs(measured[:, 0] - _known(self.mean))
 
 
@@ -113,6 +118,11 @@ class Dose(Score):
     widths: tuple[float, ...] | None = None
 
     def fitted(self, measured: np.ndarray) -> Dose:
+        """Returns the score with a density of these statistics.
+
+        Raises:
+            InputError: if there are fewer than two examples.
+        """
         if len(measured) < 2:
             raise InputError(
                 "score 'dose' is a density, and one example has no width; give 4 or "
@@ -127,6 +137,7 @@ class Dose(Score):
         )
 
     def values(self, measured: np.ndarray) -> np.ndarray:
+        """Returns the negative log-densities, [N]."""
         points, widths = np.asarray(_known(self.points)), np.asarray(self.widths)
         rows = max(1, _ELEMENTS // points.size)
         constant = np.log(len(points)) + 0.5 * math.log(2 * math.pi)
@@ -139,7 +150,7 @@ class Dose(Score):
         return np.concatenate(found)
 
 
-def _known(value):
+def _known(value: Fitted | None) -> Fitted:
     if value is None:
         raise InputError("the score has not been fitted; give it to calibrate first")
     return value
