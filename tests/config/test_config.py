@@ -14,6 +14,7 @@ from tfvae.config.recipes import RECIPES
 from tfvae.core.types import InputError
 from tfvae.data import BINARIZATIONS
 from tfvae.estimators import ESTIMATORS
+from tfvae.evaluation.anomaly import SCORES
 from tfvae.heads import HEADS
 from tfvae.latents import LATENTS
 from tfvae.networks import NETWORKS
@@ -34,6 +35,7 @@ RELAXED = {"latent": "bin_concrete"}
         ("PriorName", PRIORS),
         ("ObjectiveName", OBJECTIVES),
         ("EstimatorName", ESTIMATORS),
+        ("AnomalyScore", SCORES),
     ],
 )
 def test_names_are_those_of_the_tables(names, table):

@@ -18,6 +18,7 @@ commands:
   train RECIPE --workdir DIR  train a run, or go on with one that was stopped
   evaluate DIR                bounds on log p(x), with their standard errors
   compare DIR1 DIR2           the difference of two runs on the same images
+  detect DIR DATA --out FILE  outliers, with p-values from held-out images
   plot DIR [KIND]             reconstructions, samples, traversals, rates, curves, ...
   report DIR                  one HTML page with settings, numbers and pictures
   export DIR PATH             a SavedModel in the next version folder of PATH

@@ -36,6 +36,7 @@ from tfvae.config.settings import (
     Annealing,
     Benchmarking,
     Checkpointing,
+    Detection,
     Distribution,
     Monitoring,
     Scoring,
@@ -189,6 +190,44 @@ def compare_command(arguments: Sequence[str]) -> None:
         **dataclasses.asdict(given.scoring),
     )
     print(comparison_text(comparison))
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectArguments:
+    """Find outliers: p-values of images, from a run's held-out ones, as a CSV file."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    data: tyro.conf.Positional[str]
+    """A data set's name, as of train --dataset, or a .npy or .npz file of images."""
+    out: Path
+    """The CSV file to write: index, score, p_value, flagged."""
+    detection: Annotated[Detection, tyro.conf.arg(name="")]
+    alpha: float = 0.01
+    """The share of false alarms that is accepted; p-values up to it are flagged."""
+    data_dir: str | None = None
+    """TFDS' folder of prepared data; None: the run's, for the run's data set."""
+    manual_dir: str | None = None
+    """A folder with the original files; None: the run's, for the run's data set."""
+
+
+def detect_command(arguments: Sequence[str]) -> None:
+    """`tfvae detect DIR DATA --out FILE [--alpha 0.01] [--score NAME]`."""
+    given = _parse(DetectArguments, "detect", arguments)
+    import_tensorflow()
+    from tfvae.reports import detect_run, detection_text
+
+    found = detect_run(
+        given.run,
+        given.data,
+        given.out,
+        given.alpha,
+        data_dir=given.data_dir,
+        manual_dir=given.manual_dir,
+        progress_bar=is_terminal(sys.stdout),
+        **dataclasses.asdict(given.detection),
+    )
+    print(detection_text(found))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -349,6 +388,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "train": train_command,
     "evaluate": evaluate_command,
     "compare": compare_command,
+    "detect": detect_command,
     "plot": plot_command,
     "report": report_command,
     "export": export_command,

@@ -37,6 +37,7 @@ ObjectiveName = Literal["elbo", "iwae", "renyi", "ciwae", "miwae", "piwae"]
 EstimatorName = Literal[
     "pathwise", "stl", "dreg", "reinforce", "vimco", "disarm", "straight_through"
 ]
+AnomalyScore = Literal["likelihood", "typicality", "regret", "dose"]
 OptimizerName = Literal["adam", "adamax", "adamw", "nadam", "rmsprop", "sgd"]
 ActivationName = Literal[
     "tanh", "relu", "softplus", "elu", "selu", "gelu", "silu", "leaky_relu", "sigmoid"

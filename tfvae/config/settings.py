@@ -8,7 +8,7 @@ import typing
 from typing import Literal
 
 from tfvae.config.fields import Count, Natural, Seed
-from tfvae.config.names import Binarization
+from tfvae.config.names import AnomalyScore, Binarization
 from tfvae.core.lookup import lookup
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int, require_number
@@ -108,6 +108,22 @@ class Scoring(Settings):
     """Images at a time."""
     chunk_size: Count | None = None
     """Samples at a time; None: as many as fit into about 64 MiB a tensor."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Detection(Settings):
+    """The score of strangeness, and the images that are looked at."""
+
+    score: AnomalyScore = "likelihood"
+    """What makes an image strange; see tfvae.anomaly."""
+    num_samples: Count = 100
+    """K, the samples of z per image."""
+    split: SplitName = "test"
+    """The split of a data set; a file of examples has none."""
+    limit: Count | None = None
+    """The number of images to look at, the first ones; None: all."""
+    seed: Seed = 0
+    """The seed of the samples."""
 
 
 @dataclasses.dataclass(frozen=True)

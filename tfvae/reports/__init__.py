@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfvae.reports.comparing import compare_runs, comparison_text
+from tfvae.reports.detecting import detect_run, detection_text
 from tfvae.reports.evaluating import evaluate_run
 from tfvae.reports.exporting import export_run
 from tfvae.reports.plotting import plot_run
@@ -11,6 +12,8 @@ from tfvae.reports.text import evaluation_text
 __all__ = [
     "compare_runs",
     "comparison_text",
+    "detect_run",
+    "detection_text",
     "evaluate_run",
     "evaluation_text",
     "export_run",

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfvae.core.types import InputError, first_line
 from tfvae.data.spec import DatasetSpec
-from tfvae.data.splits import ImageData, check_labels
+from tfvae.data.splits import ArraySplit, ImageData, check_labels
 from tfvae.data.splitting import RawSplit, split_dataset
 
 _WORDS = {"train": ("train",), "test": ("test",), "validation": ("validation", "val")}
@@ -21,6 +21,7 @@ _BARE_IMAGES = ("images", "x", "data")
 _BARE_LABELS = ("labels", "y")
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that NumPy writes
 _ROUNDING = 1e-3  # beyond 0 and 1
+_MOST_EXAMPLES = 2 << 30  # bytes of a file of examples alone
 _HEADER = 1 << 16  # NumPy's own headers have some 128 bytes, and at most 10,000
 _DAMAGE = (
     OSError,
@@ -55,6 +56,53 @@ def load_npz(spec: DatasetSpec) -> ImageData:
     if others:
         provenance["left_out"] = f"the arrays {', '.join(others)}"
     return split_dataset(spec, raw_splits, provenance)
+
+
+def read_examples(path: str) -> ArraySplit:
+    """Reads the images of a .npy file, or of a .npz file that has one array of them.
+
+    In a .npz they are `x`, `images` or `data`, or else those of the test split, with
+    their labels if there are any. Images are those of `npz:PATH`.
+
+    Raises:
+        InputError: if the file or its arrays cannot be used.
+    """
+    if not path.endswith(".npy"):
+        with _open(path) as arrays:
+            return ArraySplit("new", *_only_examples(path, arrays))
+    expanded = os.path.expanduser(path)
+    if not os.path.isfile(expanded):
+        raise InputError(f"{path!r} is no file; give the path of a .npy file")
+    try:
+        # A map of the file, which is refused where it is shorter than it promises.
+        images = np.asarray(np.load(expanded, mmap_mode="r", allow_pickle=False))
+    except _DAMAGE as error:
+        raise InputError(
+            f"{path!r} cannot be read ({first_line(error)}); give a whole .npy file of "
+            "a plain array"
+        ) from error
+    return ArraySplit("new", _check_values(path, _check_shape(path, images)))
+
+
+def _only_examples(
+    path: str, arrays: np.lib.npyio.NpzFile
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the images of a file of examples, and their labels or None."""
+    pairs = [
+        (_find(arrays, ("x", "images", "X"), "test", _WORDS["test"], ()), "test"),
+        (_find(arrays, (), "train", (), _BARE_IMAGES), "train"),
+    ]
+    images, split = pairs[1] if pairs[1][0] is not None else pairs[0]
+    if images is None:
+        raise InputError(
+            f"{path!r} has the arrays {', '.join(arrays) or 'none'}; one named x, "
+            "images, data or x_test is wanted"
+        )
+    words, bare = (_WORDS["test"], ()) if split == "test" else ((), _BARE_LABELS)
+    labels = _find(arrays, ("y", "labels", "Y"), split, words, bare)
+    spec = DatasetSpec(path, None, None, None, None, 0, _MOST_EXAMPLES)
+    _check_headers(path, [name for name in (images, labels) if name], spec)
+    return _raw_split(images, labels, arrays, spec)
 
 
 def _find_splits(

@@ -41,6 +41,7 @@ class RunFolder:
         history: The numbers of the epochs, one line each.
         metrics: The last epoch's numbers, as JSON.
         evaluation: The numbers of `tfvae evaluate` on the test images, as JSON.
+        calibration: The held-out images' scores of `tfvae detect`, as JSON.
         logs: TensorBoard's event files.
         plots: The plots of `tfvae plot`.
     """
@@ -53,6 +54,7 @@ class RunFolder:
     history = property(lambda self: self.path / "history.csv")
     metrics = property(lambda self: self.path / "metrics.json")
     evaluation = property(lambda self: self.path / "evaluation.json")
+    calibration = property(lambda self: self.path / "calibration.json")
     logs = property(lambda self: self.path / "logs")
     plots = property(lambda self: self.path / "pictures")
 
