@@ -17,5 +17,7 @@ from __future__ import annotations
 from tfvae.sklearn.estimator import VAETransformer
 from tfvae.sklearn.imputer import VAEImputer
 
-__all__ = ["VAEImputer", "VAETransformer"]
+from tfvae.sklearn.outliers import VAEOutlierDetector
+
+__all__ = ["VAEImputer", "VAEOutlierDetector", "VAETransformer"]
 __dir__ = __all__.copy  # what completion shows
