@@ -288,7 +288,9 @@ def test_the_reference_has_every_public_name(site):
         module = getattr(tfvae, room)
         written = site["_room"](module.__name__, module.__all__)
         for name in module.__all__:
-            assert any(line.endswith(f":: tfvae.{room}.{name}") for line in written)
+            # anomaly is a part of evaluation
+            full = f":: {module.__name__}.{name}"
+            assert any(line.endswith(full) for line in written)
 
 
 def test_the_reference_has_every_setting(site):
