@@ -5,7 +5,7 @@
     scripts/outliers.py --manual-dir PATH/TO/mnist   # MNIST and its mirror images too
 
 Breast cancer: malignant cases are outliers among benign ones, which are halved into
-training and test three times. The columns are standardised by the training rows.
+training and test three times. Columns are standardised by the rows that are trained on.
 MNIST: mirror images are outliers among test images, for a model of binary MNIST.
 
 The number is the AUROC: the probability that an outlier is stranger than an inlier.
@@ -23,6 +23,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import tfvae
@@ -43,9 +44,7 @@ def breast_cancer(epochs: int) -> dict[str, list[float]]:
         train, test = train_test_split(
             rows[benign == 1], test_size=0.5, random_state=seed
         )
-        scaler = StandardScaler().fit(train)
-        train, test = scaler.transform(train), scaler.transform(test)
-        strange = scaler.transform(rows[benign == 0])
+        strange = rows[benign == 0]
         for name, score in {**ours(train, seed, epochs), **others(train, seed)}.items():
             found.setdefault(name, []).append(auroc(score, test, strange))
             if name in anomaly.SCORES:
@@ -70,7 +69,10 @@ def ours(train: np.ndarray, seed: int, epochs: int) -> dict[str, Strangeness]:
     )
     for name in anomaly.SCORES:
         DETECTORS[name] = VAEOutlierDetector(
-            model, anomaly_score=name, alpha=ALPHA, random_state=seed
+            make_pipeline(StandardScaler(), model),
+            anomaly_score=name,
+            alpha=ALPHA,
+            random_state=seed,
         ).fit(train)
     return {
         name: lambda x, model=model: -model.score_samples(x)
@@ -79,16 +81,22 @@ def ours(train: np.ndarray, seed: int, epochs: int) -> dict[str, Strangeness]:
 
 
 def others(train: np.ndarray, seed: int) -> dict[str, Strangeness]:
-    """Fits scikit-learn's detectors, with as many components as z has variables."""
-    forest = IsolationForest(random_state=seed).fit(train)
-    mixture = GaussianMixture(3, reg_covar=1e-3, random_state=seed).fit(train)
-    pca = PCA(8).fit(train)
-    return {
+    """Fits scikit-learn's detectors; PCA has as many components as z has variables."""
+    scaler = StandardScaler().fit(train)
+    scaled = scaler.transform(train)
+    forest = IsolationForest(random_state=seed).fit(scaled)
+    mixture = GaussianMixture(3, reg_covar=1e-3, random_state=seed).fit(scaled)
+    pca = PCA(8).fit(scaled)
+    found: dict[str, Strangeness] = {
         "IsolationForest": lambda x: -forest.score_samples(x),
         "GaussianMixture": lambda x: -mixture.score_samples(x),
         "PCA reconstruction": lambda x: np.sum(
             np.square(x - pca.inverse_transform(pca.transform(x))), axis=1
         ),
+    }
+    return {
+        name: lambda x, score=score: score(scaler.transform(x))
+        for name, score in found.items()
     }
 
 

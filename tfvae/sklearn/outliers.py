@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tfvae.core.lookup import resolve
@@ -34,8 +35,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     marks the rows that are stranger than so many of them.
 
     Args:
-        transformer: The model, of which a copy is fitted; None: `VAETransformer()`. Its
-            settings are `transformer__latent_size` and so on.
+        transformer: The model, of which a copy is fitted, or a `Pipeline` that ends in
+            it; None: `VAETransformer()`. Steps before it, a scaler for example, belong
+            here: fitted to all rows, they would have seen those that calibrate.
         anomaly_score: A name in `tfvae.anomaly.SCORES`, or one of their instances;
             scikit-learn has `score` for a method. Typicality and density of states are
             fitted to the rows that are trained on.
@@ -49,7 +51,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             the transformer has its own; an int makes every `fit` the same.
 
     Attributes:
-        transformer_: The fitted `VAETransformer`.
+        transformer_: The fitted `VAETransformer`, or pipeline.
         offset_: The threshold of `score_samples`.
         n_features_in_: The number of columns of X.
         feature_names_in_: Their names, if X has any.
@@ -57,7 +59,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def __init__(
         self,
-        transformer: VAETransformer | None = None,
+        transformer: VAETransformer | Pipeline | None = None,
         *,
         anomaly_score: str | Score = "likelihood",
         alpha: float = 0.1,
@@ -94,10 +96,15 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
                 )
         seed = as_seed(self.random_state)
         trained, held_out = self._split(rows.shape[0], seed)
-        model = clone(self.transformer or VAETransformer())
-        if model.random_state is None:
-            model.set_params(random_state=seed)
-        self.transformer_ = model.fit(_rows(X, rows, trained))
+        model = clone(
+            VAETransformer() if self.transformer is None else self.transformer
+        )
+        last = _last(model)
+        if last.random_state is None:
+            last.set_params(random_state=seed)
+        self.transformer_ = model.fit(
+            rows[trained] if isinstance(model, Pipeline) else _rows(X, rows, trained)
+        )
         self._detector = self._calibrated(rows[trained], rows[held_out], seed)
         if self.contamination is None:
             self.offset_ = -self._detector.threshold(self.alpha)
@@ -153,7 +160,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         state = dict(state)
         parts = state.pop("_calibrated_with", None)
         if parts is not None:
-            state["_detector"] = Detector(state["transformer_"].vae_, **parts)
+            state["_detector"] = Detector(_last(state["transformer_"]).vae_, **parts)
         super().__setstate__(state)
 
     def _validated(self, X: ArrayLike, **how: Any) -> Table:
@@ -179,7 +186,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     def _calibrated(self, trained: Table, held_out: Table, seed: int) -> Detector:
         score = resolve(SCORES, self.anomaly_score, Score, "anomaly_score")
         return calibrate(
-            self.transformer_.vae_,
+            _last(self.transformer_).vae_,
             self._batches(held_out),
             score,
             require_int("num_samples", self.num_samples),
@@ -189,11 +196,29 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _batches(self, X: Table) -> Any:
         """Yields rows as the model takes them."""
-        roles = self.transformer_._roles
-        return (roles.batch(rows) for rows in blocks_of(X))
+        model = self.transformer_
+        if isinstance(model, Pipeline) and len(model) > 1:
+            X = model[:-1].transform(X)
+        roles = _last(model)._roles
+        return (roles.batch(np.float32(rows)) for rows in blocks_of(X))
 
     def _scores(self, X: Table) -> np.ndarray:
         return self._detector.scores(self._batches(X))
+
+
+def _last(model: VAETransformer | Pipeline) -> VAETransformer:
+    """Returns the VAE's estimator.
+
+    Raises:
+        InputError: if there is none.
+    """
+    last = model[-1] if isinstance(model, Pipeline) else model
+    if not isinstance(last, VAETransformer):
+        raise InputError(
+            f"transformer {type(last).__name__} is no VAETransformer; give one, or a "
+            "Pipeline that ends in one"
+        )
+    return last
 
 
 def _rows(X: ArrayLike, rows: Table, places: np.ndarray) -> Any:
