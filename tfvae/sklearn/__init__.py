@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from tfvae.sklearn.estimator import VAETransformer
 from tfvae.sklearn.imputer import VAEImputer
-
 from tfvae.sklearn.outliers import VAEOutlierDetector
 
 __all__ = ["VAEImputer", "VAEOutlierDetector", "VAETransformer"]
