@@ -29,11 +29,12 @@ def _check_labels(config: Config) -> None:
             f"labels {config.labels} has no effect without a condition; set condition "
             "'label' (--condition label), or labels None"
         )
-    if config.classifier_weight is not None and config.labels is None:
-        raise InputError(
-            f"classifier_weight {config.classifier_weight} has no effect without "
-            "labels; set labels, or classifier_weight None"
-        )
+    for name in ("classifier_weight", "classifier", "label_repeats"):
+        if getattr(config, name) is not None and config.labels is None:
+            raise InputError(
+                f"{name} {getattr(config, name)!r} has no effect without labels; set "
+                f"labels, or {name} None"
+            )
 
 
 def _check_binarization(config: Config) -> None:

@@ -25,6 +25,7 @@ from tfvae.config.fields import (
 from tfvae.config.names import (
     ActivationName,
     Binarization,
+    ClassifierName,
     ConditionName,
     DtypePolicy,
     EstimatorName,
@@ -110,6 +111,10 @@ class ModelSettings:
     """Labels known in training, the others summed out; None: not semi-supervised."""
     classifier_weight: Annotated[float, Range(0, 1e6)] | None = None
     """The factor of log q(y|x) where a label is known, with labels; None: 1."""
+    classifier: ClassifierName | None = None
+    """The network of q(y|x), with labels; augmented: for few. None: as_encoder."""
+    label_repeats: Count | None = None
+    """How often an image with a label is in an epoch, with labels; None: once."""
     prior: PriorName = "standard"
     """The distribution p(z); conditional: p(z|c)."""
     num_components: Count | None = None

@@ -12,7 +12,9 @@ from tfvae.data.splits import ArraySplit
 UNKNOWN = -1
 
 
-def partly_labelled(split: ArraySplit, labels: int, seed: int = 0) -> ArraySplit:
+def partly_labelled(
+    split: ArraySplit, labels: int, seed: int = 0, repeats: int = 1
+) -> ArraySplit:
     """Returns the same images, of which so many keep their label, alike by class.
 
     The label of the others is -1. Which are kept is a function of the seed and of the
@@ -22,6 +24,8 @@ def partly_labelled(split: ArraySplit, labels: int, seed: int = 0) -> ArraySplit
         split: Images in memory, with labels.
         labels: The number of labels to keep, a multiple of the number of classes.
         seed: The seed of the choice.
+        repeats: How often each image that keeps its label is in the result; the others
+            are in it once.
 
     Raises:
         InputError: if the split has no labels in memory, or not enough of a class, or
@@ -29,6 +33,7 @@ def partly_labelled(split: ArraySplit, labels: int, seed: int = 0) -> ArraySplit
     """
     labels = require_int("labels", labels)
     seed = require_int("seed", seed, 0, SEEDS)
+    repeats = require_int("repeats", repeats)
     if not isinstance(split, ArraySplit) or split.labels is None:
         raise InputError(
             f"{split!r:.60} has no labels in memory; give an ArraySplit that has"
@@ -50,4 +55,8 @@ def partly_labelled(split: ArraySplit, labels: int, seed: int = 0) -> ArraySplit
                 f"{each} of each class; give fewer"
             )
         kept[rng.permutation(rows)[:each]] = number
-    return ArraySplit(split.name, split.images, kept)
+    if repeats == 1:
+        return ArraySplit(split.name, split.images, kept)
+    more = np.tile(np.flatnonzero(kept != UNKNOWN), repeats - 1)
+    rows = np.concatenate([np.arange(len(split)), more])
+    return ArraySplit(split.name, split.images[rows], kept[rows])

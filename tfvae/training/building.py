@@ -20,7 +20,7 @@ from tfvae.latents import LATENTS, Hierarchy, Latent
 from tfvae.models import VAE, ConditionalDistribution, SemiSupervisedVAE
 from tfvae.models.optimizers import get_optimizer
 from tfvae.models.schedules import Cyclical, Exponential, Schedule
-from tfvae.networks import NETWORKS, mlp
+from tfvae.networks import NETWORKS, augmented_classifier, mlp
 from tfvae.objectives import OBJECTIVES
 from tfvae.priors import Prior, make_prior, prior_arguments
 
@@ -222,15 +222,18 @@ def build_vae(
     prior = _prior(config, latent, images, condition)
     if config.labels is None or condition is None:
         return VAE(*parts, latent, prior, condition=condition)
-    classifier = network.encoder(
-        image_shape,
-        (condition.num_classes,),
-        config.hidden_sizes,
-        config.activation,
-        name="classifier",
-        seed=config.seed,
-        dtype=config.dtype_policy,
-    )
+    own: dict[str, Any] = {**shared, "name": "classifier"}
+    own.pop("condition_shape", None)
+    if config.classifier == "augmented":
+        classifier = augmented_classifier(image_shape, condition.num_classes, **own)
+    else:
+        classifier = network.encoder(
+            image_shape,
+            (condition.num_classes,),
+            config.hidden_sizes,
+            config.activation,
+            **own,
+        )
     weight = config.classifier_weight
     return SemiSupervisedVAE(
         *parts,

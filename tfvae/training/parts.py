@@ -91,10 +91,9 @@ def make_model(config: Config, data: tfvae.data.ImageData) -> VAE:
     Raises:
         InputError: if the parts do not go together, or not with the data.
     """
-    steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)
+    steps_per_epoch = epoch_steps(config, data)
     images, _ = data.train.first(_LOOKED_AT)
     mean, condition = data.train.mean_image(), condition_of(config, data)
-    training_split(config, data.train)  # refuses it now
     vae = build_vae(config, data.image_shape, mean, images, condition)
     head = vae.decoder.head
     if config.binarization == "none" and not head.in_support(images):
@@ -130,6 +129,12 @@ def condition_of(config: Config, data: tfvae.data.ImageData) -> OneHot | None:
     return OneHot(1 + max(_largest_label(split) for split in splits))
 
 
+def epoch_steps(config: Config, data: tfvae.data.ImageData) -> int:
+    """Returns the training steps in an epoch."""
+    split = training_split(config, data.train)
+    return tfvae.data.steps_per_epoch(split, config.batch_size)
+
+
 def training_split(config: Config, split: tfvae.data.Split) -> tfvae.data.Split:
     """Returns the training images, of which few have a label if a run is of few."""
     if config.labels is None:
@@ -139,7 +144,8 @@ def training_split(config: Config, split: tfvae.data.Split) -> tfvae.data.Split:
             f"labels {config.labels} chooses among labels in memory, and dataset "
             f"{config.dataset!r} is read from disk; resize it, or leave labels out"
         )
-    return partly_labelled(split, config.labels, config.seed)
+    repeats = config.label_repeats or 1
+    return partly_labelled(split, config.labels, config.seed, repeats)
 
 
 def _largest_label(split: tfvae.data.Split) -> int:
@@ -181,7 +187,7 @@ def fit_parts(
     defaults; without `stop` no signal ends the training.
     """
     position, checkpoint = resumed or Resumed(Position(0, 0), None)
-    steps_per_epoch = tfvae.data.steps_per_epoch(data.train, config.batch_size)
+    steps_per_epoch = epoch_steps(config, data)
     validation = data.validation and run_evaluation_batches(
         config, data.validation, min(config.batch_size, len(data.validation))
     )

@@ -19,6 +19,7 @@ from tfvae.training.parts import (
     FitParts,
     batches_from,
     check_binarization,
+    epoch_steps,
     fit_parts,
     make_model,
 )
@@ -195,7 +196,7 @@ def _announce(
     monitoring: Monitoring | None,
 ) -> None:
     """Prints where the run goes on, and the notes for readers of its numbers."""
-    end = config.epochs * tfvae.data.steps_per_epoch(data.train, config.batch_size)
+    end = config.epochs * epoch_steps(config, data)
     if position.step:
         within = f", step {position.batch} of the next" if position.batch else ""
         print(f"goes on after epoch {position.epoch}{within}")
