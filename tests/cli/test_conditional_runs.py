@@ -140,6 +140,8 @@ def test_a_stopped_run_goes_on(run, tmp_path, capsys):
         ("--labels 55", "multiple of 10"),
         ("--condition None --labels 50", "without a condition"),
         ("--classifier-weight 2", "without labels"),
+        ("--classifier augmented", "without labels"),
+        ("--label-repeats 2", "without labels"),
         ("--condition None", "'conditional' is p(z|c)"),
         ("--prior vamp", "'vamp'"),
         ("--labels 100000", "wants"),

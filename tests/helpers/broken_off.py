@@ -49,7 +49,12 @@ KINDS = {
     ),
     "conditional": dataclasses.replace(SMALL, condition="label", prior="conditional"),
     "labels": dataclasses.replace(
-        SMALL, condition="label", labels=50, classifier_weight=20.0
+        SMALL,
+        condition="label",
+        labels=50,
+        classifier_weight=20.0,
+        classifier="augmented",
+        label_repeats=3,
     ),
 }
 

@@ -18,7 +18,7 @@ from tfvae.evaluation import posterior_summary, score_images
 from tfvae.latents import LATENTS
 from tfvae.models import Batch, ConditionalDistribution, SemiSupervisedVAE
 from tfvae.models.semi_supervised import CalibrationError
-from tfvae.networks import NETWORKS, mlp
+from tfvae.networks import NETWORKS, augmented_classifier, mlp
 from tfvae.objectives import OBJECTIVES
 
 P_Y = np.array([0.5, 0.2, 0.3])
@@ -311,6 +311,30 @@ def test_labels_are_kept_alike_by_class_and_by_seed():
     again = partly_labelled(split, 30, seed=2)
     np.testing.assert_array_equal(again.labels, few.labels)
     assert (partly_labelled(split, 30, seed=3).labels != few.labels).any()
+
+
+def test_images_with_a_label_may_be_repeated():
+    split = tfvae.data.load("digits").train
+    few, more = (partly_labelled(split, 30, 2, repeats) for repeats in (1, 4))
+    assert len(more) == len(split) + 90
+    np.testing.assert_array_equal(more.labels[: len(split)], few.labels)
+    known = few.images[few.labels >= 0]
+    for part in np.split(more.images[len(split) :], 3):
+        np.testing.assert_array_equal(part, known)
+    with pytest.raises(InputError, match="repeats 0"):
+        partly_labelled(split, 30, repeats=0)
+
+
+def test_an_augmented_classifier_moves_images_in_training_alone():
+    network = augmented_classifier((8, 8, 1), 3, seed=1)
+    x = tf.constant(binary_images(6, shape=(8, 8, 1)))
+    alike = [network(x, training=False).numpy() for _ in range(2)]
+    np.testing.assert_array_equal(*alike)
+    assert np.abs(network(x, training=True) - alike[0]).max() > 1e-3
+    other = augmented_classifier((8, 8, 1), 3, seed=1)
+    np.testing.assert_array_equal(other(x, training=False), alike[0])
+    with pytest.raises(InputError, match="H, W, C"):
+        augmented_classifier((8,), 3)
 
 
 def test_what_is_no_choice_of_labels_is_refused():

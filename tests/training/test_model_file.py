@@ -12,6 +12,7 @@ from helpers import hostile_files as hostile
 from helpers.latents import DISCRETE
 from helpers.models import tiny_vae
 
+from tfvae.conditions import OneHot
 from tfvae.config import Config, names
 from tfvae.training.building import build_vae, compile_vae
 from tfvae.training.runs.model_file import check_model_file, network_layers
@@ -42,7 +43,14 @@ CONFIGS += [
     {"latent": name, **(BITS if name in DISCRETE else {})}
     for name in typing.get_args(names.LatentName)
 ]
-CONFIGS += [{"prior": name} for name in typing.get_args(names.PriorName)]
+CONFIGS += [
+    {"prior": name, **({"condition": "label"} if name == "conditional" else {})}
+    for name in typing.get_args(names.PriorName)
+]
+CONFIGS += [
+    {"condition": "label", "labels": 10, "classifier": name}
+    for name in typing.get_args(names.ClassifierName)
+]
 CONFIGS += [{"dtype_policy": name} for name in typing.get_args(names.DtypePolicy)]
 CONFIGS += [
     {"latent": "concrete", "temperature_schedule": "exponential", **ANNEALED},
@@ -62,7 +70,8 @@ def test_all_names_are_among_the_configurations():
 @pytest.mark.parametrize("settings", CONFIGS, ids=str)
 def test_every_part_that_a_configuration_can_name_is_let_through(settings, tmp_path):
     config = Config(**{"latent_size": 2, "hidden_sizes": (3,), **settings})
-    vae = build_vae(config, IMAGES.shape[1:], IMAGES.mean(0), IMAGES)
+    condition = OneHot(3) if config.condition else None
+    vae = build_vae(config, IMAGES.shape[1:], IMAGES.mean(0), IMAGES, condition)
     compile_vae(vae, config, 10)
     vae.save(tmp_path / "model.keras")
     check_model_file(tmp_path / "model.keras")
@@ -72,6 +81,7 @@ def test_layers_that_read_files_or_run_code_are_not_among_those_of_networks():
     """A security check: a new layer has to be looked at before it is let through."""
     shapes = {"Cropping2D", "Flatten", "InputLayer", "Permute", "Reshape"}
     shapes |= {"Add", "Concatenate", "Multiply", "RepeatVector"}  # of conditions
+    shapes |= {"Dropout", "RandomRotation", "RandomTranslation", "RandomZoom"}
     assert network_layers() == {"Conv2D", "Conv2DTranspose", "Dense", *shapes}
 
 

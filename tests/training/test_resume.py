@@ -57,6 +57,8 @@ def unbroken(tmp_path_factory):
         "elbo",
         pytest.param("survivors", marks=pytest.mark.slow),
         pytest.param("annealed", marks=pytest.mark.slow),
+        pytest.param("conditional", marks=pytest.mark.slow),
+        "labels",
     ],
 )
 def test_a_run_broken_off_within_epochs_ends_like_the_unbroken_one(

@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import keras
 
-from tfvae.networks import NETWORKS
+from tfvae.networks import NETWORKS, augmented_classifier
 
 _MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 # Keras does not compress. Who has packed a file again has gained less than this.
@@ -150,6 +150,7 @@ def network_layers() -> frozenset[str]:
             network.decoder(code, image, sizes, condition_shape=(2,)),
         ):
             kinds |= {type(layer) for layer in built.layers}
+    kinds |= {type(layer) for layer in augmented_classifier((3, 3, 1), 2).layers}
     names = {kind.__name__: kind for kind in kinds}
     return frozenset(n for n in names if getattr(keras.layers, n, None) is names[n])
 
