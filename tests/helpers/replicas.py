@@ -46,11 +46,17 @@ def cases() -> dict[str, tuple[str, dict]]:
         "weights": ("normal", {**iwae, "weigh": True}),
         "penalty": ("normal", {**iwae, "l2": 0.1}),
         "conditional": ("normal", {**iwae, "condition": True}),
+        "missing": ("normal", {**iwae, "missing": "mar"}),
         "skipped": ("normal", {**iwae, "skip_nonfinite": 1000, "nan": True}),
     }
 
 
-def model(latent: str, l2: float | None, conditional: bool = False):
+def model(
+    latent: str,
+    l2: float | None,
+    conditional: bool = False,
+    missing: str | None = None,
+):
     """A small VAE in float64, the same whenever it is made."""
     import keras
 
@@ -66,7 +72,8 @@ def model(latent: str, l2: float | None, conditional: bool = False):
     sizes = likelihood.params_shape
     takes = {"condition_shape": (CLASSES,)} if conditional else {}
     shapes = (sizes, head.params_shape, (5,), "tanh")
-    encoder = mlp(*shapes, name="encoder", seed=1, **takes)
+    seen = {"condition_shape": (SIDE, SIDE, 1)} if missing else takes
+    encoder = mlp(*shapes, name="encoder", seed=1, **seen)
     shapes = (family.decoder_shape, sizes, (5,), "tanh")
     decoder = mlp(*shapes, name="decoder", seed=2, **takes)
     if l2:
@@ -79,6 +86,7 @@ def model(latent: str, l2: float | None, conditional: bool = False):
         family,
         ConditionalPrior(family, (CLASSES,), (4,)) if conditional else None,
         condition=OneHot(CLASSES) if conditional else None,
+        missing=missing,
     )
 
 
@@ -96,8 +104,9 @@ def trained(strategy, latent: str, settings: dict, steps: int) -> dict:
     clip, weigh = settings.pop("clip", None), settings.pop("weigh", False)
     l2, nan = settings.pop("l2", None), settings.pop("nan", False)
     conditional = settings.pop("condition", False)
+    missing = settings.pop("missing", None)
     with strategy.scope():
-        vae = model(latent, l2, conditional)
+        vae = model(latent, l2, conditional, missing)
         optimizer = keras.optimizers.Adam(0.01, global_clipnorm=clip)
         vae.compile(optimizer, seed=3, jit_compile=False, **settings)
     assert bool(vae.losses) == bool(l2)
@@ -106,6 +115,9 @@ def trained(strategy, latent: str, settings: dict, steps: int) -> dict:
     if nan:
         x[3] = np.nan
     scored = images(binary=True)
+    if missing:
+        x[np.random.default_rng(1).random(x.shape) < 0.3] = np.nan
+        scored = x
     given = (x, x, np.linspace(0.5, 2.0, IMAGES)) if weigh else x
     if conditional:
         given = (x, np.arange(IMAGES) % CLASSES)

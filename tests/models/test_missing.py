@@ -12,6 +12,7 @@ import tensorflow as tf
 from helpers.heads import head_of
 from helpers.missing import KnownHoles
 from helpers.models import standard_error
+from helpers.several import assert_alike, on_several
 from scipy import integrate, special, stats
 
 import tfvae
@@ -322,6 +323,12 @@ def test_saved_loaded_and_served_models_have_their_mask(tmp_path):
         assert one == pytest.approx(two, rel=1e-6)
 
 
+@pytest.mark.slow  # starts processes with devices of their own
+def test_several_replicas_are_as_one():
+    for one, other in on_several(2, 20, "missing").values():
+        assert_alike(one, other)
+
+
 def test_the_discrete_twin_has_the_mask():
     vae = small(latent="bin_concrete")
     twin = vae.discrete()
@@ -462,6 +469,31 @@ def test_masks_that_do_not_fit_are_refused(given, said, call):
     vae = stepped(small())
     with pytest.raises(InputError, match=said):
         getattr(vae, call)(given)
+
+
+def test_a_mask_in_another_place_is_refused_and_weights_count():
+    vae = stepped(small())
+    with pytest.raises(InputError, match="'observed': y"):
+        vae.fit(X, SEEN, verbose=0)
+    with pytest.raises(InputError, match="beside it"):
+        vae.impute(tf.data.Dataset.from_tensor_slices(X).batch(3), SEEN)
+    whole, weights = {"x": FILLED, "observed": SEEN}, np.arange(7.0)
+    found, wanted = (
+        vae.evaluate(
+            x, sample_weight=weights, batch_size=7, verbose=0, return_dict=True
+        )
+        for x in (whole, X)
+    )
+    assert found == pytest.approx(wanted, rel=1e-6)
+    plain = stepped(small(False, missing=None))
+    x = np.nan_to_num(X)
+    found, wanted = (
+        plain.evaluate(
+            given, sample_weight=weights, batch_size=7, verbose=0, return_dict=True
+        )
+        for given in ({"x": x}, x)
+    )
+    assert found == pytest.approx(wanted, rel=1e-6)
 
 
 def test_a_data_set_with_a_hole_that_is_called_observed_is_refused():

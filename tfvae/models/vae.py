@@ -572,6 +572,11 @@ class VAE(keras.Model):
             InputError: if an argument is out of range, or the examples cannot be used.
         """
         if observed is not None:
+            if not isinstance(x, (Mapping, np.ndarray, tf.Tensor, list)):
+                raise InputError(
+                    f"x is a {type(x).__name__}, and observed is given beside it; give "
+                    "batches of {'x': x, 'observed': observed}"
+                )
             x = {**(x if isinstance(x, Mapping) else {"x": x}), "observed": observed}
         vae = self if self.missing is not None else self.with_missing()
         x = vae._checked(x)
@@ -1046,6 +1051,14 @@ class VAE(keras.Model):
             return self._read_each(x), None
         if self.role_beside is None:
             y = None if y is None else checked_labels(y)
+            if self.missing is not None and getattr(y, "dtype", None) in (
+                bool,
+                tf.bool,
+            ):
+                raise InputError(
+                    "y is a mask, which has no use there; give fit {'x': x, "
+                    "'observed': y}"
+                )
             # The shape of x is that of an autoencoder's target.
             unused = y is not None and np.shape(y) != np.shape(x)
             if unused and not self._has_own_loss:
@@ -1107,7 +1120,7 @@ class VAE(keras.Model):
         if sample_weight is None or (y is not None and not isinstance(y, Mapping)):
             return x, y, sample_weight
         sample_weight = as_array(sample_weight, "sample_weight")
-        if self.condition is None or not (y is not None or isinstance(x, Mapping)):
+        if not isinstance(x, Mapping) and (self.condition is None or y is None):
             return x, x, sample_weight
         # Keras would have weights for each part of a dictionary.
         roles = x if isinstance(x, Mapping) else {"x": x, self.role_beside: y}
