@@ -20,7 +20,7 @@ from tfvae.evaluation.anomaly.measuring import STATISTICS, Measure, measured, tr
 from tfvae.evaluation.anomaly.scores import Score
 from tfvae.evaluation.anomaly.table import SCORES
 from tfvae.evaluation.inputs import check_model
-from tfvae.models import VAE
+from tfvae.models import VAE, SelfMasking
 
 _FORMAT = "tfvae anomaly calibration 1"
 _MOST_BYTES = 256 << 20  # of a file: dose keeps four numbers of each fitted example
@@ -271,6 +271,8 @@ def fingerprint(vae: VAE) -> str:
     What is the training's alone, such as the optimizer and kl_weight, has no part.
     """
     parts = [vae.encoder, vae.decoder, vae.latent, vae.prior_layer, vae.condition]
+    if isinstance(vae.missing, SelfMasking):
+        parts.append(vae.missing)
     digest = hashlib.sha256(repr(vae.data_shape).encode())
     for part in filter(None, parts):
         names = (type(part).__name__, type(getattr(part, "head", None)).__name__)
