@@ -30,6 +30,7 @@ COMMANDS = {
     "evaluate": "evaluate {run} --num-samples 2 --limit 3",
     "compare": "compare {good} {run} --num-samples 2 --limit 3",
     "detect": "detect {run} npz:{data} --out {new} --num-samples 2 --alpha 0.5",
+    "impute": "impute {run} {data} --out {new} --num-samples 2",
     "plot": "plot {run} samples",
     "report": "report {run}",
     "export": "export {run} {new} --num-samples 2",

@@ -19,6 +19,7 @@ commands:
   evaluate DIR                bounds on log p(x), with their standard errors
   compare DIR1 DIR2           the difference of two runs on the same images
   detect DIR DATA --out FILE  outliers, with p-values from held-out images
+  impute DIR FILE --out FILE  values in the place of missing ones, with intervals
   plot DIR [KIND]             reconstructions, samples, traversals, rates, curves, ...
   report DIR                  one HTML page with settings, numbers and pictures
   export DIR PATH             a SavedModel in the next version folder of PATH

@@ -38,6 +38,7 @@ from tfvae.config.settings import (
     Checkpointing,
     Detection,
     Distribution,
+    Imputing,
     Monitoring,
     Scoring,
 )
@@ -231,6 +232,29 @@ def detect_command(arguments: Sequence[str]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+class ImputeArguments:
+    """Fill in missing values of images by a run's model: means, draws, intervals."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    data: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
+    """A .npy or .npz file of images, in which NaN, or observed False, is missing."""
+    out: Path
+    """The .npz file to write: mean, draws, lower, upper, ess."""
+    imputing: Annotated[Imputing, tyro.conf.arg(name="")]
+
+
+def impute_command(arguments: Sequence[str]) -> None:
+    """`tfvae impute DIR FILE --out FILE [--num-draws M] [--interval 0.9]`."""
+    given = _parse(ImputeArguments, "impute", arguments)
+    import_tensorflow()
+    from tfvae.reports import imputation_text, impute_run
+
+    settings = dataclasses.asdict(given.imputing)
+    print(imputation_text(impute_run(given.run, given.data, given.out, **settings)))
+
+
+@dataclasses.dataclass(frozen=True)
 class PlotArguments:
     """Draw a run's pictures, as PNG files in its folder."""
 
@@ -389,6 +413,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "evaluate": evaluate_command,
     "compare": compare_command,
     "detect": detect_command,
+    "impute": impute_command,
     "plot": plot_command,
     "report": report_command,
     "export": export_command,

@@ -127,6 +127,32 @@ class Detection(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
+class Imputing(Settings):
+    """The samples from which missing values are filled in, and the images."""
+
+    num_samples: Count = 1000
+    """K, the samples of z per image."""
+    num_draws: Natural = 1
+    """M, the draws of each image's missing values (multiple imputation)."""
+    interval: float | None = 0.9
+    """The probability of an interval for each value, below 1; None: no interval."""
+    limit: Count | None = None
+    """The number of images to fill in, the first ones; None: all."""
+    seed: Seed = 0
+    """The seed of the samples and draws."""
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        super().__post_init__()
+        if self.interval is not None:
+            name = _both("interval")
+            if require_number(name, self.interval) >= 1:
+                raise InputError(
+                    f"{name} {self.interval!r} is not usable; give a share below 1"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
 class Annealing(Settings):
     """Annealed importance sampling beside L_K; see `tfvae.evaluation.ais`.
 

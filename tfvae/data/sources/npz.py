@@ -8,6 +8,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,6 +59,22 @@ def load_npz(spec: DatasetSpec) -> ImageData:
     return split_dataset(spec, raw_splits, provenance)
 
 
+class Examples(NamedTuple):
+    """The arrays of a file, whose values have not been looked at.
+
+    Attributes:
+        name: What messages call the images.
+        images: [N, H, W, C]
+        labels: [N] int64, or None.
+        observed: The array of that name beside the images, as it is, or None.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray | None = None
+    observed: np.ndarray | None = None
+
+
 def read_examples(path: str) -> ArraySplit:
     """Reads the images of a .npy file, or of a .npz file that has one array of them.
 
@@ -67,27 +84,43 @@ def read_examples(path: str) -> ArraySplit:
     Raises:
         InputError: if the file or its arrays cannot be used.
     """
-    if not path.endswith(".npy"):
-        with _open(path) as arrays:
-            return ArraySplit("new", *_only_examples(path, arrays))
+    found = read_arrays(path)
+    return ArraySplit("new", check_values(found.name, found.images), found.labels)
+
+
+def read_arrays(path: str, mask: bool = False) -> Examples:
+    """Reads the arrays of a file of examples, with `mask` also `observed` if there.
+
+    Raises:
+        InputError: if the file cannot be read, or its arrays have other shapes.
+    """
+    if path.endswith(".npy"):
+        return Examples(path, check_shape(path, _read_npy(path)))
+    spec = DatasetSpec(path, None, None, None, None, 0, _MOST_EXAMPLES)
+    with _open(path) as arrays:
+        images, labels = _only_examples(path, arrays)
+        observed = "observed" if mask and "observed" in arrays else None
+        names = [name for name in (images, labels, observed) if name]
+        _check_headers(path, names, spec)
+        return _loaded(images, labels, arrays, spec, observed)
+
+
+def _read_npy(path: str) -> np.ndarray:
     expanded = os.path.expanduser(path)
     if not os.path.isfile(expanded):
         raise InputError(f"{path!r} is no file; give the path of a .npy file")
     try:
         # A map of the file, which is refused where it is shorter than it promises.
-        images = np.asarray(np.load(expanded, mmap_mode="r", allow_pickle=False))
+        return np.asarray(np.load(expanded, mmap_mode="r", allow_pickle=False))
     except _DAMAGE as error:
         raise InputError(
             f"{path!r} cannot be read ({first_line(error)}); give a whole .npy file of "
             "a plain array"
         ) from error
-    return ArraySplit("new", _check_values(path, _check_shape(path, images)))
 
 
-def _only_examples(
-    path: str, arrays: np.lib.npyio.NpzFile
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns the images of a file of examples, and their labels or None."""
+def _only_examples(path: str, arrays: np.lib.npyio.NpzFile) -> tuple[str, str | None]:
+    """Returns the names of a file's images, and of their labels or None."""
     pairs = [
         (_find(arrays, ("x", "images", "X"), "test", _WORDS["test"], ()), "test"),
         (_find(arrays, (), "train", (), _BARE_IMAGES), "train"),
@@ -99,10 +132,7 @@ def _only_examples(
             "images, data or x_test is wanted"
         )
     words, bare = (_WORDS["test"], ()) if split == "test" else ((), _BARE_LABELS)
-    labels = _find(arrays, ("y", "labels", "Y"), split, words, bare)
-    spec = DatasetSpec(path, None, None, None, None, 0, _MOST_EXAMPLES)
-    _check_headers(path, [name for name in (images, labels) if name], spec)
-    return _raw_split(images, labels, arrays, spec)
+    return images, _find(arrays, ("y", "labels", "Y"), split, words, bare)
 
 
 def _find_splits(
@@ -222,24 +252,36 @@ def _raw_split(
     arrays: Mapping[str, np.ndarray],
     spec: DatasetSpec,
 ) -> RawSplit:
+    found = _loaded(images_name, labels_name, arrays, spec)
+    images = check_values(images_name, found.images)
+    return RawSplit(spec.resized(images), found.labels)
+
+
+def _loaded(
+    images_name: str,
+    labels_name: str | None,
+    arrays: Mapping[str, np.ndarray],
+    spec: DatasetSpec,
+    observed_name: str | None = None,
+) -> Examples:
+    names = (images_name, labels_name, observed_name)
     try:
-        images = arrays[images_name]
-        labels = None if labels_name is None else arrays[labels_name]
+        images, labels, observed = (arrays[name] if name else None for name in names)
     except _DAMAGE as error:
         raise InputError(
             f"{images_name} of {spec.name!r} cannot be read ({first_line(error)}); "
             "give a whole .npz file"
         ) from error
-    images = _check_shape(images_name, images)
+    assert images is not None
+    images = check_shape(images_name, images)
     if images.dtype != np.uint8:  # is made float32
         spec.check_memory(images_name, 4 * images.size)
-    images = _check_values(images_name, images)
     if labels_name is not None and labels is not None:
         labels = _check_labels(labels_name, labels, images_name, len(images))
-    return RawSplit(spec.resized(images), labels)
+    return Examples(images_name, images, labels, observed)
 
 
-def _check_shape(name: str, images: np.ndarray) -> np.ndarray:
+def check_shape(name: str, images: np.ndarray) -> np.ndarray:
     """Returns the images as [N, H, W, C]."""
     if images.size == 0:
         raise InputError(f"{name} is empty (shape {images.shape}); give images")
@@ -256,7 +298,7 @@ def _check_shape(name: str, images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), side, side, 1)
 
 
-def _check_values(name: str, images: np.ndarray) -> np.ndarray:
+def check_values(name: str, images: np.ndarray) -> np.ndarray:
     """Returns uint8, or float32 in [0, 1]."""
     if images.dtype == np.uint8:
         return images
