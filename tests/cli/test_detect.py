@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfvae import anomaly, cli
+from tfvae.data.images import to_grey
 from tfvae.data.sources.npz import read_examples
+from tfvae.export.layout import CARD
 from tfvae.reports import detect_run
 from tfvae.training.runs import load_data, load_run
 
@@ -161,3 +165,63 @@ def test_a_file_that_cannot_be_written_is_refused_at_once(run, tmp_path, out, ca
 def test_what_is_missing_is_asked_for(run, capsys):
     assert cli.main(["detect", str(run), "digits"]) == 2
     assert "--out" in capsys.readouterr().err
+
+
+def exported(run, target, *more: str) -> tuple[dict, dict]:
+    """The next version's card, and the outputs of its score."""
+    assert cli.main(["export", str(run), str(target), *more]) == 0
+    version = max(target.iterdir(), key=lambda path: int(path.name))
+    card = json.loads((version / CARD).read_text())
+    return card, card["signatures"]["score"]["outputs"]
+
+
+def test_a_calibrated_run_serves_p_values(run, digits, tmp_path, capsys):
+    out, target = tmp_path / "out.csv", tmp_path / "served"
+    asked = ["detect", str(run), "digits", "--alpha", "0.1", "--out", str(out)]
+    assert cli.main([*asked, "--num-samples", "20"]) == 0
+    capsys.readouterr()
+    card, outputs = exported(run, target)
+    assert outputs["p_value"] == {"dtype": "float32", "shape": [None]}
+    assert "L_20" in card["signatures"]["score"]["description"]
+    assert f"{len(digits.validation)} held-out images" in card["p_value"]
+    assert capsys.readouterr().err == ""
+    score = tf.saved_model.load(str(target / "1")).signatures["score"]
+    x = to_grey(tf.constant(digits.test.images[:200]))
+    seed = np.stack([np.zeros(200), np.arange(200)], 1).astype(np.int32)
+    found = score(x=x, seed=tf.constant(seed))["p_value"].numpy()
+    own = np.array([float(row["p_value"]) for row in rows(out)])[:200]
+    # The pixels and z have other draws: five standard errors of the mean.
+    assert abs(np.mean(found - own)) < 5 * np.std(found - own) / np.sqrt(200)
+    assert cli.main(["verify", str(target)]) == 0
+
+
+@pytest.mark.parametrize("case", ["none", "samples", "score", "damaged", "another"])
+def test_scores_without_p_values_say_why(case, run, tmp_path, capsys):
+    copy, more = shutil.copytree(run, tmp_path / "run"), ["--num-samples", "2"]
+    calibration = copy / "calibration.json"
+    how = {"score": ["--score", "dose"], "none": None}.get(case, [])
+    if how is not None:
+        asked = ["detect", str(copy), "digits", "--alpha", "0.1"]
+        asked += ["--out", str(tmp_path / "out.csv")]
+        samples = "3" if case == "samples" else "2"
+        assert cli.main([*asked, "--num-samples", samples, "--limit", "2", *how]) == 0
+    else:
+        calibration.unlink(missing_ok=True)
+    if case == "damaged":
+        calibration.write_text("{")
+    if case == "another":
+        state = json.loads(calibration.read_text())
+        calibration.write_text(json.dumps({**state, "model": "0"}))
+    capsys.readouterr()
+    card, outputs = exported(copy, tmp_path / "served", *more)
+    assert "p_value" not in outputs and str(tmp_path) not in json.dumps(card)
+    said = {
+        "none": "",
+        "samples": "tfvae detect --num-samples 2",
+        "score": "--score likelihood",
+        "damaged": "cannot be used",
+        "another": "of another model",
+    }[case]
+    assert said in (card["p_value"] or "")
+    error = capsys.readouterr().err
+    assert (error.count("\n") == 1 and said in error) if said else error == ""

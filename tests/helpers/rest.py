@@ -41,6 +41,8 @@ def answered(model, body: bytes) -> dict:
         values = [row[name] for row in rows]
         if spec.dtype.is_integer and np.asarray(values).dtype.kind != "i":
             raise Refused(f"{name} is not of integers")
+        if spec.dtype == tf.bool and np.asarray(values).dtype.kind != "b":
+            raise Refused(f"{name} is not of true and false")
         inputs[name] = tf.constant(values, spec.dtype)
         if not spec.shape.is_compatible_with(inputs[name].shape):
             raise Refused(f"{name} has shape {inputs[name].shape}, wanted {spec.shape}")

@@ -32,7 +32,6 @@ from tfvae.config.config import (
 from tfvae.config.plots import PLOT_KINDS
 from tfvae.config.recipes import RECIPES
 from tfvae.config.settings import (
-    EXPORTED_SAMPLES,
     Annealing,
     Benchmarking,
     Checkpointing,
@@ -312,8 +311,8 @@ class ExportArguments:
     """The run's folder."""
     path: tyro.conf.Positional[Path]
     """The folder of the model's versions, for example saved_models/digits."""
-    num_samples: int = EXPORTED_SAMPLES
-    """K of the signature score."""
+    num_samples: int | None = None
+    """K of the signatures score and impute; None: that of tfvae detect, or 100."""
 
 
 def export_command(arguments: Sequence[str]) -> None:
@@ -321,8 +320,13 @@ def export_command(arguments: Sequence[str]) -> None:
     given = _parse(ExportArguments, "export", arguments)
     import_tensorflow()
     from tfvae.reports import export_run
+    from tfvae.reports.exporting import left_out
 
-    print(export_run(given.run, given.path, given.num_samples))
+    version = export_run(given.run, given.path, given.num_samples)
+    print(version)
+    reason = left_out(version)
+    if reason is not None:
+        print(f"p_value is {reason}", file=sys.stderr)
 
 
 @dataclasses.dataclass(frozen=True)

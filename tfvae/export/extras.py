@@ -68,7 +68,7 @@ def _check_finite(
             if key.startswith("condition"):  # others are refused, or have no ends
                 ends[key] = inputs[name][key][[0, -1]]
                 continue
-            least, largest = (-3e38, 3e38) if spec.dtype.is_floating else (0, 255)
+            least, largest = _ends(spec.dtype)
             ends[key] = np.stack([np.full(spec.shape[1:], e) for e in (least, largest)])
         for asked in (inputs[name], ends):
             typed = {
@@ -81,6 +81,13 @@ def _check_finite(
                         f"signature {name!r} answers with {output} that is not finite; "
                         "look at the model's weights, or train it in float32"
                     )
+
+
+def _ends(dtype: tf.DType) -> tuple[float, float]:
+    """Returns the least and the largest value of an input."""
+    if dtype == tf.bool:
+        return False, True
+    return (-3e38, 3e38) if dtype.is_floating else (0, 255)
 
 
 def _inputs(
@@ -96,6 +103,8 @@ def _inputs(
     known |= {
         "z": np.round(prior.astype(np.float64), 4).astype(np.float32),
         "seed": np.stack([np.zeros(size), np.arange(1, size + 1)], 1).astype(np.int32),
+        # Every third value is missing.
+        "observed": (np.arange(examples.size) % 3 > 0).reshape(examples.shape),
     }
 
     def value(name: str, spec: tf.TensorSpec) -> np.ndarray:

@@ -3,8 +3,8 @@
 A model server joins the rows of several requests into one batch and takes the answer
 apart again. So the first axis of every input and output is the batch, a row's answer is
 a function of that row alone, seeds are rows too, and whatever a row holds, its answer
-is finite. Only a condition that has no features, of an unknown class for example, is an
-error: no answer would be right.
+is finite. An error is only what no answer would be right for: a condition that has no
+features, of an unknown class for example, and a NaN that is called observed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
-from tfvae.data import BINARIZATIONS
+from tfvae.export.calibrated import p_values_of
+from tfvae.export.pixels import Pixels
 from tfvae.models import VAE, Batch, SemiSupervisedVAE
+from tfvae.models.imputation import impute_batch
 from tfvae.objectives import Elbo, Iwae
 
 Tensors = dict[str, tf.Tensor]
@@ -36,116 +39,107 @@ class Signature(NamedTuple):
     description: str
 
 
-class Pixels(NamedTuple):
-    """The preprocessing of served images, as the model was trained on them.
-
-    Attributes:
-        binarization: The binarisation of training; one that draws is drawn where there
-            is a seed, and has its most probable value where there is none.
-        num_levels: The grey levels of the likelihood, to the nearest of which values
-            are moved; None: it has none.
-        low: The least value.
-        high: The largest value.
-    """
-
-    binarization: str
-    num_levels: int | None
-    low: float = 0.0
-    high: float = 1.0
-
-    @property
-    def drawn(self) -> bool:
-        """True if chance makes the pixels binary."""
-        return BINARIZATIONS[self.binarization].draws != "never"
-
-    @property
-    def unit(self) -> bool:
-        """True if values go from 0 to 1, so that uint8 can stand for them."""
-        return (self.low, self.high) == (0.0, 1.0)
-
-    @property
-    def description(self) -> str:
-        """The preprocessing in words, for people."""
-        bounds = f"[{self.low:g}, {self.high:g}]"
-        text = f"NaN becomes 0; values are clipped to {bounds}"
-        if self.unit:
-            text = f"uint8 is divided by 255; {text}"
-        if self.num_levels:
-            return f"{text}; the nearest of {self.num_levels} levels is taken"
-        if self.binarization == "none":
-            return text
-        text += "; a pixel is 1 where it is at least 1/2, else 0"
-        if self.drawn:
-            text += " (score: it is drawn, 1 with its value as probability)"
-        return text
-
-    def clean(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns images with values in the range, float32, whatever came in."""
-        if x.dtype == tf.uint8:
-            x = tf.cast(x, tf.float32) / 255.0
-        x = tf.where(tf.math.is_nan(x), 0.0, x)
-        x = tf.clip_by_value(x, self.low, self.high)
-        if self.num_levels:
-            last = self.num_levels - 1.0
-            x = tf.round(x * last) / last
-        return x
-
-    def certain(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns images as the model takes them, without chance."""
-        how = "threshold" if self.drawn else self.binarization
-        return BINARIZATIONS[how].apply(self.clean(x), None)
-
-    def seeded(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Returns a clean image as the model takes it, drawn if it was in training."""
-        return BINARIZATIONS[self.binarization].apply(x, seed)
-
-
-def signatures_of(vae: VAE, pixels: Pixels, num_samples: int) -> dict[str, Signature]:
+def signatures_of(
+    vae: VAE,
+    pixels: Pixels,
+    num_samples: int,
+    calibration: np.ndarray | None = None,
+) -> dict[str, Signature]:
     """Returns the signatures of a model, `encode` first.
 
-    A conditional model's have `condition` as their last input, or one input
-    `condition_NAME` for each of several.
+    Where values may be missing, those that take x take `observed` with it. A
+    conditional model's have `condition` as their last input, or one input
+    `condition_NAME` for each of several. With a `calibration`, the scores [n] of
+    held-out images in order, `score` has p-values.
     """
+    found = _without_mask(vae, pixels, num_samples, calibration)
+    if vae.missing is not None:
+        found = {name: _with_observed(each) for name, each in found.items()}
+    return {**found, **_of_uint8(found)} if pixels.unit else found
+
+
+def _without_mask(
+    vae: VAE, pixels: Pixels, num_samples: int, calibration: np.ndarray | None
+) -> dict[str, Signature]:
+    """Returns the signatures of floats, of which none has the input `observed` yet."""
     image = {"x": tf.TensorSpec([None, *vae.image_shape], tf.float32, "x")}
     z = {"z": tf.TensorSpec([None, *vae.latent.event_shape], tf.float32, "z")}
     seed = {"seed": tf.TensorSpec([None, 2], tf.int32, "seed")}
     condition = condition_specs(vae)
-    encode, reconstruct = _encode(vae, pixels), _reconstruct(vae, pixels)
-    score = _score(vae, pixels, num_samples)
+    classify = {}
+    if isinstance(vae, SemiSupervisedVAE):
+        classify["classify"] = Signature(
+            _classify(vae, pixels), image, "q(y|x), the probability of each class"
+        )
     found = {
-        "encode": Signature(encode, image, "parameters of q(z|x)"),
+        "encode": Signature(_encode(vae, pixels), image, "parameters of q(z|x)"),
         "decode": Signature(_decode(vae), z, "the mean of p(x|z)"),
         "reconstruct": Signature(
-            reconstruct, image, "the mean of p(x|z) at the centre of q(z|x)"
+            _reconstruct(vae, pixels),
+            image,
+            "the mean of p(x|z) at the centre of q(z|x)",
         ),
         "sample": Signature(
             _sample(vae), seed, "z drawn from the prior, and the mean of p(x|z)"
         ),
-        "score": Signature(
-            score,
-            image | seed,
-            f"elbo, L_{num_samples} (iwae), rate and distortion, in nats"
-            + (", of p(x|condition)" if condition else ""),
-        ),
+        **_with_seeds(vae, pixels, num_samples, calibration, image | seed),
     }
     found = {
         name: each._replace(inputs={**each.inputs, **condition})
         for name, each in found.items()
     }
-    if isinstance(vae, SemiSupervisedVAE):
-        found["classify"] = Signature(
-            _classify(vae, pixels), image, "q(y|x), the probability of each class"
+    return {**found, **classify}
+
+
+def _with_seeds(
+    vae: VAE,
+    pixels: Pixels,
+    num_samples: int,
+    calibration: np.ndarray | None,
+    inputs: Mapping[str, tf.TensorSpec],
+) -> dict[str, Signature]:
+    """Returns the signatures of images and the seeds of importance samples."""
+    given = "" if vae.condition is None else ", of p(x|condition)"
+    known = "" if calibration is None else "; p_value among held-out images"
+    found = {
+        "score": Signature(
+            _score(vae, pixels, num_samples, calibration),
+            inputs,
+            f"elbo, L_{num_samples} (iwae), rate and distortion, in nats{given}{known}",
         )
-    if not pixels.unit:
-        return found
-    raw = {"x": tf.TensorSpec([None, *vae.image_shape], tf.uint8, "x")}
-    for name in ("encode", "reconstruct", "score", "classify"):
-        if name not in found:
+    }
+    if vae.missing is not None:
+        found["impute"] = Signature(
+            _impute(vae, pixels, num_samples),
+            inputs,
+            f"mean and a draw of what is missing given the rest{given}, and ess, the "
+            f"effective sample size of {num_samples} importance samples",
+        )
+    return found
+
+
+def _with_observed(signature: Signature) -> Signature:
+    """Returns a signature of which the mask is the first input after x, if it has x."""
+    if "x" not in signature.inputs:
+        return signature
+    spec = tf.TensorSpec(signature.inputs["x"].shape, tf.bool, "observed")
+    x = {"x": signature.inputs["x"], "observed": spec}
+    return signature._replace(
+        inputs=x | dict(signature.inputs),
+        description=f"{signature.description}; x is missing where observed is False",
+    )
+
+
+def _of_uint8(signatures: Mapping[str, Signature]) -> dict[str, Signature]:
+    """Returns the signatures of bytes in the place of those of floats."""
+    found = {}
+    for name, each in signatures.items():
+        if "x" not in each.inputs:
             continue
-        given = found[name]
-        found[f"{name}_uint8"] = given._replace(
-            inputs=dict(given.inputs) | raw,
-            description=f"{given.description}; x from 0 to 255",
+        raw = {"x": tf.TensorSpec(each.inputs["x"].shape, tf.uint8, "x")}
+        found[f"{name}_uint8"] = each._replace(
+            inputs=dict(each.inputs) | raw,
+            description=f"{each.description}; x from 0 to 255",
         )
     return found
 
@@ -173,10 +167,24 @@ def _given(vae: VAE, served: Sequence[tf.Tensor]) -> dict[str, Any]:
     return {"condition": served[0] if value is None else value}
 
 
+def _roles(vae: VAE, served: Sequence[tf.Tensor]) -> dict[str, Any]:
+    """Returns the roles beside x from what is served after it: mask and condition."""
+    if vae.missing is None:
+        return _given(vae, served)
+    return {"observed": served[0], **_given(vae, served[1:])}
+
+
+def _certain(
+    vae: VAE, pixels: Pixels, x: tf.Tensor, served: Sequence[tf.Tensor]
+) -> Batch:
+    """Returns served images as a batch, without chance."""
+    roles = _roles(vae, served)
+    return Batch(pixels.certain(x, roles.get("observed")), **roles)
+
+
 def _encode(vae: VAE, pixels: Pixels) -> Callable[..., Tensors]:
-    def encode(x: tf.Tensor, *condition: tf.Tensor) -> Tensors:
-        batch = Batch(pixels.certain(x), **_given(vae, condition))
-        posterior = vae.encode(batch)
+    def encode(x: tf.Tensor, *served: tf.Tensor) -> Tensors:
+        posterior = vae.encode(_certain(vae, pixels, x, served))
         return _float32(vae.encoder.head.named_params(posterior))
 
     return encode
@@ -195,16 +203,18 @@ def _decode(vae: VAE) -> Callable[..., Tensors]:
 
 
 def _classify(vae: SemiSupervisedVAE, pixels: Pixels) -> Callable[..., Tensors]:
-    def classify(x: tf.Tensor) -> Tensors:
-        return _float32({"probability": vae.class_probability(pixels.certain(x))})
+    def classify(x: tf.Tensor, *served: tf.Tensor) -> Tensors:
+        roles = {"observed": served[0]} if served else {}
+        batch = vae.as_batch(Batch(pixels.certain(x, *served), **roles))
+        return _float32({"probability": vae.class_probability(batch.x)})
 
     return classify
 
 
 def _reconstruct(vae: VAE, pixels: Pixels) -> Callable[..., Tensors]:
-    def reconstruct(x: tf.Tensor, *condition: tf.Tensor) -> Tensors:
-        batch = Batch(pixels.certain(x), **_given(vae, condition))
-        return _float32({"mean": _shaped(vae, vae.reconstruct(batch))})
+    def reconstruct(x: tf.Tensor, *served: tf.Tensor) -> Tensors:
+        mean = vae.reconstruct(_certain(vae, pixels, x, served))
+        return _float32({"mean": _shaped(vae, mean)})
 
     return reconstruct
 
@@ -230,29 +240,77 @@ def _sample(vae: VAE) -> Callable[..., Tensors]:
     return sample
 
 
-def _score(vae: VAE, pixels: Pixels, num_samples: int) -> Callable[..., Tensors]:
-    names = ("elbo", "iwae", "rate", "distortion")
+def _row_by_row(
+    vae: VAE,
+    pixels: Pixels,
+    answer: Callable[[Batch, tf.Tensor], Tensors],
+    spec: Mapping[str, tf.TensorSpec],
+) -> Callable[..., Tensors]:
+    """Returns a signature's function of images with seeds, drawn as in training.
 
-    def score_row(row: tuple) -> Tensors:
+    `answer` is given a batch of one image and its seed.
+    """
+
+    def answer_row(row: tuple) -> Tensors:
         x = pixels.seeded(row[0], derive_seed(row[1], "pixels"))
-        one = tf.nest.map_structure(lambda c: c[tf.newaxis], row[2:])
-        batch = Batch(x[tf.newaxis], *one)
-        terms = vae.log_weight_terms(batch, num_samples, row[1])  # [K, 1]
-        log_weights = tf.cast(terms.sampled_log_weights(), tf.float32)
+        roles = tf.nest.map_structure(lambda value: value[tf.newaxis], row[2])
+        return answer(Batch(x[tf.newaxis], **roles), row[1])
+
+    def function(x: tf.Tensor, *served: tf.Tensor) -> Tensors:
+        place = 0 if vae.missing is None else 1  # observed comes before the seed
+        seed = served[place]
+        roles = _roles(vae, [*served[:place], *served[place + 1 :]])
+        rows = (pixels.clean(x, roles.get("observed")), seed, roles)
+        return tf.map_fn(answer_row, rows, fn_output_signature=dict(spec))
+
+    return function
+
+
+def _score(
+    vae: VAE, pixels: Pixels, num_samples: int, calibration: np.ndarray | None
+) -> Callable[..., Tensors]:
+    names = ("elbo", "iwae", "rate", "distortion")
+    spec = {name: tf.TensorSpec([], tf.float32) for name in names}
+    if calibration is not None:
+        spec["strangeness"] = tf.TensorSpec([], tf.float64)
+
+    def score_one(batch: Batch, seed: tf.Tensor) -> Tensors:
+        terms = vae.log_weight_terms(batch, num_samples, seed)  # [K, 1]
+        sampled = terms.sampled_log_weights()
+        log_weights = tf.cast(sampled, tf.float32)
         rate = tf.reduce_mean(terms.rate, axis=0)
         distortion = -tf.reduce_mean(terms.log_likelihood, axis=0)
         bounds = (Elbo().value(log_weights), Iwae().value(log_weights))
         values = (*bounds, rate, distortion)
-        return {
+        found = {
             n: tf.cast(v[0], tf.float32) for n, v in zip(names, values, strict=True)
         }
+        if calibration is not None:
+            found["strangeness"] = -Iwae().value(tf.cast(sampled, tf.float64))[0]
+        return found
 
-    def score(x: tf.Tensor, seed: tf.Tensor, *condition: tf.Tensor) -> Tensors:
-        spec = {name: tf.TensorSpec([], tf.float32) for name in names}
-        rows = (pixels.clean(x), seed, *_given(vae, condition).values())
-        return tf.map_fn(score_row, rows, fn_output_signature=spec)
+    scored = _row_by_row(vae, pixels, score_one, spec)
+    if calibration is None:
+        return scored
+
+    def score(x: tf.Tensor, *served: tf.Tensor) -> Tensors:
+        found = scored(x, *served)
+        found["p_value"] = p_values_of(calibration, found.pop("strangeness"))
+        return _float32(found)
 
     return score
+
+
+def _impute(vae: VAE, pixels: Pixels, num_samples: int) -> Callable[..., Tensors]:
+    image = tf.TensorSpec(vae.image_shape, tf.float32)
+    spec = {"mean": image, "draw": image, "ess": tf.TensorSpec([], tf.float32)}
+
+    def impute_one(batch: Batch, seed: tf.Tensor) -> Tensors:
+        batch = vae.with_condition(batch)
+        mean, draws, ess, *_ = impute_batch(vae, batch, num_samples, 1, seed)
+        return _float32({"mean": mean[0], "draw": draws[0, 0], "ess": ess[0]})
+
+    return _row_by_row(vae, pixels, impute_one, spec)
 
 
 def _shaped(vae: VAE, mean: tf.Tensor) -> tf.Tensor:

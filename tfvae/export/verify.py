@@ -17,7 +17,7 @@ from tfvae.export.layout import CARD, FORMAT
 from tfvae.export.versions import versions_in
 
 _REPLAY = Path(__file__).with_name("replay.py")
-_DTYPES = ("float32", "int32", "uint8", "int64", "string")
+_DTYPES = ("float32", "int32", "uint8", "int64", "string", "bool")
 _SECONDS = 600
 _MOST_CARD = 32 << 20  # bytes; as for the evaluation that it has
 

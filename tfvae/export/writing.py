@@ -13,17 +13,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfvae.config.settings import EXPORTED_SAMPLES
 from tfvae.core.lookup import lookup
 from tfvae.core.types import InputError, first_line
-from tfvae.core.validation import require_int, require_path
+from tfvae.core.validation import require_path
 from tfvae.data import BINARIZATIONS
+from tfvae.evaluation.anomaly import Detector
+from tfvae.export.calibrated import samples_of
 from tfvae.export.extras import write_extras
-from tfvae.export.signatures import Pixels, signatures_of
+from tfvae.export.pixels import Pixels
+from tfvae.export.signatures import signatures_of
 from tfvae.export.versions import next_version
 from tfvae.models import VAE
-
-_MOST_SAMPLES = 2**20  # as in a configuration
 
 
 def export_saved_model(
@@ -31,7 +31,8 @@ def export_saved_model(
     path: str | os.PathLike,
     *,
     binarization: str | None = None,
-    num_samples: int = EXPORTED_SAMPLES,
+    num_samples: int | None = None,
+    detector: Detector | None = None,
     value_range: tuple[float, float] = (0.0, 1.0),
     examples: np.ndarray | None = None,
     card: Mapping[str, Any] | None = None,
@@ -45,11 +46,18 @@ def export_saved_model(
         decode       z -> mean of p(x|z)
         reconstruct  x -> mean of p(x|z) at the mean of q(z|x)
         sample       seed -> z from the prior, mean of p(x|z)
-        score        x, seed -> elbo, iwae, rate, distortion, in nats
+        score        x, seed -> elbo, iwae, rate, distortion, in nats; p_value
+        impute       x, seed -> mean and draw of what is missing, and ess
 
     x is float32 in [0, 1]; `encode_uint8`, `reconstruct_uint8` and `score_uint8` take
     uint8. seed is int32 [B, 2]. `serving_default` is `encode`. The graph preprocesses
     images as in training, see `Pixels`.
+
+    `impute` is there for a model with `missing`, whose signatures that take x take
+    `observed` with it, bool of the same shape. x is not looked at where it is False; a
+    NaN where it is True is an error. Where x is observed, mean and draw are x as the
+    model takes it. `impute` does what `VAE.impute` does, with the row's seed in the
+    place of one derived from the example.
 
     `assets.extra` holds `model_card.json`, `requests/SIGNATURE.json` and
     `answers/SIGNATURE.json` in the row format of the servers' REST interface, which
@@ -61,7 +69,10 @@ def export_saved_model(
         binarization: The binarisation of training, a name in
             `tfvae.data.BINARIZATIONS`; None: "dynamic" if the likelihood is of 0 and 1
             alone, else "none".
-        num_samples: K of `score`.
+        num_samples: K of `score` and `impute`; None: the detector's, or 100.
+        detector: What `tfvae.anomaly.calibrate` gave for this model with score
+            "likelihood"; `score` then has `p_value` too, to the chance of other draws
+            that of `detector.p_values`. None: there are no p-values.
         value_range: The range of x; values outside are moved to the nearer end. There
             are signatures for uint8 if it goes from 0 to 1.
         examples: [n, *image_shape] Floats in that range that the recorded requests
@@ -73,17 +84,16 @@ def export_saved_model(
 
     Raises:
         InputError: if `path` is a file, holds something else than versions, or cannot
-            be written to; an argument is not usable; or the model is one of counts, or
-            its answers are not finite.
+            be written to; an argument is not usable; the detector is of another model
+            or score; or the model is one of counts, or its answers are not finite.
     """
     path = require_path("path", path)
     if not isinstance(vae, VAE):
         raise InputError(f"{type(vae).__name__} is no VAE; give one of tfvae.VAE")
     pixels = _pixels(vae, binarization, value_range)
-    num_samples = require_int(
-        "num_samples (--num-samples)", num_samples, most=_MOST_SAMPLES
-    )
-    signatures = signatures_of(vae, pixels, num_samples)
+    num_samples = samples_of(vae, num_samples, detector)
+    calibration = None if detector is None else detector.calibration
+    signatures = signatures_of(vae, pixels, num_samples, calibration)
     examples = _examples(vae, examples, pixels)
     try:
         card = json.loads(json.dumps(dict(card or {}), allow_nan=False))
@@ -132,7 +142,7 @@ def _pixels(
             "takes every value of value_range; serve another model, or write its "
             "SavedModel with keras.export"
         )
-    return Pixels(binarization, num_levels, low, high)
+    return Pixels(binarization, num_levels, low, high, vae.missing is not None)
 
 
 def _range(value_range: tuple[float, float]) -> tuple[float, float]:

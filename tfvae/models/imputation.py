@@ -61,7 +61,7 @@ def impute(
         roles, key = given
         roles = tf.nest.map_structure(lambda value: value[tf.newaxis], roles)
         own = derive_seed(seed, "impute", key)
-        found = _impute_batch(vae, Batch(**roles), num_samples, num_draws, own)
+        found = impute_batch(vae, Batch(**roles), num_samples, num_draws, own)
         mean, draws, ess, log_weights, values = found
         ends = [mean, mean]
         if interval is not None:
@@ -93,7 +93,7 @@ def _keys(batch: Batch) -> tf.Tensor:
     return tf.constant(keys, tf.int32)
 
 
-def _impute_batch(
+def impute_batch(
     vae: VAE,
     batch: Batch,
     num_samples: int,
@@ -102,8 +102,9 @@ def _impute_batch(
 ) -> tuple[tf.Tensor, ...]:
     """Returns mean, draws, ESS, log-weights [S, B], and a draw of x for each of them.
 
-    The expectation is the self-normalised one of Mattei and Frellsen, "MIWAE" (2019),
-    equation 11, and draws are those of sampling importance resampling.
+    The batch is one of `VAE.with_condition`, of a model with `missing`. The expectation
+    is the self-normalised one of Mattei and Frellsen, "MIWAE" (2019), equation 11, and
+    draws are those of sampling importance resampling.
     """
     variational = vae.variational_batch(batch, num_samples, seed)
     z, log_posterior = variational.draw_with_density()

@@ -9,29 +9,38 @@ from typing import Any
 
 import numpy as np
 
-from tfvae.config.settings import EXPORTED_SAMPLES
 from tfvae.core.types import InputError
+from tfvae.core.validation import require_int
+from tfvae.evaluation import anomaly
 from tfvae.export import export_saved_model
+from tfvae.export.layout import CARD
+from tfvae.models import SemiSupervisedVAE
 from tfvae.reports.images import meaning_of, models_of, read_evaluation, split_of
 from tfvae.training.runs import Run, load_run, utc_now, versions
 
 _EXAMPLES = 2  # images of the recorded requests
+_LEFT_OUT = "left out: "
 
 
 def export_run(
     workdir: str | os.PathLike,
     path: str | os.PathLike,
-    num_samples: int = EXPORTED_SAMPLES,
+    num_samples: int | None = None,
 ) -> Path:
     """Writes a run's model as the next version of a SavedModel.
 
     Its card has the run's settings, data and evaluation, without the paths of this
     machine. The recorded requests show test images, or noise where the data is not.
 
+    Where `tfvae detect` has left a calibration of the model with score "likelihood",
+    the signature `score` has p-values with it, unless `num_samples` says otherwise. Of
+    a calibration that cannot be used, `p_value` in the card says why.
+
     Args:
         workdir: The run's folder.
         path: The folder of the model's versions, for example saved_models/digits.
-        num_samples: K of the signature `score`.
+        num_samples: K of the signatures `score` and `impute`; None: that of the
+            calibration, or 100.
 
     Returns:
         The version's folder.
@@ -40,16 +49,61 @@ def export_run(
         InputError: if there is no such run, or `path` cannot be written to or holds
             something else.
     """
+    if num_samples is not None:
+        require_int("num_samples (--num-samples)", num_samples)
     run = load_run(workdir)
     examples = _examples(run)
     shown = "noise" if examples is None else "the first test images"
+    detector, said = _detector(run, num_samples)
+    card = {**_card(run, Path(path).resolve().name), "requests show": shown}
     return export_saved_model(
         run.vae,
         path,
         binarization=run.record.config.binarization,
         num_samples=num_samples,
+        detector=detector,
         examples=examples,
-        card={**_card(run, Path(path).resolve().name), "requests show": shown},
+        card={**card, "p_value": said},
+    )
+
+
+def left_out(version: Path) -> str | None:
+    """Returns why a version's scores have no p-values though there is a calibration."""
+    said = json.loads((version / CARD).read_text(encoding="utf-8")).get("p_value")
+    return said if said and said.startswith(_LEFT_OUT) else None
+
+
+def _detector(
+    run: Run, num_samples: int | None
+) -> tuple[anomaly.Detector | None, str | None]:
+    """Returns the detector of a run whose p-values are served, and a line on it."""
+    path = run.folder.calibration
+    if not path.exists():
+        return None, None
+    try:
+        detector = anomaly.load(path, run.vae)
+    except InputError as error:
+        return None, f"{_LEFT_OUT}{error}".replace(str(path), path.name)
+    reason = None
+    if not isinstance(detector.score, anomaly.Likelihood):
+        reason = (
+            f"{path.name} is of score {type(detector.score).__name__}, and p-values of "
+            "'likelihood' alone are served; make them with tfvae detect --score "
+            "likelihood"
+        )
+    elif isinstance(run.vae, SemiSupervisedVAE):
+        reason = f"scores are of p(x|condition), and {path.name} is of p(x)"
+    elif num_samples not in (None, detector.num_samples):
+        reason = (
+            f"{path.name} has {detector.num_samples} samples an image, and "
+            f"{num_samples} are asked for; leave --num-samples out, or make it with "
+            f"tfvae detect --num-samples {num_samples}"
+        )
+    if reason is not None:
+        return None, f"{_LEFT_OUT}{reason}"
+    return detector, (
+        f"the rank of the score -L_{detector.num_samples} among those of "
+        f"{detector.size} held-out images"
     )
 
 
