@@ -79,6 +79,10 @@ def run_serving_benchmark(
             "requests that are timed have no condition; leave condition out "
             "(--condition None)"
         )
+    if config.missing is not None:
+        raise InputError(
+            "requests that are timed have no mask; leave missing out (--missing None)"
+        )
     vae = make_model(config, load_data(config))
     with tempfile.TemporaryDirectory(prefix="tfvae-benchmark-") as folder:
         path = export_saved_model(

@@ -21,6 +21,15 @@ def check_together(config: Config) -> None:
     _check_hierarchy(config)
     _check_monitored(config)
     _check_labels(config)
+    _check_missing(config)
+
+
+def _check_missing(config: Config) -> None:
+    if config.missing_share is not None and config.missing is None:
+        raise InputError(
+            f"missing_share {config.missing_share} has no effect without missing; set "
+            "missing 'mcar', or missing_share None"
+        )
 
 
 def _check_labels(config: Config) -> None:

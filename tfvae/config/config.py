@@ -18,6 +18,7 @@ from tfvae.config.fields import (
     Positive,
     Range,
     Seed,
+    Share,
     Sizes,
     check_range,
     check_type,
@@ -33,6 +34,7 @@ from tfvae.config.names import (
     LatentName,
     LearningRateSchedule,
     LikelihoodName,
+    MissingName,
     Monitored,
     NetworkName,
     ObjectiveName,
@@ -85,6 +87,8 @@ class DataSettings:
     """dynamic: fresh draws; fixed: one draw; threshold: at 1/2; none: grey values."""
     grey_targets: bool = False
     """Allow likelihood bernoulli with binarization none, which is another bound."""
+    missing_share: Share | None = None
+    """The share of each image's pixels to take out at random, with missing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +111,8 @@ class ModelSettings:
     """The couplings of latent flow; None: 2."""
     condition: ConditionName | None = None
     """Model p(x|c) with c the images' label; None: p(x)."""
+    missing: MissingName | None = None
+    """Pixels may be missing; the encoder sees which, but not beside a condition."""
     labels: Count | None = None
     """Labels known in training, the others summed out; None: not semi-supervised."""
     classifier_weight: Annotated[float, Range(0, 1e6)] | None = None

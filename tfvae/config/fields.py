@@ -45,6 +45,7 @@ Count = Annotated[int, Range(1)]
 Natural = Annotated[int, Range(0)]
 # Float32 divides by these, and multiplies.
 Positive = Annotated[float, Range(1e-6, 1e6, "a number between 1e-06 and 1e+06")]
+Share = Annotated[float, Range(1e-6, 1 - 1e-6, "a number between 0 and 1")]
 Seed = Annotated[int, Range(0, SEEDS, "0 to 2^62 - 1")]
 Sizes = Annotated[tuple[int, ...], SizeRange()]
 ImageSize = Annotated[tuple[int, int], SizeRange()]

@@ -34,6 +34,7 @@ LatentName = Literal[
 PriorName = Literal["standard", "learned", "mixture", "vamp", "conditional"]
 ConditionName = Literal["label"]
 ClassifierName = Literal["as_encoder", "augmented"]
+MissingName = Literal["mcar", "mar"]
 ObjectiveName = Literal["elbo", "iwae", "renyi", "ciwae", "miwae", "piwae"]
 EstimatorName = Literal[
     "pathwise", "stl", "dreg", "reinforce", "vimco", "disarm", "straight_through"

@@ -11,6 +11,7 @@ from tfvae.core.sharding import BatchShard
 from tfvae.core.types import InputError, Seed
 from tfvae.core.validation import require_int
 from tfvae.data.binarization import BINARIZATIONS, Binarization, bernoulli
+from tfvae.data.holes import Holes
 from tfvae.data.images import to_grey
 from tfvae.data.splits import ArraySplit, Split, StreamSplit, check_split
 
@@ -20,7 +21,7 @@ _LABEL_ROLES = ("label", "condition")
 _BATCH_SIZE = "batch_size (--batch-size)"
 
 Element: TypeAlias = tf.Tensor | dict[str, tf.Tensor]
-"""Images, or a dictionary of them with their labels."""
+"""Images, or a dictionary of them with their labels or what is observed."""
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
@@ -52,6 +53,7 @@ def training_batches(
     on_device: bool = False,
     labels: bool = False,
     label_role: str = "label",
+    holes: Holes | None = None,
 ) -> tf.data.Dataset:
     """Returns endless shuffled batches; batch t is a function of (seed, t).
 
@@ -75,11 +77,13 @@ def training_batches(
             GPU, and the host has less to do.
         labels: Deliver labels with their images.
         label_role: The role that labels have, "label" or "condition".
+        holes: The pixels that are missing; None: none.
 
     Returns:
         A data set of float32 [B, H, W, C], of infinite cardinality; with `on_device`
         of the split's own dtype. With `labels` its elements are dictionaries of these
-        as "x", and of int64 [B], -1 where unknown, as their role.
+        as "x", and of int64 [B], -1 where unknown, as their role; with `holes` of bool
+        [B, H, W, C] as "observed" too.
 
     Raises:
         InputError: if an argument is not usable.
@@ -97,13 +101,13 @@ def training_batches(
     role = _label_role(split, labels, label_role)
 
     def draw(step: tf.Tensor, batch: Element) -> Element:
-        images = batch["x"] if labels else batch
-        x = kind.apply(to_grey(images), _fold(draw_seed, step))
-        return {**batch, "x": x} if labels else x
+        roles = batch if isinstance(batch, dict) else {"x": batch}
+        x = kind.apply(to_grey(roles["x"]), _fold(draw_seed, step))
+        return _element({**roles, "x": x})
 
     order_seed = derive_seed(seed, f"order/{split.name}")
     early = None if kind.draws == "step" else kind  # drawn before the step is known
-    how = (batch_size, steps, order_seed, start_step, early, fixed_seed, role)
+    how = (batch_size, steps, order_seed, start_step, early, fixed_seed, role, holes)
     if isinstance(split, ArraySplit):
         batches = _shuffled_array(split, *how)
     else:
@@ -122,6 +126,7 @@ def evaluation_batches(
     limit: int | None = None,
     labels: bool = False,
     label_role: str = "label",
+    holes: Holes | None = None,
 ) -> tf.data.Dataset:
     """Returns batches of each image once, in order; the last may be smaller.
 
@@ -136,11 +141,12 @@ def evaluation_batches(
         limit: The number of images to use, the first ones; None for all.
         labels: Deliver labels with their images.
         label_role: The role that labels have, "label" or "condition".
+        holes: The pixels that are missing; None: none.
 
     Returns:
         A data set of float32 [B, H, W, C], of known cardinality. With `labels` its
         elements are dictionaries of these as "x", and of int64 [B], -1 where unknown,
-        as their role.
+        as their role; with `holes` of bool [B, H, W, C] as "observed" too.
 
     Raises:
         InputError: if an argument is not usable.
@@ -154,13 +160,13 @@ def evaluation_batches(
     steps = -(-size // batch_size)
     role = _label_role(split, labels, label_role)
     if isinstance(split, StreamSplit):
-        draw = _stream_transform(split, kind, as_seed(seed), role)
+        draw = _stream_transform(split, kind, as_seed(seed), role, holes)
         batches = split.read(None).take(size).map(draw, tf.data.AUTOTUNE)
         batches = batches.batch(batch_size).apply(
             tf.data.experimental.assert_cardinality(steps)
         )
     else:
-        batch = _array_batch(split, kind, as_seed(seed), size, role)
+        batch = _array_batch(split, kind, as_seed(seed), size, role, holes)
         batches = tf.data.Dataset.range(steps).map(
             lambda step: batch(_places(step, batch_size, size)), tf.data.AUTOTUNE
         )
@@ -176,9 +182,10 @@ def _shuffled_array(
     kind: Binarization | None,
     seed: tf.Tensor,
     role: str | None,
+    holes: Holes | None,
 ) -> tf.data.Dataset:
     size = len(split)
-    batch = _array_batch(split, kind, seed, size, role)
+    batch = _array_batch(split, kind, seed, size, role, holes)
 
     def shuffled(step: tf.Tensor) -> Element:
         order = _fold(order_seed, step // steps)
@@ -212,6 +219,7 @@ def _array_batch(
     seed: tf.Tensor,
     size: int,
     role: str | None,
+    holes: Holes | None,
 ) -> Callable[[tf.Tensor], Element]:
     """Returns the function from rows [B] to a batch; without `kind` none is drawn.
 
@@ -219,7 +227,9 @@ def _array_batch(
     """
     fixed = kind is not None and kind.draws != "never"
     images = fixed_draw(split, seed, size) if fixed else split.tensor()
-    known = tf.constant(split.labels) if role else None  # [N]
+    beside = {} if role is None else {role: tf.constant(split.labels)}  # [N]
+    if holes is not None:
+        beside["observed"] = holes.observed(split, size)  # [N, H, W, C]
 
     def batch(rows: tf.Tensor) -> Element:
         x = tf.gather(images, rows)  # [B, H, W, C]
@@ -227,7 +237,7 @@ def _array_batch(
             x = tf.cast(x, tf.float32)
         elif kind is not None:
             x = kind.apply(to_grey(x), None)
-        return x if known is None else {"x": x, role: tf.gather(known, rows)}
+        return _element({"x": x, **{n: tf.gather(v, rows) for n, v in beside.items()}})
 
     return batch
 
@@ -257,8 +267,9 @@ def _shuffled_stream(
     kind: Binarization | None,
     seed: tf.Tensor,
     role: str | None,
+    holes: Holes | None,
 ) -> tf.data.Dataset:
-    transform = _stream_transform(split, kind, seed, role)
+    transform = _stream_transform(split, kind, seed, role, holes)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         images = split.read(_fold(order_seed, epoch))
@@ -269,7 +280,11 @@ def _shuffled_stream(
 
 
 def _stream_transform(
-    split: StreamSplit, kind: Binarization | None, seed: tf.Tensor, role: str | None
+    split: StreamSplit,
+    kind: Binarization | None,
+    seed: tf.Tensor,
+    role: str | None,
+    holes: Holes | None,
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Element]:
     """Returns a function of (image, label, id) that gives an element of a batch.
 
@@ -283,9 +298,17 @@ def _stream_transform(
         if kind is not None:
             draw_seed = None if kind.draws == "never" else _fold(root, identity)
             x = kind.apply(to_grey(image), draw_seed)
-        return {"x": x, role: label} if role else x
+        roles = {"x": x, role: label} if role else {"x": x}
+        if holes is not None:
+            roles["observed"] = holes.observed_of(split.name, identity, x)
+        return _element(roles)
 
     return transform
+
+
+def _element(roles: dict[str, tf.Tensor]) -> Element:
+    """Returns the roles of a batch, or of x alone x itself."""
+    return roles if len(roles) > 1 else roles["x"]
 
 
 def draw_seed_of(seed: Seed) -> tf.Tensor:

@@ -107,7 +107,9 @@ def score_images(
             sums = add_chunk(batch, batch_seed, tf.constant(number), size, kept, sums)
         scores.append(_scores(sums, num_samples))
     columns = map(np.concatenate, zip(*scores, strict=True))
-    return (ImageScores if vae.decoder.head.is_probability else DensityScores)(*columns)
+    # Where values are missing, examples have other numbers of dimensions.
+    bits = vae.decoder.head.is_probability and vae.missing is None
+    return (ImageScores if bits else DensityScores)(*columns)
 
 
 def estimate_log_likelihood(

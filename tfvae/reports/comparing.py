@@ -17,6 +17,7 @@ from tfvae.evaluation import ImageScores
 from tfvae.evaluation.scores import count_low_ess
 from tfvae.evaluation.statistics import mean_with_error
 from tfvae.heads import HEADS
+from tfvae.models import Batch
 from tfvae.models.batch import read_batch
 from tfvae.reports.images import (
     COMPARED_SCORES,
@@ -33,7 +34,7 @@ from tfvae.training.runs import BINARIZATION_SEED, Run, load_run
 # Settings that can make two runs' images differ, for the message.
 _ABOUT_IMAGES = (
     *("dataset", "image_size", "validation_size", "data_dir", "manual_dir"),
-    "binarization",
+    *("binarization", "missing_share"),
 )
 
 
@@ -177,7 +178,7 @@ def _check_comparable(first: Run, second: Run, images: Images, others: Images) -
             f"{others.config.likelihood!r} {kinds[1]}; compare runs of one kind"
         )
     same = images.size == others.size and all(
-        np.array_equal(read_batch(one).x, read_batch(other).x)
+        _same(read_batch(one), read_batch(other))
         for one, other in zip(images.batches, others.batches, strict=True)
     )
     if not same:
@@ -192,6 +193,14 @@ def _check_comparable(first: Run, second: Run, images: Images, others: Images) -
             f"{', '.join(about) or 'the data has changed'}; compare runs on the same "
             "images"
         )
+
+
+def _same(one: Batch, other: Batch) -> bool:
+    """Returns whether two batches have the same images, and the same is missing."""
+    first, second = one.observed, other.observed
+    if first is None or second is None:
+        return first is second and np.array_equal(one.x, other.x)
+    return np.array_equal(one.x, other.x) and np.array_equal(first, second)
 
 
 def _kind(config: Config) -> str:

@@ -214,7 +214,8 @@ def _annealed(
             "condition"
         )
     name = next(iter(models_of(run)))
-    how_counted = (run.vae.image_shape, run.vae.decoder.head.is_probability)
+    bits = run.vae.decoder.head.is_probability and run.vae.missing is None
+    how_counted = (run.vae.image_shape, bits)
     how: dict[str, Any] = {
         "num_chains": annealing.ais_chains,
         "num_steps": annealing.ais_steps,

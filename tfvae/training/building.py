@@ -63,6 +63,7 @@ _OF_RUNS = (
     *("dataset", "data_dir", "manual_dir", "image_size", "validation_size"),
     *("batch_size", "monitored", "early_stopping", "reduce_on_plateau"),
     *("plateau_factor", "keep_best", "steps_per_execution", "device_binarization"),
+    "missing_share",
 )
 
 
@@ -198,13 +199,16 @@ def build_vae(
     bias = None
     if config.output_start == "mean" and mean_image is not None:
         bias = likelihood.params_for_mean(mean_image)
+    seen = shared
+    if config.missing is not None and condition is None:
+        seen = {**shared, "condition_shape": image_shape}  # the mask
     encoder = network.encoder(
         image_shape,
         posterior.params_shape,
         config.hidden_sizes,
         config.activation,
         name="encoder",
-        **shared,
+        **seen,
     )
     decoder = network.decoder(
         latent.decoder_shape,
@@ -220,6 +224,7 @@ def build_vae(
         ConditionalDistribution(decoder, likelihood),
     )
     prior = _prior(config, latent, images, condition)
+    roles: dict[str, Any] = {"condition": condition, "missing": config.missing}
     if config.labels is None or condition is None:
         return VAE(*parts, latent, prior, condition=condition)
     own: dict[str, Any] = {**shared, "name": "classifier"}
@@ -234,13 +239,23 @@ def build_vae(
             config.activation,
             **own,
         )
+        return VAE(*parts, latent, prior, **roles)
+    classifier = network.encoder(
+        image_shape,
+        (condition.num_classes,),
+        config.hidden_sizes,
+        config.activation,
+        name="classifier",
+        seed=config.seed,
+        dtype=config.dtype_policy,
+    )
     weight = config.classifier_weight
     return SemiSupervisedVAE(
         *parts,
         classifier,
         latent,
         prior,
-        condition=condition,
+        **roles,
         classifier_weight=1.0 if weight is None else weight,
     )
 

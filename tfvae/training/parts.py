@@ -39,6 +39,7 @@ from tfvae.training.resuming import Resumed
 from tfvae.training.runs import (
     BINARIZATION_SEED,
     RunFolder,
+    holes_of,
     labels_of,
     parse_history,
     run_evaluation_batches,
@@ -169,6 +170,7 @@ def batches_from(
         start_step=step,
         on_device=binarizes_on_device(config),
         **labels_of(config),
+        holes=holes_of(config),
     )
 
 

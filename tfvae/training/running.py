@@ -56,6 +56,8 @@ def notes(config: Config, steps: int) -> list[str]:
         lines.append(f"loss has kl_weight {config.kl_weight:g} and is no bound")
     elif config.kl_warmup_steps:
         lines.append("loss is no bound before kl_weight reaches 1")
+    if config.missing is not None and config.missing_share is None:
+        lines.append(f"missing {config.missing!r}, and nothing is: see missing_share")
     on_cpu = not tf.config.list_physical_devices("GPU")
     if config.dtype_policy == "mixed_float16" and on_cpu:
         lines.append("mixed_float16 is many times slower on a CPU than mixed_bfloat16")

@@ -14,6 +14,7 @@ import tensorflow as tf
 import tfvae.data
 from tfvae.config import Config
 from tfvae.core.types import InputError, first_line
+from tfvae.data.holes import Holes
 from tfvae.heads import HEADS
 from tfvae.latents import LATENTS
 from tfvae.models import VAE
@@ -65,8 +66,8 @@ def run_evaluation_batches(
 ) -> tf.data.Dataset:
     """Returns a split's images in order, binarised as in the run, one shared draw.
 
-    A conditional model's have their labels as the condition, and a semi-supervised
-    one's as the label.
+    What is missing from them is one shared draw, too. A conditional model's have their
+    labels as the condition, and a semi-supervised one's as the label.
     """
     return tfvae.data.evaluation_batches(
         split,
@@ -75,6 +76,7 @@ def run_evaluation_batches(
         seed=BINARIZATION_SEED,
         limit=limit,
         **labels_of(config),
+        holes=holes_of(config),
     )
 
 
@@ -86,13 +88,24 @@ def labels_of(config: Config) -> dict[str, Any]:
     return {"labels": True, "label_role": role}
 
 
+def holes_of(config: Config) -> Holes | None:
+    """Returns the pixels that are missing from a run's images; None: none.
+
+    They are one draw that all runs share, so that runs can be compared.
+    """
+    if config.missing_share is None:
+        return None
+    return Holes(config.missing_share, BINARIZATION_SEED)
+
+
 def meaning(config: Config, twin: bool = False) -> str:
     """Returns the quantity that a run's bounds are bounds on, in words.
 
     With `twin` they are those of a relaxed model's discrete twin.
     """
     given = config.condition is not None and config.labels is None
-    text = f"log p(x|{config.condition})" if given else "log p(x)"
+    x = "x" if config.missing_share is None else "x_observed"
+    text = f"log p({x}|{config.condition})" if given else f"log p({x})"
     head = HEADS[config.likelihood]
     if config.grey_targets:
         text = "the expected log-likelihood of a binarised image (grey targets)"

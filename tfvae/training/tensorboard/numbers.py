@@ -15,7 +15,8 @@ _REPORTED = ("loss", "elbo", "rate", "distortion", "ess")
 
 def with_bits(values: dict[str, float], vae: VAE) -> dict[str, float]:
     """Returns the numbers, with bits_per_dim from `bound` where it has a meaning."""
-    if not vae.decoder.head.is_probability or "bound" not in values:
+    known = vae.decoder.head.is_probability and vae.missing is None
+    if not known or "bound" not in values:
         return values
     return {**values, "bits_per_dim": bits_per_dim(-values["bound"], vae.image_shape)}
 
