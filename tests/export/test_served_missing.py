@@ -306,10 +306,13 @@ def test_p_values_in_a_graph_are_the_detectors(detector):
     )
 
 
-def test_scores_with_p_values_have_kernels_of_a_gpu(judging):
-    for graph in graphs(judging[0].signatures["score"]):
-        assert without_kernel(graph, ("GPU", "DEFAULT")) == set()
-        assert without_kernel(graph, (XLA_GPU,)) == set()
+def test_every_operation_has_a_kernel_of_a_gpu(judging, masked):
+    asked = [judging[0].signatures["score"]]
+    asked += [masked.model.signatures[name] for name in OF_X]
+    for signature in asked:
+        for graph in graphs(signature):
+            assert without_kernel(graph, ("GPU", "DEFAULT")) == set()
+            assert without_kernel(graph, (XLA_GPU,)) == set()
 
 
 def test_a_detector_that_does_not_fit_is_one_line(detector, tmp_path):
