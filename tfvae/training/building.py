@@ -226,7 +226,7 @@ def build_vae(
     prior = _prior(config, latent, images, condition)
     roles: dict[str, Any] = {"condition": condition, "missing": config.missing}
     if config.labels is None or condition is None:
-        return VAE(*parts, latent, prior, condition=condition)
+        return VAE(*parts, latent, prior, **roles)
     own: dict[str, Any] = {**shared, "name": "classifier"}
     own.pop("condition_shape", None)
     if config.classifier == "augmented":
@@ -239,16 +239,6 @@ def build_vae(
             config.activation,
             **own,
         )
-        return VAE(*parts, latent, prior, **roles)
-    classifier = network.encoder(
-        image_shape,
-        (condition.num_classes,),
-        config.hidden_sizes,
-        config.activation,
-        name="classifier",
-        seed=config.seed,
-        dtype=config.dtype_policy,
-    )
     weight = config.classifier_weight
     return SemiSupervisedVAE(
         *parts,
