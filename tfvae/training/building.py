@@ -227,26 +227,30 @@ def build_vae(
     roles: dict[str, Any] = {"condition": condition, "missing": config.missing}
     if config.labels is None or condition is None:
         return VAE(*parts, latent, prior, **roles)
-    own: dict[str, Any] = {**shared, "name": "classifier"}
-    own.pop("condition_shape", None)
-    if config.classifier == "augmented":
-        classifier = augmented_classifier(image_shape, condition.num_classes, **own)
-    else:
-        classifier = network.encoder(
-            image_shape,
-            (condition.num_classes,),
-            config.hidden_sizes,
-            config.activation,
-            **own,
-        )
     weight = config.classifier_weight
     return SemiSupervisedVAE(
         *parts,
-        classifier,
+        _classifier(config, image_shape, condition.num_classes),
         latent,
         prior,
         **roles,
         classifier_weight=1.0 if weight is None else weight,
+    )
+
+
+def _classifier(
+    config: Config, image_shape: tuple[int, ...], num_classes: int
+) -> keras.Model:
+    """Returns the network of q(y|x)."""
+    own: dict[str, Any] = {
+        "name": "classifier",
+        "seed": config.seed,
+        "dtype": config.dtype_policy,
+    }
+    if config.classifier == "augmented":
+        return augmented_classifier(image_shape, num_classes, **own)
+    return NETWORKS[config.network].encoder(
+        image_shape, (num_classes,), config.hidden_sizes, config.activation, **own
     )
 
 
