@@ -188,6 +188,12 @@ ROWS: Mapping[str, Row] = {
         quantity="accuracy, %",
         seeds=_FIVE,
     ),
+    "m2-best-100": Row(
+        "mnist-m2-best",
+        "93.19; the classifier alone 77.12",
+        num_samples=10,
+        quantity="accuracy, %",
+    ),
     "m2-3000": Row(
         "mnist-m2",
         "95.82; the classifier alone 91.08",
