@@ -202,7 +202,7 @@ def test_pandas_is_imported_when_a_frame_is_asked_for(monkeypatch):
         return builtins.__import__(name, *args, **kwargs)
 
     monkeypatch.setattr(importlib, "import_module", without)
-    with pytest.raises(InputError, match="pip install pandas"):
+    with pytest.raises(InputError, match=r"pip install 'tfvae.tables.'"):
         columns.decode([[0.5]])
 
 

@@ -10,6 +10,7 @@ from tfvae.data.pipeline import (
 )
 from tfvae.data.registry import DATASETS, DatasetEntry, absolute_name, load
 from tfvae.data.splits import ArraySplit, ImageData, Split, StreamSplit, describe
+from tfvae.data.tables import TableData, load_table
 
 __all__ = [
     "BINARIZATIONS",
@@ -20,11 +21,13 @@ __all__ = [
     "ImageData",
     "Split",
     "StreamSplit",
+    "TableData",
     "absolute_name",
     "describe",
     "drawn_at_step",
     "evaluation_batches",
     "load",
+    "load_table",
     "steps_per_epoch",
     "partly_labelled",
     "training_batches",

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import tensorflow_datasets as tfds
 
+from tfvae.core.optional import is_frame
 from tfvae.core.types import InputError
 from tfvae.core.validation import SEEDS, require_int, require_path
 from tfvae.data.images import check_image_size
@@ -17,6 +18,7 @@ from tfvae.data.sources.tfds import load_tfds
 from tfvae.data.sources.tfds_builder import is_tfds_name
 from tfvae.data.spec import DatasetSpec
 from tfvae.data.splits import ArraySplit, ImageData
+from tfvae.data.tables import table_kind
 
 MEMORY_LIMIT = 2 << 30
 
@@ -77,6 +79,11 @@ def load(
     Raises:
         InputError: if there is no such data set, or it cannot be used as asked.
     """
+    if is_frame(name) or table_kind(name) is not None:
+        raise InputError(
+            f"{repr(name) if isinstance(name, str) else 'a DataFrame'} is a table, and "
+            "images are wanted; read it with tfvae.data.load_table"
+        )
     if not isinstance(name, str) or not name:
         raise _unknown(name)
     split_seed = require_int("split_seed", split_seed, 0, SEEDS)

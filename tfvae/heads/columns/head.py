@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.lookup import nearest
+from tfvae.core.optional import is_frame, optional_package
 from tfvae.core.types import InputError
 from tfvae.distributions import tfd
 from tfvae.heads.base import DistributionHead, with_parts
@@ -222,7 +222,7 @@ class Columns(DistributionHead):
                 f"rows have shape {rows.shape}; give [N, {len(self.columns)}], for "
                 "example the draw of vae.sample"
             )
-        pandas = _pandas()
+        pandas = optional_package("pandas", "tables", "a frame")
         parts = enumerate(self.columns)
         return pandas.DataFrame(
             {column.name: column.decode(rows[:, i], pandas) for i, column in parts}
@@ -336,7 +336,7 @@ def _listed(texts: Sequence[str]) -> str:
 
 def _check_frame(frame: Any) -> None:
     """Refuses what is no DataFrame of pandas, or has a name twice."""
-    if not all(hasattr(frame, name) for name in ("columns", "dtypes", "iloc")):
+    if not is_frame(frame):
         raise InputError(
             f"a {type(frame).__name__} is no table; give a pandas DataFrame"
         )
@@ -348,13 +348,3 @@ def _check_frame(frame: Any) -> None:
             if twice
             else "the frame has no columns; give at least one"
         )
-
-
-def _pandas() -> Any:
-    # An optional package: imported when a frame is asked for, and not before.
-    try:
-        return importlib.import_module("pandas")
-    except ImportError as error:
-        raise InputError(
-            "decode makes a frame, and pandas is not installed; pip install pandas"
-        ) from error
