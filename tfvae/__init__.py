@@ -33,6 +33,8 @@ _ELSEWHERE = {
     "SemiSupervisedVAE": "tfvae.models",
     "ConditionalDistribution": "tfvae.models",
     "build": "tfvae.training.building",
+    "build_table": "tfvae.training.tables",
+    "sample_frame": "tfvae.training.tables",
 }
 
 __all__ = ["InputError", "__version__", *_ELSEWHERE, *_WITHIN, *_ROOMS]

@@ -81,7 +81,8 @@ def load_table(
     frame = _read(source)
     _check_names(list(frame.columns))
     targets = _targets(target, list(frame.columns))
-    return TableData(*_split(frame, test, validation, seed), targets)
+    train, chosen_by, last = _split(frame, test, validation, seed)
+    return TableData(train, chosen_by, last, targets)
 
 
 def _split(frame: Any, test: float, validation: float, seed: int) -> list[Any]:

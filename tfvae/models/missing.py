@@ -144,6 +144,24 @@ def check_self_masking(strategy: tf.distribute.Strategy, estimator: Any) -> None
         )
 
 
+def given_beside_x(
+    data_shape: tuple[int, ...], condition: Condition | None, missing: Any
+) -> tuple[int, ...] | None:
+    """Returns the shape of the second input of an encoder that sees all it can.
+
+    That is the mask, the condition's features, or the vector of both (see
+    `seen_by_encoder`), but of an image the features alone: as channels of a
+    convolution, the vector would be hundreds. None: the model has neither.
+    """
+    if missing is None:
+        return None if condition is None else condition.shape
+    if condition is None:
+        return data_shape
+    if len(data_shape) > 1:
+        return condition.shape
+    return (math.prod(data_shape) + math.prod(condition.shape),)
+
+
 def seen_by_encoder(
     taken: tuple[int, ...] | None,
     data_shape: tuple[int, ...],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -20,9 +20,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tfvae.conditions import Numeric
+from tfvae.core.optional import is_frame, optional_package
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int, require_number
+from tfvae.heads import Columns
 from tfvae.models import VAE
+from tfvae.sklearn.frames import columns_in_place_of, encoded
 from tfvae.sklearn.rows import (
     Roles,
     Table,
@@ -45,6 +48,7 @@ from tfvae.sklearn.settings import (
     saved_models,
 )
 from tfvae.training.building import build_vae, compile_vae
+from tfvae.training.tables import missing_of, sample_frame
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -71,6 +75,13 @@ class VAETransformer(
     in `fit` with an `InputError`, a `ValueError`. X may be a sparse matrix, of which
     few rows at a time are made dense.
 
+    X may be a pandas frame of mixed columns (categories, text and booleans beside
+    numbers): each column then has a law of its own, see `tfvae.heads.Columns`, and
+    standardises within; `score_samples` is over X as it is given, categories being
+    probabilities; `inverse_transform`, `sample` and `sample_frame` give frames with the
+    dtypes and categories of the one that `fit` saw. Columns may have missing values
+    (NaN) if some had them in `fit`: scores are then those of what is observed.
+
     With `contamination` it is an outlier detector too: `predict` marks the rows whose
     `score_samples` are below the threshold that this share of the training rows is
     below.
@@ -78,7 +89,12 @@ class VAETransformer(
     Arguments not explained here are those of `tfvae.config.Config`.
 
     Args:
-        likelihood: p(x|z), a name in `tfvae.heads.HEADS`. X must be in its support.
+        likelihood: p(x|z), a name in `tfvae.heads.HEADS`. X must be in its support. A
+            frame of mixed columns has `tfvae.heads.Columns` in its place; under another
+            likelihood than "normal", booleans are numbers.
+        kinds: Of a frame, name of a column -> its kind, in place of what
+            `Columns.from_frame` chooses. With it columns of numbers have laws of their
+            own too; {} chooses all of them.
         likelihood_scale: The scale of likelihood normal_fixed_scale, and the start of
             normal_shared_scale's; None: 1.
         latent: The family of z.
@@ -114,6 +130,7 @@ class VAETransformer(
     Attributes:
         vae_: The model, a `tfvae.VAE` over rows of shape (n_features_in_,), less the
             columns of the condition.
+        columns_: The `tfvae.heads.Columns` of a mixed frame, else None.
         history_: By name a list with a number for each epoch, in nats a row: "loss",
             "elbo", "distortion", "rate", and others that `VAE` explains; with early
             stopping also of the held-out rows, "val_loss" and so on.
@@ -127,6 +144,7 @@ class VAETransformer(
         self,
         *,
         likelihood: str = "normal",
+        kinds: Mapping[str, str] | None = None,
         likelihood_scale: float | None = None,
         latent: str = "normal",
         latent_size: int = 10,
@@ -153,6 +171,7 @@ class VAETransformer(
         random_state: RandomState = None,
     ) -> None:
         self.likelihood = likelihood
+        self.kinds = kinds
         self.likelihood_scale = likelihood_scale
         self.latent = latent
         self.latent_size = latent_size
@@ -189,7 +208,7 @@ class VAETransformer(
             InputError: if a setting is not usable, X is outside the likelihood's
                 support, or the loss is not finite.
         """
-        rows = validate_data(self, X, dtype=np.float32, accept_sparse="csr")
+        rows = self._read(X, reset=True)
         self._check_settings()
         self._forget_threshold()
         seed = as_seed(self.random_state)
@@ -224,9 +243,7 @@ class VAETransformer(
                 "which makes one pass; leave it out, or use fit"
             )
         started = hasattr(self, "vae_")
-        rows = validate_data(
-            self, X, dtype=np.float32, accept_sparse="csr", reset=not started
-        )
+        rows = self._read(X, reset=not started)
         self._check_settings()
         if started:
             self._check_support(rows, self.vae_, self._roles)
@@ -252,7 +269,7 @@ class VAETransformer(
 
     def inverse_transform(
         self, X: ArrayLike, condition: ArrayLike | None = None
-    ) -> np.ndarray:
+    ) -> Any:
         """Returns the means of p(x|z), or of p(x|z, c).
 
         Args:
@@ -261,7 +278,9 @@ class VAETransformer(
 
         Returns:
             Float32 [n, n_features], with the condition's columns as they were given; a
-            pandas frame with the columns' names if X is one and `fit` saw names.
+            pandas frame with the columns' names if X is one and `fit` saw names. Of a
+            mixed frame a frame with its dtypes: means are rounded where it has whole
+            numbers, and of categories the most probable.
 
         Raises:
             InputError: if there is another number of columns or of rows.
@@ -284,6 +303,10 @@ class VAETransformer(
 
         parts = Z if given is None else np.concatenate([Z, given], axis=1)
         means = roles.table(by_rows(means_of, parts), given)
+        if self.columns_ is not None:
+            made = self.columns_.decode(means)
+            index = getattr(X, "index", None) if is_frame(X) else None
+            return made if index is None else made.set_index(index)
         names = getattr(self, "feature_names_in_", None)
         if names is None or not (hasattr(X, "index") and hasattr(X, "columns")):
             return means
@@ -348,7 +371,7 @@ class VAETransformer(
         n_samples: int = 1,
         random_state: RandomState = None,
         condition: ArrayLike | None = None,
-    ) -> np.ndarray:
+    ) -> Any:
         """Draws rows from p(z) p(x|z), or from p(x|c).
 
         Args:
@@ -358,13 +381,38 @@ class VAETransformer(
                 row for all.
 
         Returns:
-            Float32 [n, n_features].
+            Float32 [n, n_features]; of a mixed frame a frame like it.
         """
         check_is_fitted(self)
         n_samples = require_int("n_samples", n_samples)
         given = self._condition(condition, n_samples)
+        if self.columns_ is not None:
+            return sample_frame(self.vae_, n_samples, as_seed(random_state))
         draw = self.vae_.sample(n_samples, as_seed(random_state), given).draw
         return self._roles.table(draw.numpy().astype(np.float32), given)
+
+    def sample_frame(
+        self,
+        n_samples: int = 1,
+        random_state: RandomState = None,
+        condition: ArrayLike | None = None,
+    ) -> Any:
+        """Draws rows as `sample` does, as a pandas frame with the columns of `fit`'s.
+
+        Raises:
+            InputError: if `fit` saw no names of columns, or pandas is not installed.
+        """
+        found = self.sample(n_samples, random_state, condition)
+        names = getattr(self, "feature_names_in_", None)
+        if names is None:
+            raise InputError(
+                "sample_frame gives columns the names that fit saw, and there were "
+                "none; fit a pandas DataFrame, or use sample"
+            )
+        if self.columns_ is not None:
+            return found
+        pandas = optional_package("pandas", "tables", "sample_frame")
+        return pandas.DataFrame(found, columns=names)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "vae_")  # a refused `fit` leaves n_features_in_
@@ -377,7 +425,8 @@ class VAETransformer(
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        state.pop("_score_rows", None)
+        for part in ("_score_rows", "columns_"):  # the model brings them
+            state.pop(part, None)
         return saved_models(state)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -385,8 +434,9 @@ class VAETransformer(
         if "vae_" in state:
             # What was pickled before there were conditions has no roles.
             roles = state.get("_roles", Roles(np.arange(state["n_features_in_"])))
-            scorer = row_scorer(state["vae_"], roles)
-            state |= {"_roles": roles, "_score_rows": scorer}
+            scorer, head = row_scorer(state["vae_"], roles), state["vae_"].decoder.head
+            columns = head if isinstance(head, Columns) else None
+            state |= {"_roles": roles, "_score_rows": scorer, "columns_": columns}
         super().__setstate__(state)
 
     @property
@@ -428,9 +478,13 @@ class VAETransformer(
             condition = Numeric.from_data(
                 dense_rows(X[:, roles.condition], slice(None))
             )
-        rows = some_rows(X, seed)[:, roles.x]
         shape = (len(roles.x),)
-        vae = build_vae(config, shape, mean_of(X)[roles.x], rows, condition)
+        if self.columns_ is None:
+            rows = some_rows(X, seed)[:, roles.x]
+            vae = build_vae(config, shape, mean_of(X)[roles.x], rows, condition)
+        else:
+            missing = missing_of(self.columns_)
+            vae = build_vae(config, shape, likelihood=self.columns_, missing=missing)
         self._check_support(X, vae, roles)
         compile_vae(vae, config, steps_per_epoch=1)
         self.vae_, self._roles, self._score_rows = vae, roles, row_scorer(vae, roles)
@@ -469,10 +523,26 @@ class VAETransformer(
 
     def _checked(self, X: ArrayLike) -> tuple[VAE, Table]:
         check_is_fitted(self)
-        rows = validate_data(
-            self, X, dtype=np.float32, accept_sparse="csr", reset=False
-        )
-        return self.vae_, rows
+        return self.vae_, self._read(X, reset=False)
+
+    def _read(self, X: Any, reset: bool) -> Table:
+        """Returns rows as the model takes them; with `reset` they say what X is."""
+        columns = getattr(self, "columns_", None)
+        if reset:
+            settings = self.get_params(deep=False)
+            columns = columns_in_place_of(X, self.kinds, settings)
+        if columns is None:
+            rows = validate_data(
+                self, X, dtype=np.float32, accept_sparse="csr", reset=reset
+            )
+        else:
+            rows = encoded(columns, X)  # its own errors name columns
+        if reset:
+            self.columns_ = columns
+            if columns is not None:
+                self.feature_names_in_ = np.array(columns.names, object)
+                self.n_features_in_ = len(columns.names)
+        return rows
 
     def _condition(self, given: ArrayLike | None, rows: int) -> np.ndarray | None:
         """Returns the values of the condition's columns for so many rows, or None.
@@ -501,6 +571,8 @@ class VAETransformer(
 
     def _check_support(self, X: Table, vae: VAE, roles: Roles) -> None:
         head = vae.decoder.head
+        if isinstance(head, Columns):
+            return  # which has encoded X
         if not all(head.in_support(block[:, roles.x]) for block in blocks_of(X)):
             raise InputError(
                 f"X has values from {X.min():g} to {X.max():g} of which some are "

@@ -13,10 +13,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tfvae.core.lookup import lookup
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
-from tfvae.heads import HEADS, Columns, DistributionHead
+from tfvae.heads import HEADS, DistributionHead
 from tfvae.latents import LATENTS
 from tfvae.models import VAE, Imputation
-from tfvae.networks import mlp
+from tfvae.sklearn.frames import columns_of
 from tfvae.sklearn.rows import check_finite, training_batches
 from tfvae.sklearn.settings import (
     RandomState,
@@ -24,6 +24,7 @@ from tfvae.sklearn.settings import (
     restored_models,
     saved_models,
 )
+from tfvae.training.tables import build_table
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -44,7 +45,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         likelihood: p(x|z) of a table of numbers, a name in `tfvae.heads.HEADS` of a
             distribution over real numbers.
         kinds: Of a frame, name of a column -> its kind, in place of what
-            `Columns.from_frame` chooses.
+            `Columns.from_frame` chooses. With it columns of numbers have laws of their
+            own too; {} chooses all of them.
         latent: The family of z.
         latent_size: The number of latent variables.
         hidden_sizes: Units of the encoder; the decoder has them in reverse.
@@ -170,13 +172,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _read(self, X: Any, reset: bool) -> np.ndarray:
         """Returns rows as the model takes them, float32 [n, n_features]."""
         if reset:
-            table = _has_other_than_numbers(X)
-            self.columns_ = Columns.from_frame(X, self.kinds) if table else None
-            if self.kinds is not None and not table:
-                raise InputError(
-                    "kinds has no effect: all columns of X are numbers; leave it out, "
-                    "and choose likelihood"
-                )
+            self.columns_ = columns_of(X, self.kinds)
         if self.columns_ is not None:
             # Its own errors name columns and categories.
             encoded = self.columns_.encode(X)
@@ -212,31 +208,20 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                     "columns are standardised; choose one over real numbers, for "
                     "example 'normal' or 'student_t'"
                 )
-        latent_size = require_int("latent_size", self.latent_size)
-        latent = lookup(LATENTS, self.latent, "latent")(latent_size)
-        x, mask = keras.Input((size,), name="x"), keras.Input((size,), name="observed")
-        features = x if self.columns_ is None else self.columns_.inputs()(x)
-        hidden = tuple(self.hidden_sizes)
-        how: dict[str, Any] = {"activation": self.activation, "seed": seed}
-        both = keras.layers.Concatenate()([features, mask])
-        params = latent.posterior_head().params_shape
-        encoder = mlp((int(both.shape[-1]),), params, hidden, **how)
-        decoder = mlp(latent.decoder_shape, head.params_shape, hidden[::-1], **how)
-        vae = VAE(
-            keras.Model([x, mask], encoder(both)),
-            decoder,
-            latent,
-            likelihood=head,
+        family = lookup(LATENTS, self.latent, "latent")
+        return build_table(
+            head,
+            require_int("latent_size", self.latent_size),
+            tuple(self.hidden_sizes),
+            self.activation,
             missing="mar",
-        )
-        vae.compile(
-            keras.optimizers.Adam(self.learning_rate),
-            "iwae",
-            require_int("num_samples", self.num_samples),
-            "pathwise" if latent.reparameterised else "vimco",
+            latent=self.latent,
+            objective="iwae",
+            num_samples=require_int("num_samples", self.num_samples),
+            estimator="pathwise" if family.reparameterised else "vimco",
+            learning_rate=self.learning_rate,
             seed=seed,
         )
-        return vae
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "vae_")
@@ -251,14 +236,6 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(restored_models(state))
-
-
-def _has_other_than_numbers(X: Any) -> bool:
-    """Returns whether X is a frame with columns that are no floats or integers."""
-    if not (hasattr(X, "dtypes") and hasattr(X, "iloc") and hasattr(X, "columns")):
-        return False
-    kinds = [getattr(dtype, "kind", "O") for dtype in X.dtypes]
-    return any(kind not in "fiu" for kind in kinds)
 
 
 def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

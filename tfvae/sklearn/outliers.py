@@ -11,11 +11,13 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tfvae.core.lookup import resolve
+from tfvae.core.optional import is_frame
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int, require_number
 from tfvae.evaluation.anomaly import SCORES, Detector, Score, calibrate
 from tfvae.evaluation.anomaly.detector import check_alpha
 from tfvae.sklearn.estimator import VAETransformer
+from tfvae.sklearn.frames import has_other_than_numbers
 from tfvae.sklearn.rows import Table, blocks_of
 from tfvae.sklearn.settings import RandomState, as_seed
 
@@ -102,10 +104,11 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         last = _last(model)
         if last.random_state is None:
             last.set_params(random_state=seed)
-        self.transformer_ = model.fit(
-            rows[trained] if isinstance(model, Pipeline) else _rows(X, rows, trained)
+        whole = X if is_frame(X) and not isinstance(model, Pipeline) else rows
+        self.transformer_ = model.fit(_taken(whole, trained))
+        self._detector = self._calibrated(
+            _taken(rows, trained), _taken(rows, held_out), seed
         )
-        self._detector = self._calibrated(rows[trained], rows[held_out], seed)
         if self.contamination is None:
             self.offset_ = -self._detector.threshold(self.alpha)
         else:
@@ -163,8 +166,16 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             state["_detector"] = Detector(_last(state["transformer_"]).vae_, **parts)
         super().__setstate__(state)
 
-    def _validated(self, X: ArrayLike, **how: Any) -> Table:
-        return validate_data(self, X, dtype=np.float32, accept_sparse="csr", **how)
+    def _validated(self, X: Any, reset: bool, **how: Any) -> Any:
+        """Returns rows; a frame of mixed columns is what the transformer is given."""
+        kinds = getattr(_last(self.transformer or VAETransformer()), "kinds", None)
+        if has_other_than_numbers(X) or (is_frame(X) and kinds is not None):
+            if reset:
+                self.feature_names_in_: np.ndarray = np.array([*X.columns], object)
+                self.n_features_in_ = len(self.feature_names_in_)
+            return X
+        how |= {"dtype": np.float32, "accept_sparse": "csr", "reset": reset}
+        return validate_data(self, X, **how)
 
     def _checked(self, X: ArrayLike) -> Table:
         check_is_fitted(self)
@@ -199,6 +210,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         model = self.transformer_
         if isinstance(model, Pipeline) and len(model) > 1:
             X = model[:-1].transform(X)
+        if is_frame(X):
+            X = _last(model)._read(X, reset=False)
         roles = _last(model)._roles
         return (roles.batch(np.float32(rows)) for rows in blocks_of(X))
 
@@ -221,6 +234,6 @@ def _last(model: VAETransformer | Pipeline) -> VAETransformer:
     return last
 
 
-def _rows(X: ArrayLike, rows: Table, places: np.ndarray) -> Any:
-    """Returns rows; of a frame as it was given, since its columns have names."""
-    return X.iloc[places] if hasattr(X, "iloc") else rows[places]
+def _taken(table: Any, places: np.ndarray) -> Any:
+    """Returns rows; of a frame a frame, since its columns have names."""
+    return table.iloc[places] if is_frame(table) else table[places]

@@ -17,6 +17,7 @@ RandomState = int | np.random.RandomState | None
 
 # No fields of a configuration, which has a `seed` in place of `random_state`.
 OWN = (
+    "kinds",
     "validation_fraction",
     "contamination",
     "condition_columns",

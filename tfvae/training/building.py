@@ -15,9 +15,10 @@ from tfvae.config import Config
 from tfvae.config.steps import steps_of_execution
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
-from tfvae.heads import HEADS, DistributionHead
+from tfvae.heads import HEADS, Columns, DistributionHead
 from tfvae.latents import LATENTS, Hierarchy, Latent
 from tfvae.models import VAE, ConditionalDistribution, SemiSupervisedVAE
+from tfvae.models.missing import SelfMasking, given_beside_x
 from tfvae.models.optimizers import get_optimizer
 from tfvae.models.schedules import Cyclical, Exponential, Schedule
 from tfvae.networks import NETWORKS, augmented_classifier, mlp
@@ -134,6 +135,26 @@ def build(
     Raises:
         InputError: if a field is unknown, or settings do not go together.
     """
+    bits = settings.get("likelihood", "bernoulli") == "bernoulli"
+    grey = "threshold" if bits and not settings.get("grey_targets") else "none"
+    config = config_of_model(
+        {"binarization": grey, **settings}, condition, steps_per_epoch
+    )
+    vae = build_vae(config, tuple(data_shape), mean, examples, condition)
+    _check_values(vae.decoder.head, config)
+    compile_vae(vae, config, steps_per_epoch or 1)
+    return vae
+
+
+def config_of_model(
+    settings: Mapping[str, Any], condition: object, steps_per_epoch: int | None
+) -> Config:
+    """Returns the configuration of a model that is built outside of a run.
+
+    Raises:
+        InputError: if a setting is of runs alone or not usable, the condition is none,
+            or a schedule counts epochs of unknown length.
+    """
     if not (condition is None or isinstance(condition, Condition)):
         raise InputError(
             f"condition {condition!r:.60} is not usable; give one of tfvae.conditions, "
@@ -145,19 +166,15 @@ def build(
             f"{unused[0]} has no effect on a model alone; leave it out, give it to "
             "fit, or train a run with tfvae.training.train"
         )
-    bits = settings.get("likelihood", "bernoulli") == "bernoulli"
-    grey = "threshold" if bits and not settings.get("grey_targets") else "none"
-    config = Config.from_dict({"binarization": grey, **settings})
+    config = Config.from_dict(dict(settings))
     if config.learning_rate_schedule != "constant" and steps_per_epoch is None:
         raise InputError(
             f"learning_rate_schedule {config.learning_rate_schedule!r} counts epochs; "
             "give steps_per_epoch, and epochs"
         )
-    steps = require_int("steps_per_epoch", steps_per_epoch or 1)
-    vae = build_vae(config, tuple(data_shape), mean, examples, condition)
-    _check_values(vae.decoder.head, config)
-    compile_vae(vae, dataclasses.replace(config, steps_per_execution=1), steps)
-    return vae
+    if steps_per_epoch is not None:
+        require_int("steps_per_epoch", steps_per_epoch)
+    return dataclasses.replace(config, steps_per_execution=1)
 
 
 def build_vae(
@@ -166,6 +183,8 @@ def build_vae(
     mean_image: np.ndarray | None = None,
     images: np.ndarray | None = None,
     condition: OneHot | None = None,
+    likelihood: DistributionHead | None = None,
+    missing: str | SelfMasking | None = None,
 ) -> VAE:
     """Builds the model that a configuration describes, not yet compiled.
 
@@ -177,6 +196,8 @@ def build_vae(
         images: [n, H, W, C] The images from which prior 'vamp' starts; other priors
             need none.
         condition: c of p(x|c), which the configuration only names; None: p(x).
+        likelihood: The head of p(x|z), in place of the configuration's.
+        missing: As in `VAE`; the encoder then sees what is missing.
 
     Raises:
         InputError: if the parts do not go together.
@@ -189,48 +210,37 @@ def build_vae(
         )
     latent = _latent(config)
     posterior = latent.posterior_head()
-    likelihood = HEADS[config.likelihood](
-        image_shape, **_arguments(config, "likelihood")
-    )
-    network = NETWORKS[config.network]
-    shared: dict[str, Any] = {"seed": config.seed, "dtype": config.dtype_policy}
-    if condition is not None:
-        shared["condition_shape"] = condition.shape
+    if likelihood is None:
+        kind = HEADS[config.likelihood]
+        likelihood = kind(image_shape, **_arguments(config, "likelihood"))
     bias = None
     if config.output_start == "mean" and mean_image is not None:
         bias = likelihood.params_for_mean(mean_image)
-    seen = shared
-    if config.missing is not None and condition is None:
-        seen = {**shared, "condition_shape": image_shape}  # the mask
-    encoder = network.encoder(
-        image_shape,
-        posterior.params_shape,
-        config.hidden_sizes,
-        config.activation,
-        name="encoder",
-        **seen,
-    )
-    decoder = network.decoder(
+    missing = missing or config.missing
+    beside = given_beside_x(image_shape, condition, missing)
+    decoder = NETWORKS[config.network].decoder(
         latent.decoder_shape,
         likelihood.params_shape,
         config.hidden_sizes[::-1],
         config.activation,
         name="decoder",
         output_bias=bias,
-        **shared,
+        **_shared(config, condition and condition.shape),
     )
     parts = (
-        ConditionalDistribution(encoder, posterior),
+        ConditionalDistribution(
+            _encoder(config, likelihood, posterior.params_shape, beside), posterior
+        ),
         ConditionalDistribution(decoder, likelihood),
     )
     prior = _prior(config, latent, images, condition)
-    roles: dict[str, Any] = {"condition": condition, "missing": config.missing}
+    roles: dict[str, Any] = {"condition": condition, "missing": missing}
     if config.labels is None or condition is None:
         return VAE(*parts, latent, prior, **roles)
     weight = config.classifier_weight
     return SemiSupervisedVAE(
         *parts,
-        _classifier(config, image_shape, condition.num_classes),
+        _classifier(config, likelihood, condition.num_classes),
         latent,
         prior,
         **roles,
@@ -238,19 +248,52 @@ def build_vae(
     )
 
 
+def _shared(config: Config, condition_shape: tuple[int, ...] | None) -> dict[str, Any]:
+    """Returns what networks of a model have in common."""
+    shared: dict[str, Any] = {"seed": config.seed, "dtype": config.dtype_policy}
+    if condition_shape is not None:
+        shared["condition_shape"] = condition_shape
+    return shared
+
+
+def _encoder(
+    config: Config,
+    likelihood: DistributionHead,
+    params_shape: tuple[int, ...],
+    beside: tuple[int, ...] | None,
+    name: str = "encoder",
+) -> keras.Model:
+    """Returns a network of examples, which reads the columns of a table by features."""
+    read = likelihood.inputs() if isinstance(likelihood, Columns) else None
+    network = NETWORKS[config.network].encoder(
+        likelihood.event_shape if read is None else (read.num_features,),
+        params_shape,
+        config.hidden_sizes,
+        config.activation,
+        name=name,
+        **_shared(config, beside),
+    )
+    if read is None:
+        return network
+    x = keras.Input(likelihood.event_shape, dtype=network.inputs[0].dtype)
+    rest = [keras.Input(i.shape[1:], dtype=i.dtype) for i in network.inputs[1:]]
+    given = [read(x), *rest]
+    output = network(given if rest else given[0])
+    return keras.Model([x, *rest] if rest else x, output, name=f"table_{name}")
+
+
 def _classifier(
-    config: Config, image_shape: tuple[int, ...], num_classes: int
+    config: Config, likelihood: DistributionHead, num_classes: int
 ) -> keras.Model:
     """Returns the network of q(y|x)."""
-    own: dict[str, Any] = {
-        "name": "classifier",
-        "seed": config.seed,
-        "dtype": config.dtype_policy,
-    }
-    if config.classifier == "augmented":
-        return augmented_classifier(image_shape, num_classes, **own)
-    return NETWORKS[config.network].encoder(
-        image_shape, (num_classes,), config.hidden_sizes, config.activation, **own
+    if config.classifier != "augmented":
+        return _encoder(config, likelihood, (num_classes,), None, "classifier")
+    return augmented_classifier(
+        likelihood.event_shape,
+        num_classes,
+        name="classifier",
+        seed=config.seed,
+        dtype=config.dtype_policy,
     )
 
 
