@@ -16,8 +16,8 @@ that a Gaussian copula has a density of them. A fifth of the rows are test rows,
 split for each seed; an eighth of the others tell the VAE when its training ends.
 
 Held-out log-likelihood: nats a test row, of what is observed of the columns without the
-target; L_1000 of the VAE, a lower bound. The copula's columns have kernel densities (Scott's rule), and
-"independent" is the same with no correlations.
+target; L_1000 of the VAE, a lower bound. The copula's columns have kernel densities
+(Scott's rule), and "independent" is the same with no correlations.
 
 Train on synthetic, test on real: the accuracy of a random forest for the target on test
 rows, trained on as many rows as there are training rows: the real ones, those of

@@ -72,10 +72,15 @@ def build_table(
     check_prior(settings.get("prior", "standard"))
     if isinstance(missing, str) and missing == "auto":
         missing = missing_of(head)
-    parts = {"latent_size": latent_size, "activation": activation, **settings}
-    sizes = {"hidden_sizes": tuple(hidden_sizes)}
-    how = {"likelihood": "normal", "binarization": "none"}
-    config = config_of_model({**parts, **sizes, **how}, condition, steps_per_epoch)
+    fields = {
+        "latent_size": latent_size,
+        "hidden_sizes": hidden_sizes,
+        "activation": activation,
+        "likelihood": "normal",
+        "binarization": "none",
+        **settings,
+    }
+    config = config_of_model(fields, condition, steps_per_epoch)
     vae = build_vae(
         config,
         head.event_shape,
