@@ -26,6 +26,10 @@ TINY = {
 }
 
 
+# One of each kind and dtype that matters here; a graph of few is sooner traced.
+KEPT = ["height", "children", "points", "member", "city", "size"]
+
+
 @pytest.fixture(autouse=True)
 def eager(monkeypatch, request):
     """Two steps are sooner taken than traced."""
@@ -44,7 +48,7 @@ def tiny(**settings) -> VAETransformer:
 
 
 def mixed(rows: int = 60) -> pd.DataFrame:
-    frame = mixed_frame(rows)
+    frame = mixed_frame(rows)[KEPT]
     return frame.set_index(pd.Index([f"row {n}" for n in range(rows)]))
 
 
@@ -72,7 +76,7 @@ def test_columns_take_the_place_of_the_likelihood(fitted):
     assert isinstance(fitted.columns_, Columns)
     assert fitted.vae_.decoder.head is fitted.columns_ and fitted.vae_.missing == "mar"
     assert list(fitted.feature_names_in_) == list(mixed())
-    assert fitted.n_features_in_ == 15 and np.isfinite(fitted.history_["loss"]).all()
+    assert fitted.n_features_in_ == 6 and np.isfinite(fitted.history_["loss"]).all()
     codes = fitted.transform(mixed())
     assert codes.shape == (60, 2) and np.isfinite(codes).all()
     assert list(fitted.get_feature_names_out()) == [
@@ -200,8 +204,8 @@ def test_scores_are_of_the_data_as_they_are_given(traced):
     model = VAETransformer(
         latent_size=1,
         hidden_sizes=(8,),
-        epochs=60,
-        learning_rate=0.01,
+        epochs=30,
+        learning_rate=0.02,
         batch_size=40,
         score_num_samples=2000,
         random_state=0,

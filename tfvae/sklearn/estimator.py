@@ -201,7 +201,7 @@ class VAETransformer(
         """Trains a new model for `epochs` passes over X, or until it stops early.
 
         Args:
-            X: [n, n_features], dense or sparse.
+            X: [n, n_features], dense or sparse; or a pandas frame of mixed columns.
             y: Not used.
 
         Raises:

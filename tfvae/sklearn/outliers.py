@@ -82,7 +82,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """Trains a model with a part of the rows, and calibrates with the others.
 
         Args:
-            X: [n, n_features], dense or sparse.
+            X: [n, n_features], dense or sparse; or a pandas frame of mixed columns, as
+                `VAETransformer` takes it.
             y: Not used.
 
         Raises:
