@@ -142,6 +142,10 @@ def test_a_stopped_run_goes_on(run, tmp_path, capsys):
         ("--classifier-weight 2", "without labels"),
         ("--classifier augmented", "without labels"),
         ("--label-repeats 2", "without labels"),
+        (
+            "--labels 50 --label-repeats 2 --missing mcar --missing-share 0.5",
+            "other pixels",
+        ),
         ("--condition None", "'conditional' is p(z|c)"),
         ("--prior vamp", "'vamp'"),
         ("--labels 100000", "wants"),

@@ -30,6 +30,12 @@ def _check_missing(config: Config) -> None:
             f"missing_share {config.missing_share} has no effect without missing; set "
             "missing 'mcar', or missing_share None"
         )
+    if config.missing_share is not None and (config.label_repeats or 1) > 1:
+        raise InputError(
+            f"label_repeats {config.label_repeats} shows an image with other pixels "
+            "missing each time (missing_share), and so all of them; set label_repeats "
+            "None, or missing_share None"
+        )
 
 
 def _check_labels(config: Config) -> None:
