@@ -167,7 +167,7 @@ EXPORT = {
     ),
     "a range as text": (lambda: exported(value_range="ab"), "'ab'"),
     "a range of NaN": (lambda: exported(value_range=(0, NAN)), "nan"),
-    "no samples": (lambda: exported(num_samples=None), "None"),
+    "no samples": (lambda: exported(num_samples=0), "0"),
     "verify no path": (lambda: verify_saved_model(None), "path None"),
     "verify a number": (lambda: verify_saved_model(5), "path 5"),
     "verify an empty path": (lambda: verify_saved_model(""), "path ''"),

@@ -67,11 +67,21 @@ def encoder_outputs(latent: str) -> dict[str, np.ndarray]:
                 [(1e-5, -1e4), (1e6, 1e6)], [1.0, -1e4, 1e4]
             )
         }
+    if latent == "student_t":  # the fewest and very many degrees of freedom
+        dependent = {
+            f"scale {scale}, {df} of freedom": np.concatenate(
+                [locs, raw(said), np.full(3, df)]
+            )
+            for (scale, said), df in itertools.product(
+                [(1e-5, -1e4), (1e6, 1e6)], [-1e4, 1e6]
+            )
+        }
+    rest = np.zeros(3 if latent == "student_t" else 0)
     return dependent | {
-        "scale 1e-5": np.concatenate([0 * locs, raw(-1e4)]),
-        "scale 1e-5 far away": np.concatenate([locs, raw(-1e4)]),
-        "scale 1e6": np.concatenate([0 * locs, raw(1e6)]),
-        "scale 1e6 far away": np.concatenate([locs, raw(1e6)]),
+        "scale 1e-5": np.concatenate([0 * locs, raw(-1e4), rest]),
+        "scale 1e-5 far away": np.concatenate([locs, raw(-1e4), rest]),
+        "scale 1e6": np.concatenate([0 * locs, raw(1e6), rest]),
+        "scale 1e6 far away": np.concatenate([locs, raw(1e6), rest]),
     }
 
 

@@ -76,7 +76,10 @@ def test_the_second_input_is_what_there_is_to_see():
     assert given_beside_x((5,), None, None) is None
     assert given_beside_x((5,), None, "mar") == (5,)
     assert given_beside_x((5,), OneHot(3), None) == (3,)
-    assert given_beside_x((2, 2, 1), OneHot(3), "mar") == (7,)
+    assert given_beside_x((5,), OneHot(3), "mar") == (8,)
+    assert given_beside_x((2, 2, 1), None, "mar") == (2, 2, 1)
+    # An image's mask beside a condition would be channels of the vector of both.
+    assert given_beside_x((2, 2, 1), OneHot(3), "mar") == (3,)
 
 
 def test_columns_and_other_heads_of_rows_are_tables_too():
