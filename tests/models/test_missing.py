@@ -308,6 +308,9 @@ def test_grey_images_with_holes_are_drawn_in_each_step():
     vae.compile("adam", binarize=True, seed=0, run_eagerly=True)
     history = vae.fit(x, epochs=1, batch_size=10, verbose=0).history
     assert np.isfinite(history["loss"]).all()
+    x[3, 5] = 1.5  # has no probability, and is no hole
+    with pytest.raises(InputError, match="0 and 1|NaN"):
+        vae.fit(tf.data.Dataset.from_tensor_slices(x).batch(10), verbose=0)
     # 32 of 64 pixels count: an untrained one has about log 2.
     assert 20 < history["distortion"][0] < 24
 

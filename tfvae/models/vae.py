@@ -603,7 +603,8 @@ class VAE(keras.Model):
             grey = tf.convert_to_tensor(batch.x)
             x = drawn_at_step(grey, self.seed, step, batch.shard)
             if grey.dtype.is_floating:  # what has no probability stays so
-                x = tf.where((grey >= 0) & (grey <= 1), x, math.nan)
+                beyond = tf.where(tf.math.is_nan(grey), grey, math.inf)  # no hole
+                x = tf.where((grey >= 0) & (grey <= 1), x, tf.cast(beyond, x.dtype))
             batch = batch._replace(x=x)
         for role in self._unused_roles:
             if getattr(batch, role) is not None:
