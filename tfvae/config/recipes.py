@@ -87,6 +87,25 @@ _CONCRETE = Config(
 _LAYERS: dict[str, Any] = {"upper_latent_sizes": (200,), "upper_hidden_sizes": ()}
 _NONLINEAR: dict[str, Any] = {"hidden_sizes": (200, 200), "learning_rate": 1e-4}
 
+_M2 = Config(
+    dataset="mnist",
+    validation_size=10_000,
+    binarization="none",
+    grey_targets=True,
+    condition="label",
+    labels=100,
+    classifier_weight=46.0,
+    latent="normal",
+    latent_size=50,
+    hidden_sizes=(500,),
+    activation="softplus",
+    output_start="zero",
+    objective="elbo",
+    epochs=10,
+    batch_size=200,
+    learning_rate=4.2e-4,
+)
+
 RECIPES: Mapping[str, Recipe] = {
     "digits-binconcrete": Recipe(
         "relaxed Bernoulli latents on scikit-learn's digits; needs no download",
@@ -141,24 +160,12 @@ RECIPES: Mapping[str, Recipe] = {
     "mnist-m2-best": Recipe(
         "mnist-m2 with a classifier that sees images moved, for few labels",
         "Kingma et al., NeurIPS 2014; this project's classifier and settings",
-        Config(
-            dataset="mnist",
-            validation_size=10_000,
-            binarization="none",
-            grey_targets=True,
-            condition="label",
-            labels=100,
+        dataclasses.replace(
+            _M2,
             label_repeats=100,
             classifier="augmented",
-            classifier_weight=46.0,
-            latent="normal",
-            latent_size=50,
-            hidden_sizes=(500,),
             activation="relu",
-            output_start="zero",
-            objective="elbo",
             epochs=50,
-            batch_size=200,
             learning_rate=1e-3,
             learning_rate_schedule="cosine",
         ),
@@ -168,24 +175,7 @@ RECIPES: Mapping[str, Recipe] = {
         "Kingma et al., Semi-supervised Learning with Deep Generative Models, NeurIPS "
         "2014, with the settings of Pyro's tutorial: hidden 500 softplus, 50 latents, "
         "Adam 4.2e-4 (beta1 0.9), batch 200, classifier weight 46",
-        Config(
-            dataset="mnist",
-            validation_size=10_000,
-            binarization="none",
-            grey_targets=True,
-            condition="label",
-            labels=100,
-            classifier_weight=46.0,
-            latent="normal",
-            latent_size=50,
-            hidden_sizes=(500,),
-            activation="softplus",
-            output_start="zero",
-            objective="elbo",
-            epochs=10,
-            batch_size=200,
-            learning_rate=4.2e-4,
-        ),
+        _M2,
     ),
     "mnist-aevb": Recipe(
         "the first VAE: one hidden layer, closed-form KL (or --analytic-kl False)",

@@ -564,8 +564,9 @@ class VAE(keras.Model):
                 or as the dictionary says.
             num_samples: The importance samples S of each example.
             num_draws: The number of draws M of each example (multiple imputation).
-            interval: The probability of an interval for each value, below 1; None: no
-                interval.
+            interval: The probability of an interval for each value, below 1, between
+                quantiles of draws: of codes of categories without an order it says
+                nothing. None: no interval.
             seed: The seed.
 
         Raises:
