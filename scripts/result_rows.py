@@ -81,6 +81,7 @@ QUANTITIES: Mapping[str, Callable[[Mapping[str, Any]], tuple[float, float]]] = {
     _OF_TWIN: nll,
     "-ELBO": negative_elbo,
     "NLL given the class": nll,
+    "NLL of what is observed": nll,
     "accuracy, %": accuracy,
     "test cost": negative_elbo,
     "test cost without constant": squared_error_cost,
@@ -181,6 +182,7 @@ ROWS: Mapping[str, Row] = {
     **_concrete(_SHORT),
     "vimco-200-long": _concrete(_LONG)["vimco-200"],
     "cvae-k5": Row("mnist-cvae", "-", quantity="NLL given the class"),
+    "miwae-half": Row("mnist-miwae", "-", quantity="NLL of what is observed"),
     "m2-100": Row(
         "mnist-m2",
         "93.19; the classifier alone 77.12",

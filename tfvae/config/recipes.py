@@ -17,6 +17,9 @@ class Recipe(NamedTuple):
 
 _BURDA = "Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016"
 _MADDISON = "Maddison, Mnih and Teh, The Concrete Distribution, ICLR 2017"
+_MATTEI = (
+    "Mattei and Frellsen, MIWAE: Deep Generative Modelling and Imputation, ICML 2019"
+)
 _TF1 = (
     "the TF1 tutorial's code: 784-500-500-20-500-500-784 softplus, grey targets, Adam "
     "0.001, batch 100, 75 epochs"
@@ -151,6 +154,37 @@ RECIPES: Mapping[str, Recipe] = {
         dataclasses.replace(
             _IWAE,
             condition="label",
+            num_samples=5,
+            epochs=50,
+            batch_size=100,
+            learning_rate_schedule="cosine",
+        ),
+    ),
+    "digits-miwae": Recipe(
+        "scikit-learn's digits of which half of the pixels are missing; no download",
+        f"{_MATTEI}; this project's sizes",
+        Config(
+            dataset="digits",
+            missing="mcar",
+            missing_share=0.5,
+            latent="normal",
+            latent_size=16,
+            hidden_sizes=(128, 128),
+            activation="tanh",
+            objective="iwae",
+            num_samples=20,
+            epochs=100,
+            batch_size=100,
+            learning_rate=2e-3,
+        ),
+    ),
+    "mnist-miwae": Recipe(
+        "MNIST of which half of the pixels are missing, on mnist-iwae's networks",
+        f"{_MATTEI}; this project's settings",
+        dataclasses.replace(
+            _IWAE,
+            missing="mcar",
+            missing_share=0.5,
             num_samples=5,
             epochs=50,
             batch_size=100,
