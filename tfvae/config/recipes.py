@@ -104,7 +104,7 @@ _M2 = Config(
     activation="softplus",
     output_start="zero",
     objective="elbo",
-    epochs=10,
+    epochs=100,
     batch_size=200,
     learning_rate=4.2e-4,
 )
