@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
-"""Measures the gradient's signal-to-noise ratio against the number of samples.
-
-Prints a table of slopes and writes a picture. Run it with the project's own Python:
+"""Compares gradient estimators; prints a table and writes a picture.
 
     .venv/bin/python scripts/compare_estimators.py [--out FILE.png] [--fast]
+
+measures the signal-to-noise ratio against the number of samples, of estimators for
+Normal z, and
+
+    .venv/bin/python scripts/compare_estimators.py --latent bernoulli
+
+the variance and the bias of those for discrete z, at equal cost.
 """
 
 from __future__ import annotations
@@ -15,7 +20,20 @@ import sys
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
-from studies import FAST, FULL, Curve, Size, compare_estimators, table
+from studies import (
+    FAST,
+    FAST_VARIANCE,
+    FULL,
+    FULL_VARIANCE,
+    Curve,
+    Size,
+    Spread,
+    compare_estimators,
+    compare_variances,
+    table,
+    variance_table,
+)
+from studies.variance import PARTS
 
 from tfvae.core.types import InputError
 
@@ -31,21 +49,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="the picture (default: %(default)s)",
     )
     parser.add_argument(
-        "--fast", action="store_true", help="up to K = 256, in some twenty seconds"
+        "--fast", action="store_true", help="fewer samples and draws, in a minute"
     )
+    parser.add_argument("--latent", choices=("normal", "bernoulli"), default="normal")
     parser.add_argument("--seed", type=int, default=0, help="of every draw")
     given = parser.parse_args(arguments)
-    size = FAST if given.fast else FULL
+    study = of_discrete if given.latent == "bernoulli" else of_normal
     try:
         check(given.out)
-        curves = compare_estimators(size, given.seed)
+        figure, text = study(given.fast, given.seed)
     except InputError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
-    draw(curves, size).savefig(given.out)
-    print(table(curves))
-    print(f"\nslopes of log SNR against log K from K = {size.fit_from}; {given.out}")
+    figure.savefig(given.out)
+    print(f"{text}; {given.out}")
     return 0
+
+
+def of_normal(fast: bool, seed: int) -> tuple[Figure, str]:
+    """Returns the picture and the table of signal-to-noise ratios."""
+    size = FAST if fast else FULL
+    curves = compare_estimators(size, seed)
+    said = f"slopes of log SNR against log K from K = {size.fit_from}"
+    return draw(curves, size), f"{table(curves)}\n\n{said}"
+
+
+def of_discrete(fast: bool, seed: int) -> tuple[Figure, str]:
+    """Returns the picture and the table of variances."""
+    size = FAST_VARIANCE if fast else FULL_VARIANCE
+    spreads = compare_variances(size, seed)
+    said = (
+        f"the elbo's gradient of {size.images} digits, {size.latent_size} Bernoulli "
+        f"variables, {size.copies} draws; over the exact gradient's squared norm"
+    )
+    return draw_variances(spreads), f"{variance_table(spreads)}\n\n{said}"
 
 
 def check(out: pathlib.Path) -> None:
@@ -92,6 +129,31 @@ def draw(curves: Sequence[Curve], size: Size) -> Figure:
         axis.axvline(size.fit_from, color="0.9", linewidth=1, label="fitted from here")
         axis.legend(fontsize="small")
     panels["encoder"].set_ylabel("signal-to-noise ratio of the gradient")
+    return figure
+
+
+def draw_variances(spreads: Sequence[Spread]) -> Figure:
+    """Returns a figure with a panel for each network, a curve for each estimator."""
+    figure = Figure(figsize=(10, 4.8), layout="constrained", dpi=120)
+    for part, axis in zip(PARTS, figure.subplots(1, 2), strict=True):
+        for index, name in enumerate(dict.fromkeys(s.estimator for s in spreads)):
+            own = [s for s in spreads if s.estimator == name]
+            found = [s.variance[part] for s in own]
+            axis.errorbar(
+                [s.evaluations * 1.02**index for s in own],
+                [m.value for m in found],
+                [m.error for m in found],
+                fmt=f"{'os^vDP*X'[index % 8]}{'-' if own[0].unbiased else ':'}",
+                label=name if own[0].unbiased else f"{name} (biased)",
+                markersize=4,
+                linewidth=1.2,
+            )
+        axis.set(xscale="log", yscale="log", title=part)
+        axis.set_xlabel("evaluations of the decoder for each image")
+    figure.axes[0].set_ylabel(
+        "variance of the gradient / |gradient|\N{SUPERSCRIPT TWO}"
+    )
+    figure.axes[1].legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
