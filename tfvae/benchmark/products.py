@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from tfvae.config import Config
 from tfvae.core.seeds import derive_seed
-from tfvae.estimators import ESTIMATORS
 from tfvae.heads import FlowHead
 from tfvae.latents import Hierarchy
 from tfvae.models import VAE
@@ -90,8 +89,9 @@ def training_work(vae: VAE, config: Config) -> list[Work]:
     """
     samples, batch = config.num_samples, config.batch_size
     kept, chunk = config.backward_samples, config.sample_chunk
-    estimator = ESTIMATORS[config.estimator]
-    first_pass = bool(kept or chunk) or estimator.evaluations_per_sample > 1
+    estimator = vae.estimator
+    # Those that have no backward pass to the weights.
+    forward_alone = vae.evaluations_per_step - (kept or samples)
     encoder, *others = _networks(vae)
     work = [Work(encoder, batch, backward=True)]
     if isinstance(vae.prior_layer, VampPrior):
@@ -99,9 +99,8 @@ def training_work(vae: VAE, config: Config) -> list[Work]:
         work.append(Work(encoder, pseudo_inputs, backward=True, to_input=True))
     to_input = estimator.gradient_through_z
     for products in others:
-        if first_pass:
-            for size, times in _pieces(samples, chunk):
-                work.append(Work(products, size * batch, times))
+        for size, times in _pieces(forward_alone, chunk or samples):
+            work.append(Work(products, size * batch, times))
         # Survivors are few, and go back all at once.
         for size, times in _pieces(kept or samples, None if kept else chunk):
             work.append(Work(products, size * batch, times, True, to_input))
@@ -177,9 +176,9 @@ def _of_network(network: keras.Model) -> tuple[Product, ...]:
 
 def _pieces(samples: int, chunk: int | None) -> list[tuple[int, int]]:
     """Returns (samples, times) of whole chunks, then of the rest."""
-    size = min(chunk or samples, samples)
-    whole, rest = divmod(samples, size)
-    return [(size, whole), *([(rest, 1)] if rest else [])]
+    whole, rest = divmod(samples, chunk or samples or 1)
+    pieces = [(chunk or samples, whole), (rest, 1)]
+    return [(size, times) for size, times in pieces if size and times]
 
 
 def _inputs(

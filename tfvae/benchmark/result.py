@@ -75,6 +75,7 @@ class Benchmark:
         training_peak_memory_mib: The process's largest resident set at the end of the
             warm-up, before anything but training.
         peak_memory_mib: The same at the end, with evaluation and products.
+        evaluations_per_step: The decoder's evaluations of a step, for each image.
         gpu_peak_memory_mib: TensorFlow's peak in training on the first GPU, or None.
         date: The date in UTC.
     """
@@ -83,6 +84,7 @@ class Benchmark:
     settings: Benchmarking
     training: Speed
     evaluation: Speed
+    evaluations_per_step: int
     steps_per_block: int
     steps_per_execution: int
     first_step_s: float
@@ -111,6 +113,7 @@ class Benchmark:
             "blocks": self.settings.blocks,
             "steps_per_block": self.steps_per_block,
             "steps_per_execution": self.steps_per_execution,
+            "evaluations_per_step": self.evaluations_per_step,
             "first_step_s": self.first_step_s,
             "evaluation_samples": self.settings.evaluation_samples,
             "evaluation_images": self.evaluation.images,
@@ -159,6 +162,8 @@ def benchmark_text(result: Benchmark) -> str:
         f"{evaluation.ratio:.3f} in evaluation",
         f"{'timed':26} {result.settings.blocks} blocks of {result.steps_per_block} "
         f"steps; {evaluation.images} images scored",
+        f"{'decoder evaluations':26} {result.evaluations_per_step} of a step, for each "
+        "image",
         f"{'first execution':26} {result.first_step_s:.2f} s in training (steps: "
         f"{result.steps_per_execution}), {result.first_batch_s:.2f} s in evaluation",
         f"{'peak memory':26} {memory}",

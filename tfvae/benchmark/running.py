@@ -92,6 +92,7 @@ def run_benchmark(
         settings=settings,
         training=training,
         evaluation=evaluation,
+        evaluations_per_step=vae.evaluations_per_step,
         steps_per_block=plan.steps * plan.epochs,
         steps_per_execution=vae.steps_per_execution,
         first_step_s=warm_up.first_step,

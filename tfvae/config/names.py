@@ -37,7 +37,17 @@ ClassifierName = Literal["as_encoder", "augmented"]
 MissingName = Literal["mcar", "mar"]
 ObjectiveName = Literal["elbo", "iwae", "renyi", "ciwae", "miwae", "piwae"]
 EstimatorName = Literal[
-    "pathwise", "stl", "dreg", "reinforce", "vimco", "disarm", "straight_through"
+    "pathwise",
+    "stl",
+    "dreg",
+    "reinforce",
+    "vimco",
+    "disarm",
+    "arms",
+    "double_cv",
+    "bitflip",
+    "ugc",
+    "straight_through",
 ]
 AnomalyScore = Literal["likelihood", "typicality", "regret", "dose"]
 OptimizerName = Literal["adam", "adamax", "adamw", "nadam", "rmsprop", "sgd"]

@@ -47,14 +47,20 @@ def standard_laplace(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tenso
     return tf.cast(-tf.sign(v) * tf.math.log(tf.abs(v)), dtype)
 
 
-def standard_gumbel(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Draws Gumbel(0, 1) numbers: P(x < t) = exp(-e^-t)."""
-    # -log of an exponential draw y, whose P(y > t) = e^-t is |v| / 2 above log 2, and
-    # 1 - |v| / 2 below: small ones keep their digits, and large ones theirs.
+def standard_exponential(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Draws Exponential(1) numbers: P(x > t) = e^-t, to P(x < t) = t for small t."""
+    # e^-x is |v| / 2 above log 2, and 1 - |v| / 2 below: small ones keep their digits,
+    # and large ones theirs.
     v = signed_uniform(shape, seed, dtype)
     half = 0.5 * tf.abs(v)
     exponential = -tf.where(v > 0, tf.math.log(half), tf.math.log1p(-half))
-    return tf.cast(-tf.math.log(exponential), dtype)
+    return tf.cast(exponential, dtype)
+
+
+def standard_gumbel(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Draws Gumbel(0, 1) numbers: P(x < t) = exp(-e^-t)."""
+    made = tf.float64 if tf.as_dtype(dtype) == tf.float64 else tf.float32
+    return tf.cast(-tf.math.log(standard_exponential(shape, seed, made)), dtype)
 
 
 def standard_normal(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:

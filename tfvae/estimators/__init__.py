@@ -12,8 +12,9 @@ from tfvae.core.lookup import resolve
 from tfvae.core.types import InputError
 from tfvae.distributions import FULLY_REPARAMETERIZED, Distribution
 from tfvae.estimators.base import Estimate, Estimator, estimator_name
+from tfvae.estimators.bernoulli import Arms, Bitflip, Disarm, DoubleCv, Ugc
 from tfvae.estimators.chunks import Chunked
-from tfvae.estimators.discrete import Disarm, Reinforce, StraightThrough, Vimco
+from tfvae.estimators.discrete import Reinforce, StraightThrough, Vimco
 from tfvae.estimators.reparameterised import Dreg, Pathwise, Reparameterised, Stl
 from tfvae.estimators.resampled_backward import ResampledBackward, optimal_resampling
 from tfvae.estimators.two_passes import TwoPasses
@@ -32,6 +33,10 @@ ESTIMATORS: Mapping[str, type[Estimator]] = {
     "reinforce": Reinforce,
     "vimco": Vimco,
     "disarm": Disarm,
+    "arms": Arms,
+    "double_cv": DoubleCv,
+    "bitflip": Bitflip,
+    "ugc": Ugc,
     "straight_through": StraightThrough,
 }
 
@@ -87,9 +92,12 @@ def in_two_passes(
 
 __all__ = [
     "ESTIMATORS",
+    "Arms",
+    "Bitflip",
     "Chunk",
     "Chunked",
     "Disarm",
+    "DoubleCv",
     "Dreg",
     "Estimate",
     "Estimator",
@@ -101,6 +109,7 @@ __all__ = [
     "StraightThrough",
     "ResampledBackward",
     "TwoPasses",
+    "Ugc",
     "Vimco",
     "analytic_rate",
     "block_size",

@@ -38,7 +38,8 @@ class Estimator:
         sampled_rate: Whether it is for the sampled rate alone, and for no objective
             with `analytic_kl` or `free_bits`.
         gradient_through_z: Whether the decoder's gradient goes on through z.
-        evaluations_per_sample: The decoder's evaluations for each sample of a step.
+        evaluations_per_sample: The decoder's evaluations for each sample of a step. A
+            gradient from log w to z, of no use to the weights, counts as one.
         method: The way of the gradient to the encoder, for people.
         paper: The source.
     """
@@ -57,6 +58,13 @@ class Estimator:
     def estimate(self, batch: VariationalBatch) -> Estimate:
         """Draws the samples and returns their terms and a surrogate."""
         raise NotImplementedError
+
+    def evaluations(self, num_samples: int) -> int:
+        """Returns the decoder's evaluations of a step with so many samples.
+
+        They are those of one example; the backward pass to the weights comes on top.
+        """
+        return num_samples * self.evaluations_per_sample
 
     def check(
         self, objective: Objective, posterior: Distribution, num_samples: int

@@ -39,6 +39,10 @@ class Chunked(TwoPasses):
         super().__post_init__()
         require_int("sample_chunk", self.sample_chunk)
 
+    def evaluations(self, num_samples: int) -> int:
+        """Returns 2 S: all go forward again."""
+        return 2 * num_samples
+
     def check(
         self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:

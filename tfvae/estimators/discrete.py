@@ -10,29 +10,29 @@ constant 1 / S changes no mean, and takes the elbo's noise away.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tfvae.core.seeds import derive_seed
-from tfvae.core.sharding import draw_for_shard
 from tfvae.core.types import InputError
-from tfvae.distributions import AnyBernoulli, Distribution, draws
-from tfvae.estimators.base import Estimate, Estimator
+from tfvae.distributions import Distribution
+from tfvae.estimators.base import Estimate, Estimator, estimator_name
 from tfvae.estimators.variational_batch import VariationalBatch
 from tfvae.objectives import LogWeightTerms, Objective
+from tfvae.objectives.leave_one_out import sum_of_others
 
 
 @dataclasses.dataclass(frozen=True)
-class _Discrete(Estimator):
-    """The base of the estimators of this module."""
+class DiscreteEstimator(Estimator):
+    """The base of the estimators of this module and of `bernoulli`."""
 
     needs = "discrete"
 
     def check(
         self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
+        """See `Estimator.check`."""
         super().check(objective, posterior, num_samples)
         if objective.two_objectives:
             raise InputError(
@@ -42,13 +42,31 @@ class _Discrete(Estimator):
             )
 
 
-class _ScoreFunction(_Discrete):
-    """Unbiased estimators by the gradient of log q."""
+class ScoreFunction(DiscreteEstimator):
+    """Unbiased estimators by the gradient of log q.
+
+    Attributes:
+        least_samples: The number of samples from which it is defined.
+    """
 
     sampled_rate = True
     gradient_through_z = False
+    least_samples: ClassVar[int] = 1
+
+    def check(
+        self, objective: Objective, posterior: Distribution, num_samples: int
+    ) -> None:
+        """See `Estimator.check`."""
+        super().check(objective, posterior, num_samples)
+        if num_samples < self.least_samples:
+            raise InputError(
+                f"estimator {estimator_name(self)!r} was given num_samples "
+                f"{num_samples} and needs {self.least_samples} or more, of which each "
+                "is the others' baseline; change num_samples, or use 'reinforce'"
+            )
 
     def unbiased(self, objective: Objective) -> bool:
+        """Returns True."""
         return True
 
     def signals(self, objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
@@ -56,18 +74,16 @@ class _ScoreFunction(_Discrete):
         raise NotImplementedError
 
     def estimate(self, batch: VariationalBatch) -> Estimate:
+        """See `Estimator.estimate`."""
         terms = batch.log_weight_terms(tf.stop_gradient(batch.draw()))
-        log_weights = terms.loss_log_weights(batch.kl_weight)
-        # TFP's one-hot log_prob forgets the number of samples if that of images is
-        # unknown.
-        log_weights = tf.ensure_shape(log_weights, [batch.num_samples, None])
+        log_weights = constant_log_weights(batch, terms)
         signals = self.signals(batch.objective, log_weights)
-        return Estimate(terms, _surrogate(batch, terms, signals))
+        return Estimate(terms, surrogate_of_signals(batch, terms, signals))
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
-class Reinforce(_ScoreFunction):
+class Reinforce(ScoreFunction):
     """The score function with a leave-one-out baseline.
 
     The signal of a sample is what it adds: V of all samples minus V of the others. For
@@ -95,104 +111,35 @@ class Reinforce(_ScoreFunction):
     def signals(self, objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns V - V of the other samples, [S, B]."""
         value = objective.value(log_weights)  # [B]
-        count = log_weights.shape[0]
-        if count == 1:
+        if log_weights.shape[0] == 1:
             return value[tf.newaxis]
-        samples = np.arange(count)
-        rows = samples[:-1, np.newaxis]  # [S - 1, 1]
-        others = tf.gather(log_weights, rows + (rows >= samples))  # [S - 1, S, B]
-        return value - _value_of_each(objective, others)
+        return value - objective.value_without(log_weights)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
-class Vimco(_ScoreFunction):
+class Vimco(ScoreFunction):
     """The score function with VIMCO's baseline (Mnih and Rezende, 2016).
 
     The baseline of a sample is V with its log-weight replaced by the mean of the
     others' log-weights.
     """
 
+    least_samples = 2
     method = "log q's gradient; the baseline has the mean log-weight of the others"
     paper = "Mnih and Rezende (2016)"
-
-    def check(
-        self, objective: Objective, posterior: Distribution, num_samples: int
-    ) -> None:
-        """See `Estimator.check`."""
-        super().check(objective, posterior, num_samples)
-        if num_samples < 2:
-            raise InputError(
-                f"estimator 'vimco' was given num_samples {num_samples} and needs 2 or "
-                "more, of which each is the others' baseline; change num_samples, or "
-                "use 'reinforce'"
-            )
 
     def signals(self, objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns V - V with log w_s replaced by the mean of the others, [S, B]."""
         count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
-        total = tf.reduce_sum(log_weights, axis=0)
-        mean_of_others = (total - log_weights) / (count - 1.0)  # [S, B]
-        replaced = _replaced(objective, log_weights, mean_of_others)
+        mean_of_others = sum_of_others(log_weights) / (count - 1.0)  # [S, B]
+        replaced = objective.value_with_replaced(log_weights, mean_of_others)
         return objective.value(log_weights) - replaced
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
-class Disarm(_ScoreFunction):
-    """Antithetic pairs of Bernoulli draws (Dong, Mnih and Tucker, 2020).
-
-    Each sample z_s gets a twin made from 1 - u where z_s is made from u, so S samples
-    cost 2 S evaluations. With V_s the value when z_s is replaced by its twin, the
-    logits' gradient is
-
-        sum_s (V - V_s) / 2 (-1)^twin [z_s != twin] sigmoid(|logits|)
-
-    for any objective (their multi-sample form), and for the elbo the mean of
-    the single-sample estimator over S pairs.
-    """
-
-    evaluations_per_sample = 2
-    method = "antithetic pairs: the value's difference between a draw and its twin"
-    paper = "Dong, Mnih and Tucker (2020)"
-
-    def check(
-        self, objective: Objective, posterior: Distribution, num_samples: int
-    ) -> None:
-        """See `Estimator.check`."""
-        super().check(objective, posterior, num_samples)
-        _bernoulli(posterior)
-
-    def estimate(self, batch: VariationalBatch) -> Estimate:
-        """See `Estimator.estimate`."""
-        logits = _bernoulli(batch.posterior).logits  # [B, D]
-        shape = [batch.num_samples, *tf.unstack(tf.shape(logits))]
-        seed = derive_seed(batch.seed, "disarm")
-        v = draw_for_shard(
-            lambda shape: draws.signed_uniform(shape, seed, logits.dtype),
-            shape,
-            batch.shard,
-            axis=1,
-        )  # [S, B, D]
-        z, twin = draws.bernoulli(logits, v), draws.bernoulli(logits, -v)
-        terms = batch.log_weight_terms(tf.stop_gradient(z))
-        log_weights = terms.loss_log_weights(batch.kl_weight)  # [S, B]
-        twins = batch.log_weight_terms(tf.stop_gradient(twin))
-        replaced = _replaced(
-            batch.objective, log_weights, twins.loss_log_weights(batch.kl_weight)
-        )
-        difference = batch.objective.value(log_weights) - replaced  # [S, B]
-        sign = (1.0 - 2.0 * twin) * tf.abs(z - twin)  # [S, B, D]
-        slope = sign * tf.sigmoid(tf.abs(logits))
-        gradient = tf.stop_gradient(0.5 * difference[..., tf.newaxis] * slope)
-        through_logits = tf.reduce_sum(gradient * logits, axis=(0, 2))  # [B]
-        zeros = tf.zeros_like(log_weights)
-        return Estimate(terms, _surrogate(batch, terms, zeros) + through_logits)
-
-
-@keras.saving.register_keras_serializable(package="tfvae")
-@dataclasses.dataclass(frozen=True)
-class StraightThrough(_Discrete):
+class StraightThrough(DiscreteEstimator):
     """Pretends that the gradient of a draw is that of its mean: biased.
 
     Bengio, Leonard and Courville (2013).
@@ -213,7 +160,14 @@ class StraightThrough(_Discrete):
         return Estimate(terms, batch.surrogate(terms))
 
 
-def _surrogate(
+def constant_log_weights(batch: VariationalBatch, terms: LogWeightTerms) -> tf.Tensor:
+    """Returns the loss's log-weights [S, B], through which no gradient goes."""
+    log_weights = tf.stop_gradient(terms.loss_log_weights(batch.kl_weight))
+    # TFP's one-hot log_prob forgets the number of samples if that of images is unknown.
+    return tf.ensure_shape(log_weights, [batch.num_samples, None])
+
+
+def surrogate_of_signals(
     batch: VariationalBatch, terms: LogWeightTerms, signals: tf.Tensor
 ) -> tf.Tensor:
     """Returns the surrogate of this module's docstring, [B]."""
@@ -225,30 +179,3 @@ def _surrogate(
     )
     log_joint = terms.log_likelihood + kl_weight * terms.log_prior
     return tf.reduce_sum(coefficients * log_joint + score * terms.log_posterior, axis=0)
-
-
-def _replaced(
-    objective: Objective, log_weights: tf.Tensor, instead: tf.Tensor
-) -> tf.Tensor:
-    """Returns [S, B] the value when the one log-weight s is replaced by `instead`."""
-    count = log_weights.shape[0]
-    diagonal = tf.eye(count, dtype=tf.bool)[..., tf.newaxis]  # [S, S, 1]
-    each = tf.where(diagonal, instead[tf.newaxis], log_weights[:, tf.newaxis])
-    return _value_of_each(objective, each)
-
-
-def _value_of_each(objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
-    """Values [S, B] of log-weights [samples, S, B]."""
-    shape = tf.shape(log_weights)
-    flat = tf.reshape(log_weights, [log_weights.shape[0], shape[1] * shape[2]])
-    return tf.reshape(objective.value(flat), shape[1:])
-
-
-def _bernoulli(posterior: Distribution) -> AnyBernoulli:
-    inner = getattr(posterior, "distribution", posterior)
-    if not isinstance(inner, AnyBernoulli):
-        raise InputError(
-            f"estimator 'disarm' is for Bernoulli posteriors, and this one is "
-            f"{posterior.name}; use 'reinforce' or 'vimco'"
-        )
-    return inner

@@ -52,6 +52,10 @@ class ResampledBackward(TwoPasses):
         if self.sample_chunk is not None:
             require_int("sample_chunk", self.sample_chunk)
 
+    def evaluations(self, num_samples: int) -> int:
+        """Returns S + m: those that are kept go forward again."""
+        return num_samples + self.backward_samples
+
     def check(
         self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:

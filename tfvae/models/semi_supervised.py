@@ -301,6 +301,11 @@ class SemiSupervisedVAE(VAE):
 
     # -- The step ----------------------------------------------------------------------
 
+    @property
+    def evaluations_per_step(self) -> int:
+        """The decoder's evaluations of a step, for each example with every class."""
+        return self.num_classes * super().evaluations_per_step
+
     def _estimate(
         self,
         batch: Batch,

@@ -1239,6 +1239,14 @@ class VAE(keras.Model):
         return result
 
     @property
+    def evaluations_per_step(self) -> int:
+        """The decoder's evaluations of a training step, for each example.
+
+        They are what estimators of one cost have in common: S, or several times S.
+        """
+        return self.estimator.evaluations(self.num_samples)
+
+    @property
     def skipped_steps(self) -> tf.Variable:
         """The number of training steps that `skip_nonfinite` left out."""
         return self._guard.skipped

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
 from tfvae.objectives.bounds import Iwae, Objective
+from tfvae.objectives.leave_one_out import sum_of_others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,18 +43,31 @@ class Miwae(_Grouped):
 
     def value(self, log_weights: tf.Tensor) -> tf.Tensor:  # [B]
         """Returns mean_m log mean_k exp(log w_mk)."""
-        groups = self._groups(log_weights)  # [K, M * B]
-        shape = [self.num_groups, tf.shape(log_weights)[1]]
-        bounds = tf.reshape(Iwae().value(groups), shape)  # [M, B]
-        return tf.ensure_shape(tf.reduce_mean(bounds, axis=0), log_weights.shape[1:])
+        mean = tf.reduce_mean(self._bounds(log_weights), axis=0)
+        return tf.ensure_shape(mean, log_weights.shape[1:])
 
     def coefficients(self, log_weights: tf.Tensor) -> tf.Tensor:  # [S, B]
         """Returns softmax_k log w_mk / M."""
-        return self._of_groups(Iwae().coefficients, log_weights)
+        return self._of_samples(Iwae().coefficients, log_weights) / self.num_groups
 
     def coefficient_derivative(self, log_weights: tf.Tensor) -> tf.Tensor:  # [S, B]
         """Returns that of each group's iwae, divided by M."""
-        return self._of_groups(Iwae().coefficient_derivative, log_weights)
+        derivative = self._of_samples(Iwae().coefficient_derivative, log_weights)
+        return derivative / self.num_groups
+
+    def value_with_replaced(
+        self, log_weights: tf.Tensor, instead: tf.Tensor
+    ) -> tf.Tensor:  # [S, B]
+        """Returns (sum of the other groups' + that of the changed group) / M."""
+        changed = self._of_samples(Iwae().value_with_replaced, log_weights, instead)
+        others = sum_of_others(self._bounds(log_weights))  # [M, B]
+        size = log_weights.shape[0] // self.num_groups
+        return (tf.repeat(others, size, axis=0) + changed) / self.num_groups
+
+    def _bounds(self, log_weights: tf.Tensor) -> tf.Tensor:
+        """Returns the groups' `iwae`, [M, B]."""
+        shape = [self.num_groups, tf.shape(log_weights)[1]]
+        return tf.reshape(Iwae().value(self._groups(log_weights)), shape)
 
     def _groups(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Lays the groups side by side, [M K, B] -> [K, M B]."""
@@ -62,14 +76,14 @@ class Miwae(_Grouped):
         grouped = tf.transpose(grouped, [1, 0, 2])  # [K, M, B]
         return tf.reshape(grouped, [-1, self.num_groups * size])
 
-    def _of_groups(
-        self, function: Callable[[tf.Tensor], tf.Tensor], log_weights: tf.Tensor
+    def _of_samples(
+        self, function: Callable[..., tf.Tensor], *given: tf.Tensor
     ) -> tf.Tensor:
-        size = tf.shape(log_weights)[1]
-        values = function(self._groups(log_weights)) / self.num_groups  # [K, M B]
-        values = tf.reshape(values, [-1, self.num_groups, size])
-        values = tf.transpose(values, [1, 0, 2])  # [M, K, B]
-        return tf.reshape(values, tf.shape(log_weights))
+        """Returns [M K, B] a function of each group's tensors, given as [M K, B]."""
+        values = function(*map(self._groups, given))  # [K, M B]
+        shape = tf.shape(given[0])
+        values = tf.reshape(values, [-1, self.num_groups, shape[1]])
+        return tf.reshape(tf.transpose(values, [1, 0, 2]), shape)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")

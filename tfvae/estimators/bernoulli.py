@@ -1,0 +1,400 @@
+"""Estimators for Bernoulli latent variables, by the gradient of their logits.
+
+With the value V of the objective for samples z_s, and p_d = sigmoid(logit_d), the
+gradient of E[V] that comes from the draws is
+
+    d / d logit_d = sum_s p_d (1 - p_d) E[V with z_sd = 1 - V with z_sd = 0]
+
+Each estimator has another way to an unbiased estimate of it. To this comes the mean of
+the gradient of V with z fixed, for which `discrete` has the surrogate.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfvae.core.seeds import derive_seed
+from tfvae.core.sharding import draw_for_shard
+from tfvae.core.types import InputError
+from tfvae.distributions import AnyBernoulli, Distribution, draws
+from tfvae.estimators.base import Estimate, Estimator, estimator_name
+from tfvae.estimators.discrete import (
+    ScoreFunction,
+    constant_log_weights,
+    surrogate_of_signals,
+)
+from tfvae.estimators.variational_batch import VariationalBatch
+from tfvae.objectives import LogWeightTerms, Objective
+from tfvae.objectives.leave_one_out import sum_of_others
+
+
+class LogitsGradient(NamedTuple):
+    """The result of a `BernoulliEstimator` for one batch.
+
+    Attributes:
+        terms: The log-weights' terms of its samples.
+        gradient: [B, D] The estimate of the part of the logits' gradient that comes
+            from the draws.
+    """
+
+    terms: LogWeightTerms
+    gradient: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class BernoulliEstimator(ScoreFunction):
+    """The base of the estimators of this module, with `logits_gradient` of its own."""
+
+    def check(
+        self, objective: Objective, posterior: Distribution, num_samples: int
+    ) -> None:
+        """See `Estimator.check`."""
+        super().check(objective, posterior, num_samples)
+        bernoulli_of(self, posterior)
+
+    def logits_gradient(
+        self, batch: VariationalBatch, logits: tf.Tensor
+    ) -> LogitsGradient:
+        """Draws the samples; the logits [B, D] are constants."""
+        raise NotImplementedError
+
+    def estimate(self, batch: VariationalBatch) -> Estimate:
+        """See `Estimator.estimate`."""
+        logits = bernoulli_of(self, batch.posterior).logits  # [B, D]
+        terms, gradient = self.logits_gradient(batch, tf.stop_gradient(logits))
+        through_logits = tf.reduce_sum(tf.stop_gradient(gradient) * logits, axis=-1)
+        no_signals = tf.zeros_like(terms.log_posterior)  # [S, B]
+        surrogate = surrogate_of_signals(batch, terms, no_signals)
+        return Estimate(terms, surrogate + through_logits)
+
+
+class Twin(NamedTuple):
+    """Samples beside z, and what the difference between the two says.
+
+    With V_s the value when z_s alone is replaced by its twin, the mean of
+
+        sum_s (V - V_s) (z_s - twin_s) weight
+
+    is the gradient of the logits where the weight is not 0.
+
+    Attributes:
+        z: [S, B, D] The twins.
+        weight: [B, D]
+    """
+
+    z: tf.Tensor
+    weight: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class _Twinned(BernoulliEstimator):
+    """The base of the estimators whose samples have twins."""
+
+    def twins(
+        self, batch: VariationalBatch, logits: tf.Tensor, v: tf.Tensor, z: tf.Tensor
+    ) -> list[Twin]:
+        """Returns the twins of samples z, which are made of v; both are [S, B, D]."""
+        raise NotImplementedError
+
+    def logits_gradient(
+        self, batch: VariationalBatch, logits: tf.Tensor
+    ) -> LogitsGradient:
+        """See `BernoulliEstimator.logits_gradient`."""
+        v = _uniform(batch, estimator_name(self), tf.shape(logits), logits.dtype)
+        z = draws.bernoulli(logits, v)  # [S, B, D]
+        terms = batch.log_weight_terms(z)
+        log_weights = constant_log_weights(batch, terms)  # [S, B]
+        value = batch.objective.value(log_weights)  # [B]
+        gradient = tf.zeros_like(logits)
+        for twin in self.twins(batch, logits, v, z):
+            instead = constant_log_weights(batch, batch.log_weight_terms(twin.z))
+            replaced = batch.objective.value_with_replaced(log_weights, instead)
+            difference = (value - replaced)[..., tf.newaxis]  # [S, B, 1]
+            found = tf.reduce_sum(difference * (z - twin.z), axis=0)  # [B, D]
+            gradient += found * twin.weight
+        return LogitsGradient(terms, gradient)
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class Disarm(_Twinned):
+    """Antithetic pairs of Bernoulli draws (Dong, Mnih and Tucker, 2020).
+
+    Each sample z_s gets a twin made from 1 - u where z_s is made from u, so S samples
+    cost 2 S evaluations. With V_s the value when z_s is replaced by its twin, the
+    logits' gradient is
+
+        sum_s (V - V_s) / 2 (z_s - twin_s) sigmoid(|logits|)
+
+    for any objective (their multi-sample form), and for the elbo the mean of
+    the single-sample estimator over S pairs.
+    """
+
+    evaluations_per_sample = 2
+    method = "antithetic pairs: the value's difference between a draw and its twin"
+    paper = "Dong, Mnih and Tucker (2020)"
+
+    def twins(
+        self, batch: VariationalBatch, logits: tf.Tensor, v: tf.Tensor, z: tf.Tensor
+    ) -> list[Twin]:
+        """Returns the antithetic one."""
+        return [_antithetic(logits, v)]
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class Bitflip(_Twinned):
+    """One variable of each sample is flipped (Kunes et al., 2023, bitflip-1).
+
+    The twin of z_s has another value of one variable d, which is drawn uniformly from
+    all D, so S samples cost 2 S evaluations. The gradient of this logit is
+
+        sum_s (V - V_s) (z_sd - twin_sd) D p_d (1 - p_d)
+
+    and 0 for the others. Its noise goes to zero faster than disarm's where logits are
+    large, like p_d^2 against p_d, and is larger by a factor of order D elsewhere.
+    """
+
+    evaluations_per_sample = 2
+    method = "the value's difference when one variable of a draw is flipped"
+    paper = "Kunes et al. (2023)"
+
+    def twins(
+        self, batch: VariationalBatch, logits: tf.Tensor, v: tf.Tensor, z: tf.Tensor
+    ) -> list[Twin]:
+        """Returns the one with a flipped variable."""
+        return [_flipped(self, batch, logits, z, tf.ones_like(logits, tf.bool))]
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class Ugc(_Twinned):
+    """`Disarm` for some variables and `Bitflip` for the others (Kunes et al., 2023).
+
+    Their unbiased gradient variance clipping has one of the two for each variable. Here
+    a variable whose rarer value has a probability r below 1 / (2 D) is flipped, one of
+    these at a time. With differences of the value of one size, bitflip's second moment
+    is at most 2 D r times that of disarm, and so is smaller there. S samples cost 3 S
+    evaluations.
+    """
+
+    evaluations_per_sample = 3
+    method = "disarm, and bitflip for variables that are nearly sure"
+    paper = "Kunes et al. (2023)"
+
+    def twins(
+        self, batch: VariationalBatch, logits: tf.Tensor, v: tf.Tensor, z: tf.Tensor
+    ) -> list[Twin]:
+        """Returns an antithetic and a flipped one."""
+        size = tf.cast(tf.shape(logits)[-1], logits.dtype)
+        sure = tf.sigmoid(-tf.abs(logits)) < 0.5 / size  # [B, D]
+        twin, weight = _antithetic(logits, v)
+        weight = tf.where(sure, tf.zeros_like(weight), weight)
+        return [Twin(twin, weight), _flipped(self, batch, logits, z, sure)]
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class Arms(BernoulliEstimator):
+    """S samples that repel each other (Dimitriev and Zhou, 2021, Dirichlet copula).
+
+    For each variable d_1 .. d_S ~ Dirichlet(1, ..., 1), and z_s has its rarer value,
+    of probability r, where (1 - d_s)^(S - 1) < r, which is uniform. Two samples both
+    have it with probability
+
+        r_2 = max(0, 2 r^(1 / (S - 1)) - 1)^(S - 1),
+
+    so that their correlation is rho = (r_2 - r^2) / (r (1 - r)) <= 0. With
+    f_s = log w_s the logits' gradient is that of leave-one-out reinforce,
+
+        sum_s (f_s - mean of the other f) / S (z_s - p) / (1 - rho)
+
+    For two samples it is `disarm` with one pair. A mean over samples does not see that
+    they are coupled; a bound that is no mean would have another expectation, and is
+    refused.
+    """
+
+    least_samples = 2
+    method = "coupled draws: log q's gradient and the others' mean, by 1 - correlation"
+    paper = "Dimitriev and Zhou (2021)"
+
+    def unbiased(self, objective: Objective) -> bool:
+        """Whether the objective is a mean over samples."""
+        return objective.constant_coefficients
+
+    def check(
+        self, objective: Objective, posterior: Distribution, num_samples: int
+    ) -> None:
+        """See `Estimator.check`."""
+        super().check(objective, posterior, num_samples)
+        if not objective.constant_coefficients:
+            raise InputError(
+                "estimator 'arms' couples the samples, and objective "
+                f"{type(objective).__name__.lower()!r} is defined for independent ones; "
+                "use 'elbo', or estimator 'disarm', 'vimco' or 'double_cv'"
+            )
+
+    def logits_gradient(
+        self, batch: VariationalBatch, logits: tf.Tensor
+    ) -> LogitsGradient:
+        """See `BernoulliEstimator.logits_gradient`."""
+        shape = [batch.num_samples, *tf.unstack(tf.shape(logits))]
+        seed = derive_seed(batch.seed, "arms")
+        exponential = draw_for_shard(
+            lambda shape: draws.standard_exponential(shape, seed, logits.dtype),
+            shape,
+            batch.shard,
+            axis=1,
+        )  # [S, B, D]
+        z, factor = coupled_bernoulli(logits, exponential)
+        terms = batch.log_weight_terms(z)
+        f = constant_log_weights(batch, terms)  # [S, B]
+        signals = (f - mean_of_others(f)) / batch.num_samples
+        score = z - tf.sigmoid(logits)  # [S, B, D]
+        gradient = tf.reduce_sum(signals[..., tf.newaxis] * score, axis=0) * factor
+        return LogitsGradient(terms, gradient)
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class DoubleCv(BernoulliEstimator):
+    """Leave-one-out reinforce with two control variates (Titsias and Shi, 2022).
+
+    Both are first-order expansions of f_s = log w_s about the mean p, with the gradient
+    by z at the draws, which costs as much as S further evaluations:
+
+        c_t = f_t - f'_t (z_t - p)          an estimate of log w at p
+        m_s = mean of the other c_t         in the baseline
+        h_s = mean of the other f'_t        for the sample itself
+
+    With V_s the value when m_s takes the place of log w_s, and A_s = d V_s / d m_s, the
+    logits' gradient is
+
+        sum_s (V - V_s - A_s h_s (z_s - p)) (z_s - p) + A_s h_s p (1 - p)
+
+    It has the right mean since m_s, h_s and A_s do not depend on z_s. For the elbo,
+    where A_s is 1 / S, it is theirs with both coefficients 1, which they learn; there
+    it is exact where f is linear in z.
+    """
+
+    least_samples = 2
+    evaluations_per_sample = 2
+    method = (
+        "log q's gradient; control variates from the others' expansions at the mean"
+    )
+    paper = "Titsias and Shi (2022)"
+
+    def logits_gradient(
+        self, batch: VariationalBatch, logits: tf.Tensor
+    ) -> LogitsGradient:
+        """See `BernoulliEstimator.logits_gradient`."""
+        objective, p = batch.objective, tf.sigmoid(logits)  # [B, D]
+        z = tf.stop_gradient(batch.draw())  # [S, B, D]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(z)
+            terms = batch.log_weight_terms(z)
+            total = tf.reduce_sum(terms.loss_log_weights(batch.kl_weight))
+        slopes = tape.gradient(total, z, unconnected_gradients="zero")
+        slopes, f = tf.stop_gradient(slopes), constant_log_weights(batch, terms)
+        score = z - p  # [S, B, D]
+        baseline = mean_of_others(f - tf.reduce_sum(slopes * score, axis=-1))  # [S, B]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(baseline)
+            replaced = objective.value_with_replaced(f, baseline)  # [S, B]
+        share = tape.gradient(replaced, baseline)  # [S, B]
+        slope = share[..., tf.newaxis] * mean_of_others(slopes)  # [S, B, D]
+        signals = (
+            objective.value(f) - replaced - tf.reduce_sum(slope * score, axis=-1)
+        )[..., tf.newaxis]
+        variance = p * tf.sigmoid(-logits)  # [B, D]
+        gradient = tf.reduce_sum(signals * score + slope * variance, axis=0)
+        return LogitsGradient(terms, gradient)
+
+
+def mean_of_others(values: tf.Tensor) -> tf.Tensor:
+    """Returns [S, ...] the mean of the S - 1 values other than s."""
+    return sum_of_others(values) / (values.shape[0] - 1)
+
+
+def coupled_bernoulli(
+    logits: tf.Tensor, exponential: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns coupled draws of Bernoulli(sigmoid(logits)), and 1 / (1 - correlation).
+
+    See `Arms`. Exponential(1) numbers [S, ...] divided by their sum are Dirichlet. The
+    probability of the rarer value is exact however small it is, since 1 - d_s is made
+    of the other numbers.
+
+    Args:
+        logits: [B, D]
+        exponential: [S, B, D] Draws from Exponential(1), S 2 or more.
+
+    Returns:
+        The draws [S, B, D], and the factor [B, D], 1 - r to 1.
+    """
+    power = exponential.shape[0] - 1
+    others = sum_of_others(exponential)
+    # log r = -softplus(|logits|), and (1 - d)^power < r is 1 - d < r^(1 / power).
+    distance = tf.nn.softplus(tf.abs(logits)) / power  # [B, D]
+    rare = others < tf.exp(-distance) * (others + exponential)
+    likely_one = logits > 0
+    z = tf.cast(rare ^ likely_one, logits.dtype)
+    # r_2 / r = (2 - r^(-1 / power))^power, which is 0 where r is 2^-power or less.
+    together = tf.pow(tf.maximum(1.0 - tf.math.expm1(distance), 0.0), power)
+    return z, tf.sigmoid(tf.abs(logits)) / (1.0 - together)
+
+
+def bernoulli_of(estimator: Estimator, posterior: Distribution) -> AnyBernoulli:
+    """Returns the Bernoulli distribution [B, D] of a posterior.
+
+    Raises:
+        InputError: if it is of another kind.
+    """
+    inner = getattr(posterior, "distribution", posterior)
+    if not isinstance(inner, AnyBernoulli):
+        raise InputError(
+            f"estimator {estimator_name(estimator)!r} is for Bernoulli posteriors of "
+            f"one layer, and this one is {posterior.name}; use 'reinforce' or 'vimco'"
+        )
+    return inner
+
+
+def _antithetic(logits: tf.Tensor, v: tf.Tensor) -> Twin:
+    """Returns the twins made of -v, of uniform v of (-1, 1); see `Disarm`."""
+    return Twin(draws.bernoulli(logits, -v), 0.5 * tf.sigmoid(tf.abs(logits)))
+
+
+def _flipped(
+    estimator: Estimator,
+    batch: VariationalBatch,
+    logits: tf.Tensor,
+    z: tf.Tensor,
+    among: tf.Tensor,
+) -> Twin:
+    """Returns twins of z with one variable `among` [B, D] flipped, if there is any."""
+    purpose = f"{estimator_name(estimator)} variable"
+    # In float64, so that the variables are equally likely to 2^-53.
+    u = 0.5 * (1.0 + _uniform(batch, purpose, tf.shape(logits)[:1], tf.float64))
+    among = tf.cast(among, logits.dtype)
+    number = tf.reduce_sum(among, axis=-1)  # [B]
+    wide = tf.cast(number, tf.float64)
+    rank = tf.cast(tf.minimum(tf.floor(u * wide), wide - 1.0), logits.dtype)  # [S, B]
+    before = tf.cumsum(among, axis=-1, exclusive=True)  # [B, D]
+    here = among * tf.cast(before == rank[..., tf.newaxis], logits.dtype)  # [S, B, D]
+    variance = tf.sigmoid(logits) * tf.sigmoid(-logits)
+    return Twin(tf.abs(z - here), number[:, tf.newaxis] * variance)
+
+
+def _uniform(
+    batch: VariationalBatch, purpose: str, tail: tf.Tensor, dtype: tf.DType
+) -> tf.Tensor:
+    """Returns uniform numbers of (-1, 1), [S, *tail], tail [B, ...]."""
+    seed = derive_seed(batch.seed, purpose)
+    return draw_for_shard(
+        lambda shape: draws.signed_uniform(shape, seed, dtype),
+        [batch.num_samples, *tf.unstack(tail)],
+        batch.shard,
+        axis=1,
+    )
