@@ -25,7 +25,7 @@ from tfvae.config.settings import Benchmarking
 from tfvae.core.types import InputError
 from tfvae.models import VAE
 from tfvae.training import fit_parts, make_model, train
-from tfvae.training.building import build_vae
+from tfvae.training.building import build_vae, compile_vae
 from tfvae.training.callbacks import EpochLine
 from tfvae.training.runs import RunFolder, load_data
 
@@ -46,7 +46,9 @@ PEER_KEYS = (
 
 def built(config: Config, image_shape: tuple[int, ...] = (8, 8, 1)) -> VAE:
     images = np.zeros((100, *image_shape))
-    return build_vae(config, image_shape, images=images)
+    vae = build_vae(config, image_shape, images=images)
+    compile_vae(vae, config, steps_per_epoch=1)
+    return vae
 
 
 def work_of(**changes) -> list[Work]:
@@ -84,8 +86,32 @@ def test_a_score_function_sends_no_gradient_to_the_decoders_input():
     through = work_of(**discrete, estimator="straight_through")
     assert total(through) - total(vimco) == 2 * 40 * 3 * 8
     # Twins go forward too.
-    disarm = work_of(**discrete, estimator="disarm")
-    assert total(disarm) - total(vimco) == 2 * 40 * DECODER
+    for name, passes in {"disarm": 1, "bitflip": 1, "ugc": 2, "arms": 0}.items():
+        work = work_of(**discrete, objective="elbo", estimator=name)
+        assert total(work) - total(vimco) == passes * 2 * 40 * DECODER
+    # A gradient to z has a product in every layer, as a forward pass has.
+    double_cv = work_of(**discrete, estimator="double_cv")
+    assert total(double_cv) - total(vimco) == 2 * 40 * DECODER
+
+
+@pytest.mark.parametrize(
+    ("changes", "evaluations"),
+    [
+        ({}, 4),
+        ({"backward_samples": 3}, 4 + 3),
+        ({"sample_chunk": 2}, 4 + 4),
+        ({"latent": "bernoulli", "estimator": "vimco"}, 4),
+        ({"latent": "bernoulli", "estimator": "disarm"}, 8),
+        ({"latent": "bernoulli", "estimator": "bitflip"}, 8),
+        ({"latent": "bernoulli", "estimator": "ugc"}, 12),
+        ({"latent": "bernoulli", "estimator": "double_cv"}, 8),
+        ({"latent": "bernoulli", "estimator": "arms", "objective": "elbo"}, 4),
+    ],
+)
+def test_a_model_says_how_often_a_step_evaluates_the_decoder(changes, evaluations):
+    assert built(dataclasses.replace(TINY, **changes)).evaluations_per_step == (
+        evaluations
+    )
 
 
 def test_the_nominal_count_is_the_peers():
@@ -145,13 +171,15 @@ def counted(graphs: Iterable[tf.Graph]) -> collections.Counter:
         {"sample_chunk": 1, "backward_samples": 2},
         {"latent": "bernoulli", "estimator": "vimco"},
         {"latent": "bernoulli", "estimator": "disarm"},
+        {"latent": "bernoulli", "estimator": "ugc"},
+        {"latent": "bernoulli", "estimator": "double_cv"},
         {"latent": "flow"},
         {"prior": "vamp"},
         {"network": "conv", "hidden_sizes": (4, 4)},
     ],
     ids=[
         *("normal", "survivors", "chunks", "survivors of chunks"),
-        *("vimco", "disarm", "flow", "vamp", "conv"),
+        *("vimco", "disarm", "ugc", "double cv", "flow", "vamp", "conv"),
     ],
 )
 def test_a_training_step_has_the_products_that_are_run_alone(changes):

@@ -319,6 +319,7 @@ STANDARD = {
     "logistic": (draws.standard_logistic, stats.logistic),
     "laplace": (draws.standard_laplace, stats.laplace),
     "gumbel": (draws.standard_gumbel, stats.gumbel_r),
+    "exponential": (draws.standard_exponential, stats.expon),
     "normal": (draws.standard_normal, stats.norm),
     "student_t": (
         functools.partial(draws.standard_student_t, df=tf.constant(3.0)),

@@ -99,7 +99,7 @@ def training_work(vae: VAE, config: Config) -> list[Work]:
         work.append(Work(encoder, pseudo_inputs, backward=True, to_input=True))
     to_input = estimator.gradient_through_z
     for products in others:
-        for size, times in _pieces(forward_alone, chunk or samples):
+        for size, times in _pieces(forward_alone, chunk):
             work.append(Work(products, size * batch, times))
         # Survivors are few, and go back all at once.
         for size, times in _pieces(kept or samples, None if kept else chunk):
@@ -176,9 +176,9 @@ def _of_network(network: keras.Model) -> tuple[Product, ...]:
 
 def _pieces(samples: int, chunk: int | None) -> list[tuple[int, int]]:
     """Returns (samples, times) of whole chunks, then of the rest."""
-    whole, rest = divmod(samples, chunk or samples or 1)
-    pieces = [(chunk or samples, whole), (rest, 1)]
-    return [(size, times) for size, times in pieces if size and times]
+    size = min(chunk or samples, samples)
+    whole, rest = divmod(samples, size) if samples else (0, 0)
+    return [(n, times) for n, times in ((size, whole), (rest, 1)) if n]
 
 
 def _inputs(

@@ -107,9 +107,9 @@ class _Twinned(BernoulliEstimator):
         terms = batch.log_weight_terms(z)
         log_weights = constant_log_weights(batch, terms)  # [S, B]
         value = batch.objective.value(log_weights)  # [B]
+        twins = self.twins(batch, logits, v, z)
         gradient = tf.zeros_like(logits)
-        for twin in self.twins(batch, logits, v, z):
-            instead = constant_log_weights(batch, batch.log_weight_terms(twin.z))
+        for twin, instead in zip(twins, _log_weights_of(batch, twins), strict=True):
             replaced = batch.objective.value_with_replaced(log_weights, instead)
             difference = (value - replaced)[..., tf.newaxis]  # [S, B, 1]
             found = tf.reduce_sum(difference * (z - twin.z), axis=0)  # [B, D]
@@ -231,9 +231,9 @@ class Arms(BernoulliEstimator):
         super().check(objective, posterior, num_samples)
         if not objective.constant_coefficients:
             raise InputError(
-                "estimator 'arms' couples the samples, and objective "
-                f"{type(objective).__name__.lower()!r} is defined for independent ones; "
-                "use 'elbo', or estimator 'disarm', 'vimco' or 'double_cv'"
+                f"estimator 'arms' couples the samples, which objective "
+                f"{type(objective).__name__.lower()!r} has independent; use 'elbo', or "
+                "estimator 'disarm', 'vimco' or 'double_cv'"
             )
 
     def logits_gradient(
@@ -359,6 +359,13 @@ def bernoulli_of(estimator: Estimator, posterior: Distribution) -> AnyBernoulli:
             f"one layer, and this one is {posterior.name}; use 'reinforce' or 'vimco'"
         )
     return inner
+
+
+def _log_weights_of(batch: VariationalBatch, twins: list[Twin]) -> list[tf.Tensor]:
+    """Returns the loss's log-weights of all twins, [S, B] each, as constants."""
+    terms = batch.log_weight_terms(tf.concat([twin.z for twin in twins], axis=0))
+    log_weights = tf.stop_gradient(terms.loss_log_weights(batch.kl_weight))
+    return tf.unstack(tf.reshape(log_weights, [len(twins), batch.num_samples, -1]))
 
 
 def _antithetic(logits: tf.Tensor, v: tf.Tensor) -> Twin:
