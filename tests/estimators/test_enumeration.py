@@ -77,9 +77,19 @@ def exact_gradient(vae: VAE, x: np.ndarray, objective: Objective, num_samples: i
     return tape.gradient(expected, variables)
 
 
-@pytest.mark.quick(2)
-@pytest.mark.parametrize("objective", [Elbo(), Iwae()], ids=["elbo", "iwae"])
-@pytest.mark.parametrize("name", ["reinforce", "vimco", "disarm"])
+NAMES = ["reinforce", "vimco", "disarm", "arms", "double_cv", "bitflip", "ugc"]
+
+
+@pytest.mark.quick(4)
+@pytest.mark.parametrize(
+    ("name", "objective"),
+    [
+        (name, objective)
+        for name in NAMES
+        for objective in (Elbo(), Iwae())
+        if (name, objective) != ("arms", Iwae())
+    ],
+)
 def test_every_parameter_of_the_networks_has_the_exact_mean_gradient(name, objective):
     vae, x = small(4), binary_images(1, seed=3, shape=SHAPE)
     many = np.repeat(x, COPIES, axis=0)

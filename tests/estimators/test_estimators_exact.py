@@ -143,26 +143,38 @@ def test_score_function_estimators_are_unbiased(name, objective, family):
     assert_unbiased(name, family, objective, num_samples=3)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("objective", BOUNDS, ids=name_of)
-def test_disarm_is_unbiased(objective):
-    assert_unbiased("disarm", "bernoulli", objective, num_samples=2)
+@pytest.mark.parametrize("name", ["disarm", "bitflip", "ugc", "double_cv"])
+def test_estimators_of_the_logits_are_unbiased(name, objective):
+    assert_unbiased(name, "bernoulli", objective, num_samples=2)
 
 
-@pytest.mark.parametrize("name", ["reinforce", "disarm"])
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("num_samples", [2, 3, 5])
+@pytest.mark.parametrize("objective", [Elbo(), Renyi(1.0), Ciwae(1.0)], ids=name_of)
+def test_arms_is_unbiased_for_means(objective, num_samples):
+    assert_unbiased("arms", "bernoulli", objective, num_samples)
+
+
+@pytest.mark.parametrize("name", ["reinforce", "disarm", "bitflip", "ugc"])
 def test_one_sample_is_unbiased_too(name):
     assert_unbiased(name, "bernoulli", Elbo(), num_samples=1)
 
 
-@pytest.mark.quick(1)
-@pytest.mark.parametrize("name", ["vimco", "disarm"])
+@pytest.mark.quick(2)
+@pytest.mark.parametrize("name", ["vimco", "disarm", "bitflip", "ugc", "double_cv"])
 def test_discrete_estimators_take_groups(name):
     assert_unbiased(name, "bernoulli", Miwae(2), num_samples=4)
 
 
-@pytest.mark.parametrize("name", ["reinforce", "vimco", "disarm"])
+@pytest.mark.quick(4)
+@pytest.mark.parametrize(
+    "name", ["reinforce", "vimco", "disarm", "bitflip", "ugc", "double_cv", "arms"]
+)
 def test_discrete_estimators_are_unbiased_for_the_loss_with_a_kl_weight(name):
-    assert_unbiased(name, "bernoulli", Iwae(), num_samples=2, kl_weight=0.4)
+    objective = Elbo() if name == "arms" else Iwae()
+    assert_unbiased(name, "bernoulli", objective, num_samples=2, kl_weight=0.4)
 
 
 @pytest.mark.quick(3)
@@ -209,7 +221,9 @@ def test_estimators_that_say_so_are_biased(name, family, objective):
 def test_what_is_claimed_to_be_unbiased_is_tested_above(objective):
     claimed = {n for n, make in ESTIMATORS.items() if make().unbiased(objective)}
     tested = {"pathwise", "dreg", "reinforce", "vimco", "disarm"}
-    assert claimed == tested | ({"stl"} if isinstance(objective, Elbo) else set())
+    tested |= {"bitflip", "ugc", "double_cv"}
+    of_means = {"stl", "arms"} if isinstance(objective, Elbo) else set()
+    assert claimed == tested | of_means
 
 
 def test_baselines_lower_the_variance():
@@ -243,6 +257,16 @@ def _without_baseline(copies: int) -> np.ndarray:
         ("straight_through", "normal", Elbo(), 2, "discrete"),
         ("vimco", "bernoulli", Iwae(), 1, "num_samples 1"),
         ("disarm", "categorical", Elbo(), 2, "Bernoulli"),
+        ("arms", "categorical", Elbo(), 2, "Bernoulli"),
+        ("bitflip", "categorical", Elbo(), 2, "Bernoulli"),
+        ("ugc", "categorical", Elbo(), 2, "Bernoulli"),
+        ("double_cv", "categorical", Elbo(), 2, "Bernoulli"),
+        ("arms", "bernoulli", Elbo(), 1, "num_samples 1"),
+        ("double_cv", "bernoulli", Elbo(), 1, "num_samples 1"),
+        ("arms", "bernoulli", Iwae(), 2, "'iwae' has independent"),
+        ("arms", "bernoulli", Ciwae(0.5), 2, "couples the samples"),
+        ("double_cv", "bernoulli", Piwae(2), 4, "'piwae'"),
+        ("bitflip", "bernoulli", Elbo(analytic_kl=True), 1, "analytic_kl"),
         ("reinforce", "bernoulli", Miwae(2), 4, "num_groups"),
         ("vimco", "bernoulli", Piwae(2), 4, "'piwae'"),
         ("dreg", "normal", Elbo(analytic_kl=True), 1, "analytic_kl"),
