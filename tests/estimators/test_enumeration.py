@@ -87,7 +87,7 @@ NAMES = ["reinforce", "vimco", "disarm", "arms", "double_cv", "bitflip", "ugc"]
         (name, objective)
         for name in NAMES
         for objective in (Elbo(), Iwae())
-        if (name, objective) != ("arms", Iwae())
+        if objective == Elbo() or name not in ("arms", "double_cv")
     ],
 )
 def test_every_parameter_of_the_networks_has_the_exact_mean_gradient(name, objective):

@@ -270,7 +270,9 @@ def refused(attempt) -> bool:
 def is_defined(latent, objective, estimator, option) -> bool:
     """For four samples; written out apart from the classes."""
     through = estimator in ("pathwise", "stl", "dreg")
-    if option or through == (latent == "bernoulli") or estimator == "disarm":
+    if option or through == (latent == "bernoulli"):
+        return False
+    if estimator in ("disarm", "arms", "double_cv", "bitflip", "ugc"):
         return False
     grouped = objective in ("miwae", "piwae")
     if estimator == "reinforce" and grouped:  # three are left
@@ -306,6 +308,7 @@ BAD = [
     ({"objective": "elbo", "analytic_kl": True}, "analytic_kl is set"),
     ({"objective": "elbo", "free_bits": 0.5}, "free_bits needs independent"),
     ({"latent": "bernoulli", "estimator": "disarm"}, "estimator 'disarm'"),
+    ({"latent": "bernoulli", "estimator": "bitflip"}, "of one layer"),
 ]
 
 

@@ -43,6 +43,8 @@ def configuration(latent, objective, estimator, option, samples) -> Config:
 
 
 THROUGH_Z = ("pathwise", "stl", "dreg")
+OF_BITS = ("disarm", "arms", "double_cv", "bitflip", "ugc")
+OF_SEVERAL = ("vimco", "arms", "double_cv")
 
 
 def is_defined(latent, objective, estimator, option, samples) -> bool:
@@ -50,8 +52,9 @@ def is_defined(latent, objective, estimator, option, samples) -> bool:
     grouped, discrete = objective in ("miwae", "piwae"), latent in DISCRETE
     return not (
         discrete == (estimator in THROUGH_Z)
-        or (estimator == "disarm" and latent != "bernoulli")
-        or (estimator == "vimco" and samples < 2)
+        or (estimator in OF_BITS and latent != "bernoulli")
+        or (estimator in OF_SEVERAL and samples < 2)
+        or (estimator in ("arms", "double_cv") and objective != "elbo")
         or (grouped and samples % 2)
         or (grouped and estimator == "reinforce" and samples > 1)  # one is left out
         or (objective == "piwae" and discrete)
@@ -98,10 +101,10 @@ def test_a_configuration_is_refused_as_compile_would_refuse_it(latent):
 
 def test_the_tables_allow_what_the_field_uses():
     names = {case[:3] for case in ALLOWED}
-    # Every objective through z; of bits with four estimators and of one-hots with
-    # three, all but piwae, and miwae without reinforce.
+    # Every objective through z; of bits with six estimators and of one-hots with
+    # three, all but piwae, and miwae without reinforce; of bits two more with elbo.
     bounds, through_z = len(OBJECTIVES), set(LATENTS) - set(DISCRETE)
-    discrete = ((bounds - 1) * 4 - 1) + ((bounds - 1) * 3 - 1)
+    discrete = ((bounds - 1) * 6 - 1 + 2) + ((bounds - 1) * 3 - 1)
     assert len(names) == len(through_z) * bounds * len(THROUGH_Z) + discrete
     for usual in (
         ("normal", "iwae", "dreg"),

@@ -35,6 +35,7 @@ def small(latent: str, **settings) -> tfvae.VAE:
         ("normal", {"num_samples": 7, "sample_chunk": 3}),
         ("bernoulli", {"num_samples": 5, "estimator": "vimco"}),
         ("bernoulli", {"num_samples": 3, "estimator": "disarm"}),
+        ("bernoulli", {"num_samples": 3, "estimator": "ugc"}),
     ],
 )
 def test_halves_have_the_scores_and_the_step_of_all(latent, settings, monkeypatch):

@@ -195,30 +195,14 @@ class Ugc(_Twinned):
         return [Twin(twin, weight), _flipped(self, batch, logits, z, sure)]
 
 
-@keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
-class Arms(BernoulliEstimator):
-    """S samples that repel each other (Dimitriev and Zhou, 2021, Dirichlet copula).
+class _OfMeans(BernoulliEstimator):
+    """The base of the leave-one-out estimators of the gradient of a mean of f_s.
 
-    For each variable d_1 .. d_S ~ Dirichlet(1, ..., 1), and z_s has its rarer value,
-    of probability r, where (1 - d_s)^(S - 1) < r, which is uniform. Two samples both
-    have it with probability
-
-        r_2 = max(0, 2 r^(1 / (S - 1)) - 1)^(S - 1),
-
-    so that their correlation is rho = (r_2 - r^2) / (r (1 - r)) <= 0. With
-    f_s = log w_s the logits' gradient is that of leave-one-out reinforce,
-
-        sum_s (f_s - mean of the other f) / S (z_s - p) / (1 - rho)
-
-    For two samples it is `disarm` with one pair. A mean over samples does not see that
-    they are coupled; a bound that is no mean would have another expectation, and is
-    refused.
+    Here f_s is log w_s: they are for objectives that count every sample as much.
     """
 
     least_samples = 2
-    method = "coupled draws: log q's gradient and the others' mean, by 1 - correlation"
-    paper = "Dimitriev and Zhou (2021)"
 
     def unbiased(self, objective: Objective) -> bool:
         """Whether the objective is a mean over samples."""
@@ -231,10 +215,34 @@ class Arms(BernoulliEstimator):
         super().check(objective, posterior, num_samples)
         if not objective.constant_coefficients:
             raise InputError(
-                f"estimator 'arms' couples the samples, which objective "
-                f"{type(objective).__name__.lower()!r} has independent; use 'elbo', or "
-                "estimator 'disarm', 'vimco' or 'double_cv'"
+                f"estimator {estimator_name(self)!r} is for a mean over samples, which "
+                f"objective {type(objective).__name__.lower()!r} is not; use 'elbo', "
+                "or estimator 'vimco' or 'disarm'"
             )
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class Arms(_OfMeans):
+    """S samples that repel each other (Dimitriev and Zhou, 2021, Dirichlet copula).
+
+    For each variable d_1 .. d_S ~ Dirichlet(1, ..., 1), and z_s has its rarer value,
+    of probability r, where (1 - d_s)^(S - 1), which is uniform, is below r. Two samples
+    both have it with probability
+
+        r_2 = max(0, 2 r^(1 / (S - 1)) - 1)^(S - 1),
+
+    so that their correlation is rho = (r_2 - r^2) / (r (1 - r)) <= 0. With
+    f_s = log w_s the logits' gradient is that of leave-one-out reinforce,
+
+        sum_s (f_s - mean of the other f) / S (z_s - p) / (1 - rho)
+
+    For two samples it is `disarm` with one pair. A mean over samples does not see that
+    they are coupled; a bound that is no mean would have another expectation.
+    """
+
+    method = "coupled draws: log q's gradient and the others' mean, by 1 - correlation"
+    paper = "Dimitriev and Zhou (2021)"
 
     def logits_gradient(
         self, batch: VariationalBatch, logits: tf.Tensor
@@ -251,46 +259,39 @@ class Arms(BernoulliEstimator):
         z, factor = coupled_bernoulli(logits, exponential)
         terms = batch.log_weight_terms(z)
         f = constant_log_weights(batch, terms)  # [S, B]
-        signals = (f - mean_of_others(f)) / batch.num_samples
+        signals = (f - mean_of_others(f))[..., tf.newaxis]  # [S, B, 1]
         score = z - tf.sigmoid(logits)  # [S, B, D]
-        gradient = tf.reduce_sum(signals[..., tf.newaxis] * score, axis=0) * factor
+        gradient = tf.reduce_mean(signals * score, axis=0) * factor
         return LogitsGradient(terms, gradient)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
-class DoubleCv(BernoulliEstimator):
+class DoubleCv(_OfMeans):
     """Leave-one-out reinforce with two control variates (Titsias and Shi, 2022).
 
     Both are first-order expansions of f_s = log w_s about the mean p, with the gradient
-    by z at the draws, which costs as much as S further evaluations:
+    f'_s by z at the draws, which costs as much as S further evaluations:
 
-        c_t = f_t - f'_t (z_t - p)          an estimate of log w at p
-        m_s = mean of the other c_t         in the baseline
-        h_s = mean of the other f'_t        for the sample itself
+        c_s = mean over t != s of f_t - f'_t (z_t - p)    in the baseline
+        h_s = mean over t != s of f'_t                    for the sample itself
 
-    With V_s the value when m_s takes the place of log w_s, and A_s = d V_s / d m_s, the
-    logits' gradient is
+    The logits' gradient is
 
-        sum_s (V - V_s - A_s h_s (z_s - p)) (z_s - p) + A_s h_s p (1 - p)
+        mean_s (f_s - c_s - h_s (z_s - p)) (z_s - p) + h_s p (1 - p)
 
-    It has the right mean since m_s, h_s and A_s do not depend on z_s. For the elbo,
-    where A_s is 1 / S, it is theirs with both coefficients 1, which they learn; there
-    it is exact where f is linear in z.
+    It has the right mean since c_s and h_s do not depend on z_s, and no noise where f
+    is linear in z. The paper learns a coefficient of each expansion; here they are 1.
     """
 
-    least_samples = 2
     evaluations_per_sample = 2
-    method = (
-        "log q's gradient; control variates from the others' expansions at the mean"
-    )
+    method = "log q's gradient; control variates of the others' slopes by z"
     paper = "Titsias and Shi (2022)"
 
     def logits_gradient(
         self, batch: VariationalBatch, logits: tf.Tensor
     ) -> LogitsGradient:
         """See `BernoulliEstimator.logits_gradient`."""
-        objective, p = batch.objective, tf.sigmoid(logits)  # [B, D]
         z = tf.stop_gradient(batch.draw())  # [S, B, D]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(z)
@@ -298,18 +299,13 @@ class DoubleCv(BernoulliEstimator):
             total = tf.reduce_sum(terms.loss_log_weights(batch.kl_weight))
         slopes = tape.gradient(total, z, unconnected_gradients="zero")
         slopes, f = tf.stop_gradient(slopes), constant_log_weights(batch, terms)
-        score = z - p  # [S, B, D]
-        baseline = mean_of_others(f - tf.reduce_sum(slopes * score, axis=-1))  # [S, B]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(baseline)
-            replaced = objective.value_with_replaced(f, baseline)  # [S, B]
-        share = tape.gradient(replaced, baseline)  # [S, B]
-        slope = share[..., tf.newaxis] * mean_of_others(slopes)  # [S, B, D]
-        signals = (
-            objective.value(f) - replaced - tf.reduce_sum(slope * score, axis=-1)
-        )[..., tf.newaxis]
-        variance = p * tf.sigmoid(-logits)  # [B, D]
-        gradient = tf.reduce_sum(signals * score + slope * variance, axis=0)
+        score = z - tf.sigmoid(logits)  # [S, B, D]
+        at_mean = f - tf.reduce_sum(slopes * score, axis=-1)  # [S, B]
+        others = mean_of_others(slopes)  # [S, B, D]
+        expected = mean_of_others(at_mean) + tf.reduce_sum(others * score, axis=-1)
+        signals = (f - expected)[..., tf.newaxis]  # [S, B, 1]
+        variance = tf.sigmoid(logits) * tf.sigmoid(-logits)  # [B, D]
+        gradient = tf.reduce_mean(signals * score + others * variance, axis=0)
         return LogitsGradient(terms, gradient)
 
 

@@ -17,8 +17,8 @@ class BernoulliLatent(Latent):
 
         q(z|x) = prod_d sigmoid(logits_d)^z_d sigmoid(-logits_d)^(1 - z_d)
 
-    Draws have no gradient: train with the estimators reinforce, vimco, disarm or
-    straight_through (Mnih and Rezende, 2016).
+    Draws have no gradient: train with the estimators reinforce, vimco, disarm, arms,
+    double_cv, bitflip, ugc or straight_through (Mnih and Rezende, 2016).
     """
 
     head_class = BernoulliHead
