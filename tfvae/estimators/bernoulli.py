@@ -281,7 +281,8 @@ class DoubleCv(_OfMeans):
         mean_s (f_s - c_s - h_s (z_s - p)) (z_s - p) + h_s p (1 - p)
 
     It has the right mean since c_s and h_s do not depend on z_s, and no noise where f
-    is linear in z. The paper learns a coefficient of each expansion; here they are 1.
+    is linear in z. The paper learns a coefficient of each expansion; here they are 1,
+    which adds noise where f bends between 0 and 1, as a decoder's does that is trained.
     """
 
     evaluations_per_sample = 2
