@@ -495,3 +495,64 @@ def test_nothing_outside_of_distributions_draws_from_tfps_classes():
                 if node.func.attr in OURS:
                     found.add((name, node.func.attr))
     assert found == ELSEWHERE
+
+
+# The largest and the least |v|, those next to 1, and one in the middle.
+_ENDS = (1.0, 1.0 - 2.0**-24, 2.0**-64, 2.0**-40, 0.5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", [n for n in LATENTS if n not in DISCRETE])
+def test_draws_at_the_ends_of_the_uniform_numbers_have_slopes(name, dtype, monkeypatch):
+    """One in ten million is there, and a NaN among the gradients ends a training."""
+    ends = np.array([sign * v for v in _ENDS for sign in (-1, 1)])
+
+    def signed_uniform(shape, seed, dtype):
+        count = tf.reduce_prod(tf.convert_to_tensor(shape, tf.int32))
+        order = np.random.default_rng(len(given)).permutation(len(ends))
+        given.append(order)
+        values = tf.constant(ends[order], dtype)
+        tiled = tf.tile(values, [count // len(ends) + 1])[:count]
+        return tf.reshape(tiled, shape)
+
+    given: list[np.ndarray] = []
+    monkeypatch.setattr(draws, "signed_uniform", signed_uniform)
+    head = tfvae.latents.LATENTS[name](5).posterior_head()
+    rng = np.random.default_rng(0)
+    for scale in (0.5, 3.0):
+        params = tf.constant(rng.normal(0, scale, [40, *head.params_shape]), dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            z = head(params).sample(20, seed=(1, 2))
+            total = tf.reduce_sum(tf.math.tanh(z))
+        assert np.isfinite(z).all()
+        slope = tape.gradient(total, params, unconnected_gradients="zero")
+        assert np.isfinite(slope).all()
+    assert given or name in ("flow",), "nothing was drawn from the ends"
+
+
+@pytest.mark.parametrize("df", [0.5, 1.0, 3.0, 30.0, 1e4])
+def test_student_t_draws_have_the_slope_of_their_quantiles(df, monkeypatch):
+    """By df, of the radius at every |v|, the ends among them."""
+    v = np.concatenate([np.array(_ENDS[1:]), np.random.default_rng(0).random(50)])
+
+    def signed_uniform(shape, seed, dtype):
+        return tf.constant(np.stack([v, np.zeros_like(v)]), dtype)
+
+    monkeypatch.setattr(draws, "signed_uniform", signed_uniform)
+
+    def drawn(df):
+        return draws.standard_student_t([len(v)], (1, 2), tf.float64, df)
+
+    e = -np.log(v)
+    radius = np.sqrt(df * np.expm1(2 * e / df))
+    given = tf.constant(df, tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        found = drawn(given)
+    np.testing.assert_allclose(found, radius, rtol=1e-12)
+    power = 2 * e / df
+    slope = (np.expm1(power) - power * np.exp(power)) / (2 * radius)
+    total = tape.gradient(found, given)
+    # The terms of the difference are as large as their square at small e.
+    np.testing.assert_allclose(total, slope.sum(), rtol=1e-9)

@@ -115,9 +115,23 @@ def test_one_more_than_is_tolerated_is_an_error_with_its_step():
     vae.check_finite()
     assert history.history["skipped_steps"] == [2]
     assert np.isfinite(history.history["loss"][0])
-    vae.fit(batches({4}), epochs=1, verbose=0)
-    with pytest.raises(InputError, match="step 11 is not finite after 2 skipped ones"):
+    said = "step 11 is not finite after 2 skipped ones"
+    with pytest.warns(RuntimeWarning, match=said):
+        vae.fit(batches({4}), epochs=1, verbose=0)
+    with pytest.raises(InputError, match=said):
         vae.check_finite()
+    vae.fit(batches(set()), epochs=1, verbose=0)  # says it once, of its own steps
+
+
+def test_a_model_of_nan_imputes_nothing():
+    """Its draws and means would pass for values."""
+    vae = tiny_vae().with_missing("mar")
+    weight = vae.decoder.trainable_variables[-1]
+    weight.assign(np.full(weight.shape, np.nan))
+    x = np.array(binary_images(3))
+    x[1, 0, 0] = np.nan
+    with pytest.raises(InputError, match="imputed for example 1 is not finite"):
+        vae.impute(x, num_samples=5)
 
 
 @pytest.mark.slow

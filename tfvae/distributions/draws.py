@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import numpy as np
 import tensorflow as tf
 
 Shape: TypeAlias = Sequence[int | tf.Tensor] | tf.Tensor
@@ -83,12 +84,18 @@ def standard_student_t(
 
     They are radius * cos(angle), with P(radius > t) = (1 + t^2 / df)^(-df / 2) and a
     uniform angle (Bailey, 1994); for a large df this is the Normal's way. The sine is
-    not independent of the cosine, and is left out.
+    not independent of the cosine, and is left out. With e = -log|v|, an Exponential,
+
+        radius^2 = df (e^(2 e / df) - 1) = df (1 - e^(-2 e / df)) e^(2 e / df)
     """
     shape = tf.convert_to_tensor(shape, tf.int32)
     v = signed_uniform(tf.concat([[2], shape], axis=0), seed, dtype)
     df = tf.cast(df, v.dtype)
-    radius = tf.sqrt(df * tf.math.expm1(-2.0 * tf.math.log(tf.abs(v[0])) / df))
+    # A |v| that is rounded to 1 has a radius of 0, where the root has no slope by df:
+    # it stands for e below half a unit in the last place, with half of this as mean.
+    least = np.finfo(v.dtype.as_numpy_dtype).epsneg / 4
+    half = tf.maximum(-tf.math.log(tf.abs(v[0])), least) / df  # e / df
+    radius = tf.sqrt(-df * tf.math.expm1(-2.0 * half)) * tf.exp(half)
     return tf.cast(radius * tf.cos(math.pi * v[1]), dtype)
 
 

@@ -81,6 +81,13 @@ def impute(
     if not found:
         raise InputError("there are no examples to impute; give at least one")
     mean, draws, *ends, ess = (np.concatenate(p) for p in zip(*found, strict=True))
+    bad = np.flatnonzero(~np.isfinite(mean.reshape([len(mean), -1])).all(axis=1))
+    if bad.size:
+        raise InputError(
+            f"what is imputed for example {bad[0]} is not finite, and for "
+            f"{bad.size - 1} more of {len(mean)}; train the model again, with a smaller "
+            "learning_rate, or clip_norm"
+        )
     lower, upper = ends if interval is not None else (None, None)
     return Imputation(mean, np.swapaxes(draws, 0, 1), lower, upper, ess)
 

@@ -96,15 +96,15 @@ class NonFiniteGuard:
         self.skipped.assign_add(tf.cast(tf.logical_and(bad, left), tf.int64))
         cond_across_replicas(finite, apply)
 
-    def check(self) -> None:
-        """Looks at what was found, in eager mode.
+    def check(self, since: int = 0) -> None:
+        """Looks at what was found from step `since` on, in eager mode.
 
         Raises:
             InputError: if a step's loss or gradient was not finite, and no more such
                 steps are tolerated.
         """
         step = int(tf.convert_to_tensor(self._step))
-        if step < 0:
+        if step < since:
             return
         values = zip(_TERMS, self._terms.numpy(), strict=True)
         terms = ", ".join(f"{name} {value:.6g}" for name, value in values)

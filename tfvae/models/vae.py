@@ -995,6 +995,11 @@ class VAE(keras.Model):
         idle = bool(start == tf.convert_to_tensor(self.steps))
         if history.epoch and idle and type(self).train_step is VAE.train_step:
             raise InputError("there are no examples to train on; give at least one")
+        try:
+            self._guard.check(since=int(start))
+        except InputError as error:
+            # As Keras has it, a training that diverged has a history.
+            warnings.warn(str(error), RuntimeWarning, stacklevel=2)
         return history
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
