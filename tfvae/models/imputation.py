@@ -85,8 +85,8 @@ def impute(
     if bad.size:
         raise InputError(
             f"what is imputed for example {bad[0]} is not finite, and for "
-            f"{bad.size - 1} more of {len(mean)}; train the model again, with a smaller "
-            "learning_rate, or clip_norm"
+            f"{bad.size - 1} more of {len(mean)}; train the model again, with a "
+            "smaller learning_rate, or clip_norm"
         )
     lower, upper = ends if interval is not None else (None, None)
     return Imputation(mean, np.swapaxes(draws, 0, 1), lower, upper, ess)
