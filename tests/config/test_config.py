@@ -188,9 +188,14 @@ TOGETHER = [
     ({"backward_samples": 2, "sample_chunk": 2, "latent": "flow", **FOUR}, "scale"),
     ({"backward_samples": 2, "sample_chunk": 2, **LAYERS, **FOUR}, "scale"),
     (
-        {"sample_chunk": 2, "latent": "bernoulli", "estimator": "vimco", **FOUR},
+        {"sample_chunk": 2, "latent": "bernoulli", "estimator": "disarm", **FOUR},
         "no second pass",
     ),
+    ({"sleep": 0.5}, "estimator 'rws'"),
+    ({"ovis_gamma": 0.5}, "estimator 'ovis'"),
+    ({"first_beta": 0.5}, "objective 'tvo'"),
+    ({"num_partitions": 1, "first_beta": 0.5, "objective": "tvo"}, "no effect"),
+    ({"estimator": "rws", "num_samples": 1}, "num_samples 1"),
 ]
 
 

@@ -8,6 +8,7 @@ estimates of its gradient, of which mean and standard error are compared.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -16,8 +17,15 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.core.types import InputError
-from tfvae.estimators import ESTIMATORS, VariationalBatch, check_combination
-from tfvae.objectives import Ciwae, Elbo, Iwae, Miwae, Piwae, Renyi
+from tfvae.estimators import (
+    ESTIMATORS,
+    Ovis,
+    Rws,
+    VariationalBatch,
+    check_combination,
+    get_estimator,
+)
+from tfvae.objectives import Ciwae, Elbo, Iwae, Miwae, Piwae, Renyi, Tvo
 
 tfd = tfp.distributions
 
@@ -113,13 +121,17 @@ def estimates(name, family, objective, num_samples, kl_weight, copies):
     parts = [tf.Variable(np.tile(p, [copies, 1])) for p in PARAMS[family]]
     with tf.GradientTape() as tape:
         given = problem(family, objective, parts, num_samples, kl_weight)
-        surrogate = ESTIMATORS[name]().estimate(given).surrogate
+        surrogate = get_estimator(name).estimate(given).surrogate
     return [slope.numpy() for slope in tape.gradient(surrogate, parts)]
 
 
 def assert_unbiased(name, family, objective, num_samples, kl_weight=1.0):
     wanted = exact(family, objective, num_samples, kl_weight)
     found = estimates(name, family, objective, num_samples, kl_weight, 400_000)
+    assert_means(found, wanted)
+
+
+def assert_means(found, wanted):
     for slope, draws in zip(wanted, found, strict=True):
         error = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))
         size = np.linalg.norm(slope)
@@ -128,7 +140,7 @@ def assert_unbiased(name, family, objective, num_samples, kl_weight=1.0):
         assert np.all(np.abs(draws.mean(axis=0) - slope) < 5 * error + 1e-9)
 
 
-BOUNDS = [Elbo(), Iwae(), Renyi(0.4), Ciwae(0.3)]
+BOUNDS = [Elbo(), Iwae(), Renyi(0.4), Ciwae(0.3), Tvo(3, 0.1)]
 
 
 def name_of(value: object) -> str | None:
@@ -223,8 +235,101 @@ def test_what_is_claimed_to_be_unbiased_is_tested_above(objective):
     claimed = {n for n, make in ESTIMATORS.items() if make().unbiased(objective)}
     tested = {"pathwise", "dreg", "reinforce", "vimco", "disarm"}
     tested |= {"bitflip", "ugc"}
-    of_means = {"stl", "arms", "double_cv"} if isinstance(objective, Elbo) else set()
-    assert claimed == tested | of_means
+    special = {Elbo(): {"stl", "arms", "double_cv"}, Iwae(): {"ovis"}}
+    assert claimed == tested | special.get(objective, set())
+
+
+# -- encoders that follow something else -----------------------------------------------
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("kl_weight", [1.0, 0.4])
+@pytest.mark.parametrize("family", ["bernoulli", "categorical"])
+def test_ovis_without_gamma_is_unbiased(family, kl_weight):
+    assert_unbiased("ovis", family, Iwae(), 3, kl_weight)
+
+
+def exact_wake(family, num_samples):
+    """The encoder's mean gradient in the wake part of rws, over all tuples."""
+    parts = [tf.Variable(p) for p in PARAMS[family]]
+    with tf.GradientTape() as tape:
+        z, probabilities = map(tf.stop_gradient, states(family, parts))
+        terms = problem(family, Iwae(), parts, 1, 1.0).log_weight_terms(z)
+        weights = tf.stop_gradient(terms.log_weights())  # [n]
+        tuples = np.array(list(itertools.product(range(len(z)), repeat=num_samples)))
+        shares = tf.nn.softmax(tf.gather(weights, tuples), axis=1)  # [n^S, S]
+        chances = tf.reduce_prod(tf.gather(probabilities, tuples), axis=1)
+        scores = tf.reduce_sum(shares * tf.gather(terms.log_posterior, tuples), axis=1)
+        total = tf.reduce_sum(chances * scores)
+    return tape.gradient(total, parts[0]).numpy()
+
+
+def exact_inclusive(family):
+    """The gradient of -KL(p(z|x) || q(z|x)) by the encoder's parameters."""
+    parts = [tf.Variable(p) for p in PARAMS[family]]
+    with tf.GradientTape() as tape:
+        z, probabilities = map(tf.stop_gradient, states(family, parts))
+        terms = problem(family, Iwae(), parts, 1, 1.0).log_weight_terms(z)
+        weights = probabilities * tf.exp(tf.stop_gradient(terms.log_weights()))
+        weights /= tf.reduce_sum(weights)
+        total = tf.reduce_sum(weights * terms.log_posterior)
+    return tape.gradient(total, parts[0]).numpy()
+
+
+@pytest.mark.quick(2)
+@pytest.mark.parametrize("gamma", [0.5, 1.0])
+def test_the_bias_of_ovis_is_gamma_times_the_wake_part_of_rws(gamma):
+    assert not Ovis(gamma).unbiased(Iwae())
+    bound = exact("bernoulli", Iwae(), 3, 1.0)
+    wanted = [bound[0] + gamma * exact_wake("bernoulli", 3), *bound[1:]]
+    assert np.linalg.norm(wanted[0] - bound[0]) > 0.1 * np.linalg.norm(bound[0])
+    found = estimates(Ovis(gamma), "bernoulli", Iwae(), 3, 1.0, 400_000)
+    assert_means(found, wanted)
+
+
+def test_ovis_has_the_published_coefficients():
+    """Lievin et al. (2020): d_k - c_k with d_k = log Z - v_k and equation 17."""
+    log_weights, gamma = np.random.default_rng(0).normal(0, 3, [5, 4]), 0.3
+    weights = np.exp(log_weights)
+    v = weights / weights.sum(axis=0)
+    others = np.log((weights.sum(axis=0) - weights) / 4)
+    control = others - gamma * v + (1 - gamma) * np.log(1 - 1 / 5)
+    wanted = np.log(weights.mean(axis=0)) - v - control
+    given, objective = tf.constant(log_weights), Iwae()
+    signals = Ovis(gamma).signals(objective, given)
+    found = signals - (objective.coefficients(given) - 1 / 5)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-13)
+
+
+@pytest.mark.quick(2)
+@pytest.mark.parametrize("kl_weight", [1.0, 0.4])
+@pytest.mark.parametrize("family", ["bernoulli", "categorical", "normal"])
+def test_rws_has_the_bounds_decoder_and_the_wake_parts_encoder(family, kl_weight):
+    wanted = [exact_wake(family, 2), *exact(family, Iwae(), 2, kl_weight)[1:]]
+    found = estimates("rws", family, Iwae(), 2, kl_weight, 400_000)
+    assert_means(found, wanted)
+
+
+@pytest.mark.parametrize("family", ["bernoulli", "categorical"])
+def test_the_bias_of_rws_falls_as_one_over_the_samples(family):
+    wanted = exact_inclusive(family)
+    errors = [np.linalg.norm(exact_wake(family, s) - wanted) for s in (2, 4, 8)]
+    shares = np.array(errors) / np.linalg.norm(wanted)
+    assert 0.3 < shares[0] < 0.9  # a bias that is no chance
+    assert 0.45 < shares[2] / shares[1] < 0.55
+    bound = exact(family, Iwae(), 2, 1.0)[0]
+    assert np.linalg.norm(exact_wake(family, 2) - bound) > 0.1 * np.linalg.norm(bound)
+
+
+def test_of_samples_alike_the_wake_part_has_no_gradient():
+    """With q the posterior itself, as `stl` for the elbo; there is no noise."""
+    q, p_z = PARAMS["bernoulli"][0], PARAMS["bernoulli"][0]
+    parts = [tf.Variable(np.tile(p, [100, 1])) for p in (q, np.zeros(2), p_z)]
+    with tf.GradientTape() as tape:
+        given = problem("bernoulli", Iwae(), parts, 4, 1.0)
+        given = dataclasses.replace(given, log_likelihood=lambda z: 0.0 * z[..., 0])
+        surrogate = Rws().estimate(given).surrogate
+    np.testing.assert_allclose(tape.gradient(surrogate, parts[0]), 0, atol=1e-15)
 
 
 def test_baselines_lower_the_variance():
@@ -271,6 +376,12 @@ def _without_baseline(copies: int) -> np.ndarray:
         ("bitflip", "bernoulli", Elbo(analytic_kl=True), 1, "analytic_kl"),
         ("reinforce", "bernoulli", Miwae(2), 4, "num_groups"),
         ("vimco", "bernoulli", Piwae(2), 4, "'piwae'"),
+        ("rws", "bernoulli", Piwae(2), 4, "'piwae'"),
+        ("rws", "normal", Iwae(), 1, "num_samples 1"),
+        ("rws", "normal", Elbo(analytic_kl=True), 2, "analytic_kl"),
+        ("ovis", "bernoulli", Elbo(), 2, "'elbo'"),
+        ("ovis", "bernoulli", Iwae(), 1, "num_samples 1"),
+        ("ovis", "normal", Iwae(), 2, "discrete"),
         ("dreg", "normal", Elbo(analytic_kl=True), 1, "analytic_kl"),
         ("stl", "normal", Elbo(free_bits=0.1), 1, "free_bits"),
         ("reinforce", "bernoulli", Elbo(analytic_kl=True), 1, "analytic_kl"),

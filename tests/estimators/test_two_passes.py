@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from helpers import hierarchies
 from helpers.models import (
     FLOAT64,
     binary_images,
@@ -26,17 +27,19 @@ from tfvae.estimators import (
     ESTIMATORS,
     Chunk,
     Chunked,
+    Ovis,
     ResampledBackward,
+    Rws,
     VariationalBatch,
 )
 from tfvae.latents import NormalLatent
 from tfvae.models import VAE, ConditionalDistribution
-from tfvae.objectives import Ciwae, Elbo, Iwae, Miwae, Objective, Piwae, Renyi
+from tfvae.objectives import Ciwae, Elbo, Iwae, Miwae, Objective, Piwae, Renyi, Tvo
 from tfvae.training.building import build_vae
 
 tfd = tfp.distributions
 THROUGH_Z = ("pathwise", "stl", "dreg")
-OBJECTIVES = [Iwae(), Renyi(0.4), Ciwae(0.3), Miwae(2), Piwae(2)]
+OBJECTIVES = [Iwae(), Renyi(0.4), Ciwae(0.3), Miwae(2), Piwae(2), Tvo(3, 0.1)]
 X = tf.constant(binary_images(3), tf.float64)
 
 
@@ -158,6 +161,52 @@ def test_terms_are_those_of_all_samples(how):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10)
 
 
+# -- samples without a gradient --------------------------------------------------------
+
+
+@pytest.mark.quick(2)
+@pytest.mark.parametrize("objective", [Elbo(), Iwae(), Miwae(2), Tvo(3)], ids=str)
+@pytest.mark.parametrize("latent", ["bernoulli", "categorical"])
+def test_chunks_of_discrete_samples_give_the_dense_gradient(latent, objective):
+    assert_dense(latent, objective, 6, "vimco", sample_chunk=4)
+
+
+@pytest.mark.quick(2)
+@pytest.mark.parametrize("how", [{"sample_chunk": 4}, {"backward_samples": 6}, {}])
+@pytest.mark.parametrize("estimator", ["reinforce", "ovis", "rws"])
+def test_score_functions_in_two_passes_have_the_dense_gradient(estimator, how):
+    how = how or {"backward_samples": 6, "sample_chunk": 4}
+    assert_dense("bernoulli", Iwae(), 6, estimator, **how)
+
+
+@pytest.mark.quick(2)
+@pytest.mark.parametrize("latent", ["normal", "bin_concrete", "flow", "concrete"])
+def test_wake_sleep_of_continuous_samples_in_chunks_has_the_dense_gradient(latent):
+    assert_dense(latent, Iwae(), 70, "rws", sample_chunk=32)
+
+
+@pytest.mark.quick(1)
+def test_wake_sleep_in_chunks_dreams_as_without():
+    assert_dense("bernoulli", Iwae(), 6, Rws(0.5), sample_chunk=4)
+
+
+@pytest.mark.quick(2)
+@pytest.mark.parametrize("estimator", ["vimco", "rws"])
+def test_chunks_of_a_hierarchy_of_bits_give_the_dense_gradient(estimator):
+    slopes = []
+    for given in ({}, {"sample_chunk": 4}, {"backward_samples": 6}):
+        vae = hierarchies.model("bernoulli")
+        x = tf.constant(binary_images(3, shape=hierarchies.SHAPE), tf.float64)
+        vae.compile("sgd", "iwae", 6, estimator, **given)
+        with tf.GradientTape() as tape:
+            surrogate = estimate_of(vae, x, (1, 2)).surrogate
+        slopes.append(tape.gradient(surrogate, vae.trainable_variables))
+    for theirs, *ours in zip(*slopes, strict=True):
+        assert np.abs(theirs).max() > 1e-3
+        for slope in ours:  # as in `assert_dense`
+            np.testing.assert_allclose(slope, theirs, rtol=1e-9, atol=1e-10)
+
+
 BOTH = {"backward_samples": 2, "sample_chunk": 3}
 
 
@@ -169,10 +218,18 @@ BOTH = {"backward_samples": 2, "sample_chunk": 3}
         pytest.param("xla", BOTH, marks=pytest.mark.slow),
         pytest.param("xla", {"backward_samples": 2}, marks=pytest.mark.slow),
         pytest.param("xla", {"sample_chunk": 3}, marks=pytest.mark.slow),
+        *(
+            pytest.param("xla", {"estimator": each, **more}, marks=pytest.mark.slow)
+            for each, more in (
+                ("vimco", {"sample_chunk": 3}),
+                ("ovis", {}),
+                (Rws(0.5), BOTH),
+            )
+        ),
     ],
 )
 def test_fit_learns_eagerly_and_compiled(mode, how):
-    vae = tiny_vae()
+    vae = tiny_vae("bernoulli" if "estimator" in how else "normal")
     x = binary_images(60)
     vae.compile(
         keras.optimizers.Adam(0.01),
@@ -274,6 +331,60 @@ def test_without_the_inverse_probabilities_it_would_be_seen(monkeypatch):
         )
 
 
+class SameBits(tfd.Independent):
+    """Bernoulli posteriors [B, 4] whose draws are the same for all."""
+
+    def experimental_sample_and_log_prob(self, count, seed):
+        z = self.sample(count, seed)
+        return z, self.log_prob(z)
+
+    def sample(self, count, seed):
+        logits = self.distribution.logits
+        noise = np.random.default_rng(0).random(size=[count, 1, 4])
+        return tf.cast(noise < tf.sigmoid(logits), logits.dtype)
+
+
+def slopes_of_bits(estimator, objective: Objective, count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(1)
+    start = [rng.normal(size=4), 2 * rng.normal(size=5), rng.normal(size=4)]
+    params = [tf.Variable(np.tile(p, [count, 1])) for p in start]
+
+    def bits(kind, logits: tf.Tensor):
+        return kind(tfd.Bernoulli(logits, dtype=tf.float64), 1)
+
+    with tf.GradientTape() as tape:
+        q, p_x, p_z = params
+        batch = VariationalBatch(
+            objective=objective,
+            posterior_params=tf.zeros([]),  # the functions below know theirs
+            make_posterior=lambda _: bits(SameBits, q),
+            make_stopped_posterior=lambda _: bits(SameBits, tf.stop_gradient(q)),
+            make_prior=lambda: bits(tfd.Independent, p_z),
+            log_likelihood=lambda z: (
+                -((tf.reduce_sum(z * p_x[:, :4], axis=-1) - p_x[:, 4]) ** 2)
+            ),
+            num_samples=10,
+            kl_weight=1.0,
+            seed=tf.constant([1, 2]),
+        )
+        surrogate = estimator.estimate(batch).surrogate
+    return [slope.numpy() for slope in tape.gradient(surrogate, params)]
+
+
+@pytest.mark.quick(3)
+@pytest.mark.parametrize("objective", [Iwae(), Miwae(2), Tvo(3, 0.1)], ids=str)
+@pytest.mark.parametrize("inner", [ESTIMATORS["vimco"](), Rws()], ids=str)
+def test_over_resamplings_of_bits_the_mean_is_the_dense_gradient(inner, objective):
+    wanted = slopes_of_bits(inner, objective, 1)
+    found = slopes_of_bits(ResampledBackward(inner, 3), objective, 40_000)
+    whole = np.linalg.norm(np.concatenate(wanted, axis=1))
+    for slope, draws in zip(wanted, found, strict=True):
+        error = standard_error(draws)
+        assert np.all(5 * error < 0.05 * whole), "a 5 % error would not be seen"
+        assert np.all(np.abs(draws.mean(axis=0) - slope[0]) < 5 * error + 1e-9)
+        assert draws.std() > 0
+
+
 # -- draws in chunks -------------------------------------------------------------------
 
 
@@ -326,10 +437,19 @@ def test_chunks_of_very_many_draws_are_the_parts_of_all_draws():
         ),
         (
             "bernoulli",
-            {"backward_samples": 2, "estimator": "vimco"},
-            "'vimco' has no second pass",
+            {"backward_samples": 2, "estimator": "disarm"},
+            "'disarm' has no second pass",
         ),
-        ("bernoulli", {"sample_chunk": 2, "estimator": "reinforce"}, "'reinforce'"),
+        (
+            "bernoulli",
+            {"sample_chunk": 2, "estimator": "straight_through"},
+            "'straight_through'",
+        ),
+        (
+            "normal",
+            {"sample_chunk": 2, "estimator": "vimco"},
+            "'vimco' is for discrete",
+        ),
         ("flow", {"backward_samples": 2, "sample_chunk": 2}, "location"),
     ],
 )
@@ -359,11 +479,16 @@ def test_layers_that_do_not_repeat_themselves_are_refused(layer):
 
 
 @pytest.mark.parametrize(
-    "estimator",
-    [ResampledBackward(ESTIMATORS["dreg"](), 2), Chunked(ESTIMATORS["stl"](), 3)],
+    ("latent", "estimator"),
+    [
+        ("normal", ResampledBackward(ESTIMATORS["dreg"](), 2)),
+        ("normal", Chunked(ESTIMATORS["stl"](), 3)),
+        ("bernoulli", Chunked(Rws(0.25), 3)),
+        ("bernoulli", Ovis(0.5)),
+    ],
 )
-def test_it_survives_saving(tmp_path, estimator):
-    vae = tiny_vae()
+def test_it_survives_saving(tmp_path, latent, estimator):
+    vae = tiny_vae(latent)
     vae.compile("adam", "iwae", 8, estimator)
     vae.save(tmp_path / "model.keras")
     assert keras.saving.load_model(tmp_path / "model.keras").estimator == estimator
@@ -375,7 +500,9 @@ LARGE = """
 import resource, numpy as np, tfvae
 from tfvae.training.building import build_vae, compile_vae
 from tfvae.config import Config
-config = Config(dataset="mnist", num_samples=5000, sample_chunk=64, batch_size=100)
+config = Config(
+    dataset="mnist", num_samples=SAMPLES, sample_chunk=64, batch_size=100, **MORE
+)
 vae = build_vae(config, (28, 28, 1))
 compile_vae(vae, config, 2)
 x = (np.random.default_rng(0).random([200, 28, 28, 1]) < 0.2).astype("float32")
@@ -385,10 +512,18 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
+BITS = {"latent": "bernoulli", "latent_size": 200, "estimator": "rws"}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
-def test_5000_samples_of_100_images_train_within_2_gib():
+@pytest.mark.parametrize("more", [{}, BITS], ids=["normal", "bernoulli"])
+def test_5000_samples_of_100_images_train_within_2_gib(more):
+    given = f"SAMPLES, MORE = 5000, {more}\n"
     run = subprocess.run(
-        [sys.executable, "-c", LARGE], capture_output=True, text=True, check=True
+        [sys.executable, "-c", given + LARGE],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert float(run.stdout.split()[-1]) < 2048

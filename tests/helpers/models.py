@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -249,7 +250,22 @@ def numpy_groups(log_weights: np.ndarray, bound, groups: int = 2) -> np.ndarray:
 # Families whose log-weights `numpy_log_weights` has written out.
 WRITTEN_OUT = ("normal", "logistic", "bin_concrete")
 
+
 # The objectives with their default arguments.
+def numpy_tvo(
+    log_weights: np.ndarray, num_partitions: int = 5, first_beta: float = 0.025
+) -> np.ndarray:
+    """The left Riemann sum over beta, point by point."""
+    last = max(1, num_partitions - 1)
+    points = [0.0] + [first_beta ** (1 - k / last) for k in range(num_partitions)]
+    total = np.zeros(log_weights.shape[1])
+    for beta, after in itertools.pairwise(points):
+        weights = np.exp(beta * (log_weights - log_weights.max(axis=0)))
+        mean = np.sum(weights * log_weights, axis=0) / np.sum(weights, axis=0)
+        total += (after - beta) * mean
+    return total
+
+
 BOUNDS = {
     "elbo": numpy_elbo,
     "iwae": numpy_iwae,
@@ -257,6 +273,7 @@ BOUNDS = {
     "ciwae": lambda lw: (numpy_elbo(lw) + numpy_iwae(lw)) / 2,  # beta = 1/2
     "miwae": lambda lw: numpy_groups(lw, numpy_iwae),
     "piwae": numpy_iwae,
+    "tvo": numpy_tvo,
 }
 # Those that bound nothing with their default arguments.
 NO_BOUNDS = ()

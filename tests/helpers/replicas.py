@@ -22,6 +22,7 @@ CLASSES = 3
 
 def cases() -> dict[str, tuple[str, dict]]:
     """Latent families with the arguments of `compile`."""
+    from tfvae.estimators import Rws
     from tfvae.objectives import Elbo
 
     iwae = {"objective": "iwae", "num_samples": 5}
@@ -41,6 +42,7 @@ def cases() -> dict[str, tuple[str, dict]]:
         "arms": ("bernoulli", {"num_samples": 5, "estimator": "arms"}),
         "double_cv": ("bernoulli", {"num_samples": 3, "estimator": "double_cv"}),
         "ugc": ("bernoulli", {**iwae, "estimator": "ugc"}),
+        "rws": ("bernoulli", {**iwae, "estimator": Rws(0.5), "sample_chunk": 3}),
         "bin_concrete": ("bin_concrete", {**iwae, "estimator": "dreg"}),
         "multivariate": ("multivariate_normal", iwae),
         "flow": ("flow", iwae),

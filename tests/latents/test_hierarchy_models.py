@@ -270,10 +270,14 @@ def refused(attempt) -> bool:
 def is_defined(latent, objective, estimator, option) -> bool:
     """For four samples; written out apart from the classes."""
     through = estimator in ("pathwise", "stl", "dreg")
-    if option or through == (latent == "bernoulli"):
+    if option or estimator in ("disarm", "arms", "double_cv", "bitflip", "ugc"):
         return False
-    if estimator in ("disarm", "arms", "double_cv", "bitflip", "ugc"):
+    if estimator == "rws":
+        return objective != "piwae"
+    if through == (latent == "bernoulli"):
         return False
+    if estimator == "ovis":
+        return objective == "iwae"
     grouped = objective in ("miwae", "piwae")
     if estimator == "reinforce" and grouped:  # three are left
         return False

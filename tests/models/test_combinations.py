@@ -51,10 +51,12 @@ def is_defined(latent, objective, estimator, option, samples) -> bool:
     """What the literature defines, written out apart from the classes."""
     grouped, discrete = objective in ("miwae", "piwae"), latent in DISCRETE
     return not (
-        discrete == (estimator in THROUGH_Z)
+        (discrete == (estimator in THROUGH_Z) and estimator != "rws")
+        or (estimator == "rws" and (samples < 2 or objective == "piwae"))
         or (estimator in OF_BITS and latent != "bernoulli")
         or (estimator in OF_SEVERAL and samples < 2)
         or (estimator in ("arms", "double_cv") and objective != "elbo")
+        or (estimator == "ovis" and objective != "iwae")
         or (grouped and samples % 2)
         or (grouped and estimator == "reinforce" and samples > 1)  # one is left out
         or (objective == "piwae" and discrete)
@@ -102,10 +104,13 @@ def test_a_configuration_is_refused_as_compile_would_refuse_it(latent):
 def test_the_tables_allow_what_the_field_uses():
     names = {case[:3] for case in ALLOWED}
     # Every objective through z; of bits with six estimators and of one-hots with
-    # three, all but piwae, and miwae without reinforce; of bits two more with elbo.
+    # three, all but piwae, and miwae without reinforce; of bits two more with elbo;
+    # iwae with ovis; of all families with rws all but piwae.
     bounds, through_z = len(OBJECTIVES), set(LATENTS) - set(DISCRETE)
-    discrete = ((bounds - 1) * 6 - 1 + 2) + ((bounds - 1) * 3 - 1)
-    assert len(names) == len(through_z) * bounds * len(THROUGH_Z) + discrete
+    discrete = ((bounds - 1) * 6 - 1 + 2) + ((bounds - 1) * 3 - 1) + 2
+    wake_sleep = len(LATENTS) * (bounds - 1)
+    through = len(through_z) * bounds * len(THROUGH_Z)
+    assert len(names) == through + discrete + wake_sleep
     for usual in (
         ("normal", "iwae", "dreg"),
         ("bernoulli", "iwae", "vimco"),

@@ -34,7 +34,9 @@ def test_two_replicas_have_the_weights_of_one_after_200_steps(names):
 
 @pytest.mark.slow
 def test_three_replicas_have_the_weights_of_one_after_200_steps():
-    for one, other in on_several(3, 200, "both", "reinforce", "free_bits").values():
+    for one, other in on_several(
+        3, 200, "both", "reinforce", "rws", "free_bits"
+    ).values():
         assert_alike(one, other)
 
 

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tfvae.core.types import InputError
+from tfvae.estimators import Reinforce
 from tfvae.objectives import (
     OBJECTIVES,
     Ciwae,
@@ -22,6 +24,7 @@ from tfvae.objectives import (
     Objective,
     Piwae,
     Renyi,
+    Tvo,
     get_objective,
 )
 
@@ -96,7 +99,8 @@ def test_a_constant_added_to_the_log_weights_is_added_to_every_bound(log_weights
 def test_coefficients_are_not_negative_and_sum_to_one(log_weights):
     for name in NAMES:
         found = coefficients(name, log_weights)
-        assert np.all(found >= 0)
+        # A larger log-weight takes weight from the others' means, which tvo has.
+        assert np.all(found >= 0) or name == "tvo"
         np.testing.assert_allclose(found.sum(axis=0), 1, rtol=0, atol=1e-13)
 
 
@@ -232,6 +236,7 @@ def test_the_order_of_the_samples_does_not_matter(name):
         coefficients(name, log_weights[order]),
         coefficients(name, log_weights)[order],
         rtol=1e-13,
+        atol=1e-16,  # some of tvo's are differences of numbers up to 1
     )
 
 
@@ -276,6 +281,7 @@ def test_an_analytic_rate_takes_the_place_of_every_samples_own():
         Miwae(3),
         Piwae(4),
         Iwae(),
+        Tvo(3, 0.2),
     ],
 )
 def test_an_objective_is_rebuilt_from_its_config(objective):
@@ -287,3 +293,74 @@ def test_an_objective_is_found_by_name_or_taken_as_it_is():
     assert get_objective("iwae") == Iwae()
     mine = Elbo(analytic_kl=True)
     assert get_objective(mine) is mine
+
+
+# -- tvo -------------------------------------------------------------------------------
+
+
+def test_tvo_is_the_elbo_for_one_partition_and_goes_to_iwae():
+    log_weights = tf.constant(random_log_weights())
+    elbo, iwae = Elbo().value(log_weights), Iwae().value(log_weights)
+    np.testing.assert_allclose(Tvo(1).value(log_weights), elbo, rtol=1e-14)
+    assert Tvo(1).constant_coefficients and not Tvo(2).constant_coefficients
+    gaps = []
+    for count in (2, 10, 100, 1_000, 10_000):
+        value = Tvo(count, 1.0 / count).value(log_weights).numpy()
+        assert np.all(elbo < value) and np.all(value < iwae)
+        gaps.append(np.max(iwae - value))
+    assert np.all(np.diff(gaps) < 0)
+    # The step of beta at its end, log(n) / n, times the slope there, below 5.
+    assert gaps[-1] < 5 * np.log(10_000) / 10_000
+
+
+def test_tvo_of_many_partitions_and_samples_is_the_likelihood():
+    # log w is Normal with the variance s^2, and the mean of w is 1: log p(x) = 0.
+    spread = 1.5
+    noise = np.random.default_rng(0).normal(size=[1_000_000, 1])
+    log_weights = spread * noise - spread**2 / 2
+    weights = np.exp(log_weights)
+    error = weights.std() / np.sqrt(len(weights))
+    # The mean at beta is (beta - 1 / 2) s^2, of which a left sum lacks half the steps.
+    points = Tvo(100, 0.01).betas()
+    lacks = np.sum(np.diff(points) ** 2) / 2 * spread**2
+    found = Tvo(100, 0.01).value(tf.constant(log_weights)).numpy()[0]
+    assert abs(found + lacks) < 5 * error < 0.05
+    assert 5 * error < 0.5 < -Elbo().value(tf.constant(log_weights)).numpy()[0]
+
+
+def test_tvo_has_its_points_in_equal_ratios():
+    np.testing.assert_allclose(Tvo(3, 0.01).betas(), [0, 0.01, 0.1, 1], rtol=1e-15)
+    np.testing.assert_allclose(Tvo().betas()[1], 0.025, rtol=1e-15)
+    np.testing.assert_array_equal(Tvo(1).betas(), [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"num_partitions": 0}, "num_partitions 0"),
+        ({"num_partitions": 1, "first_beta": 0.1}, "first_beta 0.1 has no effect"),
+        ({"first_beta": 0.0}, "first_beta 0.0"),
+        ({"first_beta": 1.0}, "first_beta 1.0"),
+    ],
+)
+def test_a_partition_that_is_none_is_refused(arguments, said):
+    with pytest.raises(InputError, match=said):
+        Tvo(**arguments)
+
+
+def test_the_covariance_estimator_is_what_many_samples_make_of_reinforce():
+    """Masrani et al. (2019), equation 11, for samples that have no gradient."""
+    objective, errors = Tvo(3, 0.1), []
+    for count in (20, 200):
+        log_weights = np.random.default_rng(0).normal(0, 0.5, [count, 1])
+        betas = objective.betas()
+        wanted = np.zeros_like(log_weights)
+        for beta, step in zip(betas[:-1], np.diff(betas), strict=True):
+            weights = np.exp(beta * log_weights)
+            weights /= weights.sum()
+            mean = np.sum(weights * log_weights)
+            wanted += step * count / (count - 1) * weights * (log_weights - mean)
+        found = Reinforce().signals(objective, tf.constant(log_weights)).numpy()
+        errors.append(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+    # The relative error falls as 1 / S, up to the chance of the draws.
+    assert errors[1] < errors[0] / 5 and errors[1] < 2e-3

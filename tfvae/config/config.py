@@ -165,6 +165,14 @@ class ObjectiveSettings:
     """The elbo's part in objective ciwae; None: 0.5. For a beta-VAE: kl_weight."""
     num_groups: Count | None = None
     """The groups of samples of objective miwae or piwae; None: 2."""
+    num_partitions: Count | None = None
+    """The points of beta of objective tvo; None: 5."""
+    first_beta: Annotated[float, Range(0, 1)] | None = None
+    """The first beta above 0 of objective tvo; None: 0.025."""
+    ovis_gamma: Annotated[float, Range(0, 1)] | None = None
+    """The gamma of estimator ovis, 0 without bias; None: 0."""
+    sleep: Annotated[float, Range(0, 1)] | None = None
+    """The share of the model's own images in estimator rws; None: 0."""
     kl_weight: Annotated[float, Range(0, 1e6)] = 1.0
     """The factor of the rate in the loss; only 1 makes a bound."""
     kl_warmup_steps: Natural = 0

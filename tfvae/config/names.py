@@ -35,7 +35,7 @@ PriorName = Literal["standard", "learned", "mixture", "vamp", "conditional"]
 ConditionName = Literal["label"]
 ClassifierName = Literal["as_encoder", "augmented"]
 MissingName = Literal["mcar", "mar"]
-ObjectiveName = Literal["elbo", "iwae", "renyi", "ciwae", "miwae", "piwae"]
+ObjectiveName = Literal["elbo", "iwae", "renyi", "ciwae", "miwae", "piwae", "tvo"]
 EstimatorName = Literal[
     "pathwise",
     "stl",
@@ -48,6 +48,8 @@ EstimatorName = Literal[
     "bitflip",
     "ugc",
     "straight_through",
+    "ovis",
+    "rws",
 ]
 AnomalyScore = Literal["likelihood", "typicality", "regret", "dose"]
 OptimizerName = Literal["adam", "adamax", "adamw", "nadam", "rmsprop", "sgd"]

@@ -79,3 +79,14 @@ def require_real(name: str, value: Any) -> float:
     if ok and math.isfinite(value):
         return float(value)
     raise InputError(f"{name} {value!r} is not usable; give a finite number")
+
+
+def require_share(name: str, value: Any) -> float:
+    """Returns `value` as a float; True is no number.
+
+    Raises:
+        InputError: if it is no number from 0 to 1.
+    """
+    if 0 <= require_real(name, value) <= 1:
+        return float(value)
+    raise InputError(f"{name} {value!r} is not usable; give 0 to 1")

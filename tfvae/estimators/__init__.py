@@ -15,8 +15,10 @@ from tfvae.estimators.base import Estimate, Estimator, estimator_name
 from tfvae.estimators.bernoulli import Arms, Bitflip, Disarm, DoubleCv, Ugc
 from tfvae.estimators.chunks import Chunked
 from tfvae.estimators.discrete import Reinforce, StraightThrough, Vimco
+from tfvae.estimators.ovis import Ovis
 from tfvae.estimators.reparameterised import Dreg, Pathwise, Reparameterised, Stl
 from tfvae.estimators.resampled_backward import ResampledBackward, optimal_resampling
+from tfvae.estimators.sum_over_samples import SumOverSamples
 from tfvae.estimators.two_passes import TwoPasses
 from tfvae.estimators.variational_batch import (
     Chunk,
@@ -24,6 +26,7 @@ from tfvae.estimators.variational_batch import (
     analytic_rate,
     block_size,
 )
+from tfvae.estimators.wake_sleep import Rws
 from tfvae.objectives import Objective
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
@@ -38,6 +41,8 @@ ESTIMATORS: Mapping[str, type[Estimator]] = {
     "bitflip": Bitflip,
     "ugc": Ugc,
     "straight_through": StraightThrough,
+    "ovis": Ovis,
+    "rws": Rws,
 }
 
 
@@ -64,13 +69,15 @@ def check_combination(
         InputError: if the combination is not defined, or an option has no effect.
     """
     through = posterior.reparameterization_type == FULLY_REPARAMETERIZED
-    if through != (estimator.needs == "reparameterised"):
+    fit = ("reparameterised" if through else "discrete", "any")
+    inner = estimator.estimator if isinstance(estimator, TwoPasses) else estimator
+    if inner.needs not in fit:
         kind = "can" if through else "cannot"
-        others = [n for n, e in ESTIMATORS.items() if e.needs != estimator.needs]
+        others = [name for name, other in ESTIMATORS.items() if other.needs in fit]
         raise InputError(
-            f"estimator {estimator_name(estimator)!r} is for {estimator.needs} "
-            f"posteriors, and draws of this one {kind} be reparameterised; choose one "
-            f"of {', '.join(map(repr, others))}, or another latent family"
+            f"estimator {estimator_name(inner)!r} is for {inner.needs} posteriors, and "
+            f"draws of this one {kind} be reparameterised; choose one of "
+            f"{', '.join(map(repr, others))}, or another latent family"
         )
     estimator.check(objective, posterior, num_samples)
 
@@ -83,8 +90,8 @@ def in_two_passes(
     Raises:
         InputError: if the estimator has no second pass.
     """
-    # The classes refuse an estimator that is not reparameterised.
-    given = cast(Reparameterised, estimator)
+    # `TwoPasses` refuses what is no sum.
+    given = cast(SumOverSamples, estimator)
     if backward_samples is not None:
         return ResampledBackward(given, backward_samples, sample_chunk)
     return estimator if sample_chunk is None else Chunked(given, sample_chunk)
@@ -101,12 +108,15 @@ __all__ = [
     "Dreg",
     "Estimate",
     "Estimator",
+    "Ovis",
     "Pathwise",
     "VariationalBatch",
     "Reinforce",
     "Reparameterised",
+    "Rws",
     "Stl",
     "StraightThrough",
+    "SumOverSamples",
     "ResampledBackward",
     "TwoPasses",
     "Ugc",

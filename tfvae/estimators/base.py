@@ -34,7 +34,7 @@ class Estimator:
     and `paper`, and an entry in `ESTIMATORS`.
 
     Attributes:
-        needs: "reparameterised" or "discrete": the posteriors that it works for.
+        needs: "reparameterised", "discrete" or "any": the posteriors that it works for.
         sampled_rate: Whether it is for the sampled rate alone, and for no objective
             with `analytic_kl` or `free_bits`.
         gradient_through_z: Whether the decoder's gradient goes on through z.

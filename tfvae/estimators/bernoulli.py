@@ -23,7 +23,7 @@ from tfvae.estimators.base import Estimate, Estimator, estimator_name
 from tfvae.estimators.discrete import (
     ScoreFunction,
     constant_log_weights,
-    surrogate_of_signals,
+    surrogate_without_signals,
 )
 from tfvae.estimators.variational_batch import VariationalBatch
 from tfvae.objectives import LogWeightTerms, Objective
@@ -65,8 +65,7 @@ class BernoulliEstimator(ScoreFunction):
         logits = bernoulli_of(self, batch.posterior).logits  # [B, D]
         terms, gradient = self.logits_gradient(batch, tf.stop_gradient(logits))
         through_logits = tf.reduce_sum(tf.stop_gradient(gradient) * logits, axis=-1)
-        no_signals = tf.zeros_like(terms.log_posterior)  # [S, B]
-        surrogate = surrogate_of_signals(batch, terms, no_signals)
+        surrogate = surrogate_without_signals(batch, terms)
         return Estimate(terms, surrogate + through_logits)
 
 

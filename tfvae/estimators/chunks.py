@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfvae.core.validation import require_int
 from tfvae.distributions import Distribution
 from tfvae.estimators.base import Estimate
-from tfvae.estimators.reparameterised import surrogate_given
+from tfvae.estimators.sum_over_samples import Coefficients, surrogate_given
 from tfvae.estimators.two_passes import (
     TwoPasses,
     refuse_large_chunk,
@@ -57,18 +57,19 @@ class Chunked(TwoPasses):
         def estimated(params: tf.Tensor) -> tuple[tuple, Callable]:
             given = batch.with_posterior_params(params)
             terms, _ = weigh_in_chunks(given, self.sample_chunk, keep_z=False)
-            a, b = self.estimator.coefficients(batch, terms)  # [S, B]
-            value = surrogate_given(batch, terms, a, b)
+            found = self.estimator.coefficients(batch, terms)  # each [S, B]
+            value = surrogate_given(batch, terms, found)
 
             def gradient(upstream: tf.Tensor, *_, variables=()) -> tuple:
                 of_params, *others = self._gradient(
-                    batch, params, list(variables), a, b, upstream
+                    batch, params, list(variables), found, upstream
                 )
                 return (of_params, others) if variables else of_params
 
             return (value, *terms[:3]), gradient
 
         value, *terms = estimated(batch.posterior_params)
+        value += self.estimator.beside(batch)
         return Estimate(LogWeightTerms(*map(tf.stop_gradient, terms)), value)
 
     def _gradient(
@@ -76,8 +77,7 @@ class Chunked(TwoPasses):
         batch: VariationalBatch,
         params: tf.Tensor,
         variables: list[tf.Variable],
-        a: tf.Tensor,
-        b: tf.Tensor,
+        found: Coefficients,
         upstream: tf.Tensor,
     ) -> list[tf.Tensor]:
         """Returns the surrogate's gradient, a sum over chunks."""
@@ -85,15 +85,13 @@ class Chunked(TwoPasses):
 
         def of_chunk(index: int | tf.Tensor, kept: int) -> list[tf.Tensor]:
             # No a[start : end], of which XLA does not see that its size is known.
-            some_a, some_b = (
-                tf.slice(x, [index * size, 0], [kept, -1]) for x in (a, b)
-            )
+            some = found.map(lambda c: tf.slice(c, [index * size, 0], [kept, -1]))
             with tf.GradientTape() as tape:
                 leaf = tf.identity(params)
                 tape.watch(leaf)
                 given = batch.with_posterior_params(leaf)
                 z = given.draw(Chunk(size, index, kept))
-                value = surrogate_of_kept(self.estimator, given, z, some_a, some_b)
+                value = surrogate_of_kept(self.estimator, given, z, some)
                 total = tf.reduce_sum(upstream * value)
             slopes = tape.gradient(
                 total, [leaf, *variables], unconnected_gradients="zero"

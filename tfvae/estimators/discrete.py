@@ -17,7 +17,12 @@ import tensorflow as tf
 
 from tfvae.core.types import InputError
 from tfvae.distributions import Distribution
-from tfvae.estimators.base import Estimate, Estimator, estimator_name
+from tfvae.estimators.base import Estimator, estimator_name
+from tfvae.estimators.sum_over_samples import (
+    Coefficients,
+    ConstantSamples,
+    surrogate_given,
+)
 from tfvae.estimators.variational_batch import VariationalBatch
 from tfvae.objectives import LogWeightTerms, Objective
 from tfvae.objectives.leave_one_out import sum_of_others
@@ -69,21 +74,26 @@ class ScoreFunction(DiscreteEstimator):
         """Returns True."""
         return True
 
+
+class _LearningSignals(ConstantSamples, ScoreFunction):
+    """Those whose signals are functions of the log-weights."""
+
     def signals(self, objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns the learning signals [S, B] of log-weights [S, B]."""
         raise NotImplementedError
 
-    def estimate(self, batch: VariationalBatch) -> Estimate:
-        """See `Estimator.estimate`."""
-        terms = batch.log_weight_terms(tf.stop_gradient(batch.draw()))
+    def coefficients(
+        self, batch: VariationalBatch, terms: LogWeightTerms
+    ) -> Coefficients:
         log_weights = constant_log_weights(batch, terms)
-        signals = self.signals(batch.objective, log_weights)
-        return Estimate(terms, surrogate_of_signals(batch, terms, signals))
+        return coefficients_of(
+            batch, log_weights, self.signals(batch.objective, log_weights)
+        )
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
-class Reinforce(ScoreFunction):
+class Reinforce(_LearningSignals):
     """The score function with a leave-one-out baseline.
 
     The signal of a sample is what it adds: V of all samples minus V of the others. For
@@ -118,7 +128,7 @@ class Reinforce(ScoreFunction):
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
-class Vimco(ScoreFunction):
+class Vimco(_LearningSignals):
     """The score function with VIMCO's baseline (Mnih and Rezende, 2016).
 
     The baseline of a sample is V with its log-weight replaced by the mean of the
@@ -167,15 +177,18 @@ def constant_log_weights(batch: VariationalBatch, terms: LogWeightTerms) -> tf.T
     return tf.ensure_shape(log_weights, [batch.num_samples, None])
 
 
-def surrogate_of_signals(
-    batch: VariationalBatch, terms: LogWeightTerms, signals: tf.Tensor
+def coefficients_of(
+    batch: VariationalBatch, log_weights: tf.Tensor, signals: tf.Tensor
+) -> Coefficients:
+    """Returns those of this module's docstring, for constants [S, B]."""
+    a = batch.objective.coefficients(log_weights)
+    return Coefficients(a, signals - batch.kl_weight * (a - 1.0 / batch.num_samples))
+
+
+def surrogate_without_signals(
+    batch: VariationalBatch, terms: LogWeightTerms
 ) -> tf.Tensor:
-    """Returns the surrogate of this module's docstring, [B]."""
-    kl_weight = batch.kl_weight
-    log_weights = terms.loss_log_weights(kl_weight)
-    coefficients = tf.stop_gradient(batch.objective.coefficients(log_weights))
-    score = tf.stop_gradient(signals) - kl_weight * (
-        coefficients - 1.0 / batch.num_samples
-    )
-    log_joint = terms.log_likelihood + kl_weight * terms.log_prior
-    return tf.reduce_sum(coefficients * log_joint + score * terms.log_posterior, axis=0)
+    """Returns the surrogate of this module's docstring for signals of 0, [B]."""
+    log_weights = constant_log_weights(batch, terms)
+    found = coefficients_of(batch, log_weights, tf.zeros_like(log_weights))
+    return surrogate_given(batch, terms, found)

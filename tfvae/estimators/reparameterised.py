@@ -10,14 +10,17 @@ a_s, the encoder b_s, and each network has one backward pass.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import ClassVar
 
 import keras
 import tensorflow as tf
 
-from tfvae.distributions import Distribution
-from tfvae.estimators.base import Estimate, Estimator
+from tfvae.estimators.base import Estimate
+from tfvae.estimators.sum_over_samples import (
+    Coefficients,
+    LateScale,
+    SumOverSamples,
+    surrogate_given,
+)
 from tfvae.estimators.variational_batch import VariationalBatch
 from tfvae.objectives import LogWeightTerms, Objective
 
@@ -29,19 +32,10 @@ _LEAST = 1e-18
 
 
 @dataclasses.dataclass(frozen=True)
-class Reparameterised(Estimator):
-    """The base of the estimators through z.
-
-    Attributes:
-        stops_posterior: Whether the parameters of q are stopped in log q.
-    """
+class Reparameterised(SumOverSamples):
+    """The base of the estimators through z."""
 
     needs = "reparameterised"
-    stops_posterior: ClassVar[bool] = False
-
-    def density(self, batch: VariationalBatch) -> Distribution:
-        """Returns the q whose log-density is differentiated."""
-        return batch.stopped_posterior() if self.stops_posterior else batch.posterior
 
     def encoder_coefficients(
         self, batch: VariationalBatch, log_weights: tf.Tensor
@@ -65,20 +59,34 @@ class Reparameterised(Estimator):
             return Estimate(terms, batch.surrogate(terms))
         scale = LateScale()
         terms = batch.log_weight_terms(scale.on_the_way_back(z), log_posterior)
-        a, b = self.coefficients(batch, terms)
-        scale.factor = b / a
-        return Estimate(terms, surrogate_given(batch, terms, a, b))
+        found = self.coefficients(batch, terms)
+        scale.factor = found.through_z
+        return Estimate(terms, surrogate_given(batch, terms, found))
 
     def coefficients(
         self, batch: VariationalBatch, terms: LogWeightTerms
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns a_s and b_s, constants [S, B]; no a_s is 0 where b_s may not be."""
+    ) -> Coefficients:
+        """Returns a_s, -kl_weight b_s, and b_s / a_s if they differ.
+
+        No a_s is 0 where b_s may not be.
+        """
         log_weights = tf.stop_gradient(terms.loss_log_weights(batch.kl_weight))
         a = batch.objective.coefficients(log_weights)
         if not self.differ(batch.objective):
-            return a, a
+            return Coefficients(a, -batch.kl_weight * a)
         b = self.encoder_coefficients(batch, log_weights)
-        return tf.where(tf.abs(a) < _LEAST, tf.cast(_LEAST, a.dtype), a), b
+        a = tf.where(tf.abs(a) < _LEAST, tf.cast(_LEAST, a.dtype), a)
+        return Coefficients(a, -batch.kl_weight * b, b / a)
+
+    def importance(
+        self, batch: VariationalBatch, terms: LogWeightTerms, found: Coefficients
+    ) -> tf.Tensor:
+        """Returns the mean of the decoder's and of the encoder's |a_s|."""
+        log_weights = tf.stop_gradient(terms.loss_log_weights(batch.kl_weight))
+        objective = batch.objective
+        encoders = objective.encoder_objective.coefficients(log_weights)
+        decoders = objective.coefficients(log_weights)
+        return 0.5 * (tf.abs(decoders) + tf.abs(encoders))
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -146,36 +154,3 @@ class Dreg(Reparameterised):
     def differ(self, objective: Objective) -> bool:
         """Whether any a_s depends on its log w_s."""
         return not objective.constant_coefficients
-
-
-def surrogate_given(
-    batch: VariationalBatch, terms: LogWeightTerms, a: tf.Tensor, b: tf.Tensor
-) -> tf.Tensor:
-    """Returns sum_s a_s log p(x, z_s) - b_s log q(z_s|x), [B], for constant a and b.
-
-    The gradient of z in the first part must be scaled by b / a on its way back.
-    """
-    log_joint = terms.log_likelihood + batch.kl_weight * terms.log_prior
-    log_posterior = batch.kl_weight * terms.log_posterior
-    return tf.reduce_sum(a * log_joint - b * log_posterior, axis=0)
-
-
-class LateScale:
-    """Scales a gradient by a factor that may be known only when it comes back."""
-
-    def __init__(self, factor: tf.Tensor | None = None) -> None:
-        self.factor = factor  # [S, B]
-
-    def on_the_way_back(self, z: tf.Tensor) -> tf.Tensor:
-        """Returns z [S, B, ...], whose gradient is multiplied by `factor`."""
-
-        @tf.custom_gradient
-        def identity(z: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-            def gradient(upstream: tf.Tensor) -> tf.Tensor:
-                axes = [1] * (upstream.shape.rank - 2)
-                shape = tf.concat([tf.shape(self.factor), axes], axis=0)
-                return upstream * tf.reshape(self.factor, shape)
-
-            return tf.identity(z), gradient
-
-        return identity(z)

@@ -75,7 +75,8 @@ class ResampledBackward(TwoPasses):
             )
         if self.sample_chunk is not None:
             refuse_large_chunk(self.sample_chunk, num_samples)
-            _location_and_scale(posterior)
+            if self.estimator.gradient_through_z:
+                _location_and_scale(posterior)
 
     def estimate(self, batch: VariationalBatch) -> Estimate:
         """See `Estimator.estimate`."""
@@ -83,7 +84,7 @@ class ResampledBackward(TwoPasses):
 
     def estimate_seeded(self, batch: VariationalBatch, seed: tf.Tensor) -> Estimate:
         """Returns the estimate for a seed of the resampling alone, [2]."""
-        inner, objective = self.estimator, batch.objective
+        inner = self.estimator
         if self.sample_chunk is None:
             z, log_posterior = batch.draw_with_density()  # [S, B, ...], [S, B]
             terms = batch.log_weight_terms(
@@ -91,10 +92,8 @@ class ResampledBackward(TwoPasses):
             )
         else:
             terms, z = weigh_in_chunks(batch, self.sample_chunk)
-        a, b = inner.coefficients(batch, terms)  # [S, B]
-        log_weights = tf.stop_gradient(terms.loss_log_weights(batch.kl_weight))
-        encoders = objective.encoder_objective.coefficients(log_weights)
-        weights = 0.5 * (objective.coefficients(log_weights) + encoders)
+        found = inner.coefficients(batch, terms)  # each [S, B]
+        weights = inner.importance(batch, terms, found)
         offset = draw_for_shard(
             lambda shape: tf.random.stateless_uniform(shape, seed, dtype=tf.float64),
             [tf.shape(weights)[1]],
@@ -103,10 +102,12 @@ class ResampledBackward(TwoPasses):
         numbers, inverse = optimal_resampling(
             weights, self.backward_samples, offset
         )  # [m, B]
-        kept, a, b = (_kept(values, numbers) for values in (z, a, b))
-        if self.sample_chunk is not None:
+        kept = _kept(z, numbers)
+        if self.sample_chunk is not None and inner.gradient_through_z:
             kept = _noise_again(batch.posterior, kept)
-        surrogate = surrogate_of_kept(inner, batch, kept, a * inverse, b * inverse)
+        few = found.map(lambda c: _kept(c, numbers))
+        few = few._replace(joint=few.joint * inverse, score=few.score * inverse)
+        surrogate = surrogate_of_kept(inner, batch, kept, few) + inner.beside(batch)
         return Estimate(terms, surrogate)
 
 
@@ -151,7 +152,7 @@ def optimal_resampling(
     the weights (Fearnhead and Clifford, 2003, section 5.2).
 
     Args:
-        weights: [S, B] Of 0 or more; each image's sum to 1.
+        weights: [S, B] Of 0 or more.
         kept: The number of samples to keep, up to S.
         offset: [B] Draws from U(0, 1), float64.
 

@@ -14,7 +14,12 @@ import tensorflow as tf
 from tfvae.core.types import InputError
 from tfvae.distributions import Distribution
 from tfvae.estimators.base import Estimator, estimator_name
-from tfvae.estimators.reparameterised import LateScale, Reparameterised, surrogate_given
+from tfvae.estimators.sum_over_samples import (
+    Coefficients,
+    LateScale,
+    SumOverSamples,
+    surrogate_given,
+)
 from tfvae.estimators.variational_batch import Chunk, VariationalBatch
 from tfvae.heads.base import with_parts
 from tfvae.objectives import LogWeightTerms, Objective
@@ -25,21 +30,21 @@ class TwoPasses(Estimator):
     """The base of both: it has the estimator that they speed up.
 
     Attributes:
-        estimator: `Pathwise`, `Stl` or `Dreg`.
+        estimator: One of the `SumOverSamples`.
     """
 
-    estimator: Reparameterised
-    needs = "reparameterised"
+    estimator: SumOverSamples
+    needs = "any"  # what the inner one needs
     sampled_rate = True
     paper = ""
 
     def __post_init__(self) -> None:
         """Checks the estimator."""
-        if not isinstance(self.estimator, Reparameterised):
+        if not isinstance(self.estimator, SumOverSamples):
             raise InputError(
                 f"estimator {estimator_name(self.estimator)!r} has no second pass; "
-                "leave backward_samples and sample_chunk out, or use 'pathwise', 'stl' "
-                "or 'dreg'"
+                "leave backward_samples and sample_chunk out, or use 'pathwise' or "
+                "'dreg', or for discrete latent variables 'reinforce' or 'vimco'"
             )
 
     def unbiased(self, objective: Objective) -> bool:
@@ -79,20 +84,21 @@ def refuse_large_chunk(sample_chunk: int, num_samples: int) -> None:
 
 
 def surrogate_of_kept(
-    inner: Reparameterised,
+    inner: SumOverSamples,
     batch: VariationalBatch,
     z: tf.Tensor,
-    a: tf.Tensor,
-    b: tf.Tensor,
+    given: Coefficients,
 ) -> tf.Tensor:
-    """Returns the surrogate [B] of samples z [n, B, ...] with these coefficients."""
+    """Returns the surrogate [B] of samples z [n, B, ...] with coefficients [n, B]."""
+    if not inner.gradient_through_z:
+        z = tf.stop_gradient(z)
     log_posterior = inner.density(batch).log_prob(z)
-    if inner.differ(batch.objective):
-        z = LateScale(b / a).on_the_way_back(z)
+    if given.through_z is not None:
+        z = LateScale(given.through_z).on_the_way_back(z)
     terms = LogWeightTerms(
         batch.log_likelihood(z), batch.prior.log_prob(z), log_posterior
     )
-    return surrogate_given(batch, terms, a, b)
+    return surrogate_given(batch, terms, given)
 
 
 def weigh_in_chunks(

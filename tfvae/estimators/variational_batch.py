@@ -49,6 +49,8 @@ class VariationalBatch:
         make_prior: () -> p(z), batch shape [].
         log_likelihood: z [S, B, ...] -> log p(x|z) [S, B].
         shard: The rows of the global batch that this replica holds; None: all.
+        dream_log_posterior: () -> log q(z'|x') [B] of one draw for each example of the
+            model's own z' ~ p(z) and x' ~ p(x|z'), which have no gradient.
         posterior: q(z|x).
         prior: p(z).
     """
@@ -63,6 +65,7 @@ class VariationalBatch:
     make_prior: Callable[[], Distribution]
     log_likelihood: Callable[[tf.Tensor], tf.Tensor]
     shard: BatchShard | None = None
+    dream_log_posterior: Callable[[], tf.Tensor] | None = None
     posterior: Distribution = dataclasses.field(init=False)
     prior: Distribution = dataclasses.field(init=False)
 

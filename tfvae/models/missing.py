@@ -130,7 +130,8 @@ def check_self_masking(strategy: tf.distribute.Strategy, estimator: Any) -> None
     """Refuses trainings in which the draws of what is missing would be others.
 
     Raises:
-        InputError: if there are several replicas, or samples have two passes.
+        InputError: if there are several replicas, samples have two passes, or the
+            encoder learns from draws of the model, which have no mask.
     """
     if strategy.num_replicas_in_sync > 1:
         raise InputError(
@@ -141,6 +142,10 @@ def check_self_masking(strategy: tf.distribute.Strategy, estimator: Any) -> None
         raise InputError(
             "SelfMasking draws what is missing anew in a second pass; leave "
             "backward_samples and sample_chunk out"
+        )
+    if getattr(estimator, "sleep", 0):
+        raise InputError(
+            "SelfMasking has no draws of the model without what is missing; set sleep 0"
         )
 
 

@@ -477,7 +477,37 @@ class VAE(keras.Model):
             make_prior=make_prior,
             log_likelihood=log_likelihood,
             shard=batch.shard,
+            dream_log_posterior=functools.partial(
+                self._dream_log_posterior, batch, seed, training
+            ),
         )
+
+    def _dream_log_posterior(
+        self, batch: Batch, seed: Seed, training: bool
+    ) -> tf.Tensor:
+        """Returns log q(z'|x') [B] of a draw of the model itself for each example.
+
+        It has the example's condition, and lacks what the example lacks.
+        """
+        z, x = self._dream(batch, seed)
+        x = tf.cast(x, self.compute_dtype)
+        if batch.observed is not None:
+            x = filled(self.decoder.head, x, batch.observed)
+        seen = self._given_to_encoder(batch._replace(x=x)) if self._encoder_sees else {}
+        return self.encoder.head(self.encoder.params(x, training, **seen)).log_prob(z)
+
+    def _dream(self, batch: Batch, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
+        """Draws z' ~ p(z) and x' ~ p(x|z') for each example, as constants."""
+        size, condition, shard = tf.shape(batch.x)[0], batch.condition, batch.shard
+        if shard is not None:  # a replica draws for all, and takes its own
+            size = shard.total
+            if condition is not None:
+                condition = tf.nest.map_structure(shard.padded, condition)
+        z = self.draw_prior([size], derive_seed(seed, "dream"), condition)
+        likelihood = self._decode_given(z, condition)
+        x = likelihood.sample(seed=derive_seed(seed, "dreamt example"))
+        own = (z, x) if shard is None else map(shard.own, (z, x))
+        return tuple(map(tf.stop_gradient, own))
 
     def draws_seed(self, z: tf.Tensor, seed: Seed) -> tf.Tensor:
         """Returns the seed of draws of what is missing beside samples z [S, B, ...].

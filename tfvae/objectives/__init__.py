@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from tfvae.core.lookup import resolve
 from tfvae.objectives.bounds import Ciwae, Elbo, Iwae, LogWeightTerms, Objective, Renyi
 from tfvae.objectives.groups import Miwae, Piwae
+from tfvae.objectives.thermodynamic import Tvo
 
 OBJECTIVES: Mapping[str, type[Objective]] = {
     "elbo": Elbo,
@@ -22,6 +23,7 @@ OBJECTIVES: Mapping[str, type[Objective]] = {
     "ciwae": Ciwae,
     "miwae": Miwae,
     "piwae": Piwae,
+    "tvo": Tvo,
 }
 
 
@@ -44,6 +46,7 @@ __all__ = [
     "Objective",
     "Piwae",
     "Renyi",
+    "Tvo",
     "get_objective",
 ]
 __dir__ = __all__.copy  # what completion shows

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfvae.core.types import InputError
-from tfvae.core.validation import require_number, require_real
+from tfvae.core.validation import require_number, require_real, require_share
 from tfvae.objectives.leave_one_out import logsumexp_of_others, sum_of_others
 
 
@@ -262,7 +262,10 @@ class Renyi(Objective):
     """The variational Renyi bound (Li and Turner, 2016).
 
     log mean_s w_s^(1 - alpha) / (1 - alpha): `iwae` at alpha = 0, `elbo` at 1, and a
-    lower bound for every alpha >= 0; below 0 it is no bound.
+    lower bound for every alpha >= 0; below 0 it is no bound. For alpha in [0, 1) its
+    expectation is the VR-IWAE bound (Daudel, Benton, Shi and Doucet, 2023), and so a
+    gradient of that, which is not one of the Renyi bound of infinitely many samples,
+    has no bias; `dreg` is their doubly reparameterised one.
 
     Attributes:
         alpha: Any finite number.
@@ -270,7 +273,7 @@ class Renyi(Objective):
 
     alpha: float = 0.5
     formula = "log mean_s w_s^(1 - alpha) / (1 - alpha)"
-    paper = "Li and Turner (2016)"
+    paper = "Li and Turner (2016); as VR-IWAE Daudel et al. (2023)"
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
@@ -335,8 +338,7 @@ class Ciwae(Objective):
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
-        if require_real("beta", self.beta) < 0 or self.beta > 1:
-            raise InputError(f"beta {self.beta!r} is not usable; give 0 to 1")
+        require_share("beta", self.beta)
 
     @property
     def constant_coefficients(self) -> bool:

@@ -15,6 +15,7 @@ from tfvae.config import Config
 from tfvae.config.steps import steps_of_execution
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
+from tfvae.estimators import ESTIMATORS
 from tfvae.heads import HEADS, Columns, DistributionHead
 from tfvae.latents import LATENTS, Hierarchy, Latent
 from tfvae.models import VAE, ConditionalDistribution, SemiSupervisedVAE
@@ -36,6 +37,7 @@ _TABLES: Mapping[str, Mapping[str, type]] = {
     "likelihood": HEADS,
     "latent": LATENTS,
     "objective": OBJECTIVES,
+    "estimator": ESTIMATORS,
 }
 ARGUMENTS = {
     "likelihood": {
@@ -56,7 +58,10 @@ ARGUMENTS = {
         "num_groups": "num_groups",
         "analytic_kl": "analytic_kl",
         "free_bits": "free_bits",
+        "num_partitions": "num_partitions",
+        "first_beta": "first_beta",
     },
+    "estimator": {"ovis_gamma": "gamma", "sleep": "sleep"},
 }
 _TRIAL_SHAPE = (1, 1, 1)
 # Fields of a run's data and course, which no model has.
@@ -312,7 +317,7 @@ def compile_vae(vae: VAE, config: Config, steps_per_epoch: int) -> None:
         optimizer,
         OBJECTIVES[config.objective](**_arguments(config, "objective")),
         config.num_samples,
-        config.estimator,
+        ESTIMATORS[config.estimator](**_arguments(config, "estimator")),
         backward_samples=config.backward_samples,
         sample_chunk=config.sample_chunk,
         kl_weight=_kl_weight(config),

@@ -27,7 +27,8 @@ from tfvae.training.runs import RunFolder, RunRecord, read_record
 # of the data.
 CHANGEABLE = (
     *("objective", *ARGUMENTS["objective"]),
-    *("num_samples", "estimator", "backward_samples", "sample_chunk"),
+    *("estimator", *ARGUMENTS["estimator"]),
+    *("num_samples", "backward_samples", "sample_chunk"),
     *("kl_weight", "kl_warmup_steps", "kl_schedule", "kl_cycles"),
     *("final_temperature", "final_prior_temperature", "temperature_schedule"),
     *("temperature_steps", "learning_rate", "learning_rate_schedule", "clip_norm"),
