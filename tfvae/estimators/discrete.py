@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tfvae.core.types import InputError
 from tfvae.distributions import Distribution
-from tfvae.estimators.base import Estimator, estimator_name
+from tfvae.estimators.base import Estimate, Estimator, estimator_name
 from tfvae.estimators.sum_over_samples import (
     Coefficients,
     ConstantSamples,

@@ -9,7 +9,6 @@ from typing import ClassVar, NamedTuple
 import keras
 import tensorflow as tf
 
-from tfvae.core.types import InputError
 from tfvae.core.validation import require_number, require_real, require_share
 from tfvae.objectives.leave_one_out import logsumexp_of_others, sum_of_others
 
