@@ -43,6 +43,8 @@ def cases() -> dict[str, tuple[str, dict]]:
         "double_cv": ("bernoulli", {"num_samples": 3, "estimator": "double_cv"}),
         "ugc": ("bernoulli", {**iwae, "estimator": "ugc"}),
         "rws": ("bernoulli", {**iwae, "estimator": Rws(0.5), "sample_chunk": 3}),
+        "gumbel_rao": ("categorical", {**iwae, "estimator": "gumbel_rao"}),
+        "relax": ("bernoulli", {**iwae, "estimator": "relax"}),
         "bin_concrete": ("bin_concrete", {**iwae, "estimator": "dreg"}),
         "multivariate": ("multivariate_normal", iwae),
         "flow": ("flow", iwae),

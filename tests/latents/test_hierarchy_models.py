@@ -267,10 +267,14 @@ def refused(attempt) -> bool:
     return False
 
 
+OF_BITS = ("disarm", "arms", "double_cv", "bitflip", "ugc")
+OF_ONE_LAYER = (*OF_BITS, "reinmax", "gumbel_rao", "rebar", "relax")
+
+
 def is_defined(latent, objective, estimator, option) -> bool:
     """For four samples; written out apart from the classes."""
     through = estimator in ("pathwise", "stl", "dreg")
-    if option or estimator in ("disarm", "arms", "double_cv", "bitflip", "ugc"):
+    if option or estimator in OF_ONE_LAYER:
         return False
     if estimator == "rws":
         return objective != "piwae"

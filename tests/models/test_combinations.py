@@ -44,7 +44,8 @@ def configuration(latent, objective, estimator, option, samples) -> Config:
 
 THROUGH_Z = ("pathwise", "stl", "dreg")
 OF_BITS = ("disarm", "arms", "double_cv", "bitflip", "ugc")
-OF_SEVERAL = ("vimco", "arms", "double_cv")
+OF_SEVERAL = ("vimco", "arms", "double_cv", "ovis")
+THROUGH_DISCRETE = ("straight_through", "reinmax", "gumbel_rao")
 
 
 def is_defined(latent, objective, estimator, option, samples) -> bool:
@@ -60,7 +61,7 @@ def is_defined(latent, objective, estimator, option, samples) -> bool:
         or (grouped and samples % 2)
         or (grouped and estimator == "reinforce" and samples > 1)  # one is left out
         or (objective == "piwae" and discrete)
-        or (option and estimator not in ("pathwise", "straight_through"))
+        or (option and estimator not in ("pathwise", *THROUGH_DISCRETE))
         or ("analytic_kl" in option and latent not in CLOSED_FORM)
         or ("free_bits" in option and latent in (*DEPENDENT, *ONE_HOT))
     )
@@ -103,11 +104,11 @@ def test_a_configuration_is_refused_as_compile_would_refuse_it(latent):
 
 def test_the_tables_allow_what_the_field_uses():
     names = {case[:3] for case in ALLOWED}
-    # Every objective through z; of bits with six estimators and of one-hots with
-    # three, all but piwae, and miwae without reinforce; of bits two more with elbo;
+    # Every objective through z; of bits with ten estimators and of one-hots with
+    # seven, all but piwae, and miwae without reinforce; of bits two more with elbo;
     # iwae with ovis; of all families with rws all but piwae.
     bounds, through_z = len(OBJECTIVES), set(LATENTS) - set(DISCRETE)
-    discrete = ((bounds - 1) * 6 - 1 + 2) + ((bounds - 1) * 3 - 1) + 2
+    discrete = ((bounds - 1) * 10 - 1 + 2) + ((bounds - 1) * 7 - 1) + 2
     wake_sleep = len(LATENTS) * (bounds - 1)
     through = len(through_z) * bounds * len(THROUGH_Z)
     assert len(names) == through + discrete + wake_sleep

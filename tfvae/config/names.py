@@ -47,9 +47,13 @@ EstimatorName = Literal[
     "double_cv",
     "bitflip",
     "ugc",
-    "straight_through",
+    "rebar",
+    "relax",
     "ovis",
     "rws",
+    "straight_through",
+    "reinmax",
+    "gumbel_rao",
 ]
 AnomalyScore = Literal["likelihood", "typicality", "regret", "dose"]
 OptimizerName = Literal["adam", "adamax", "adamw", "nadam", "rmsprop", "sgd"]

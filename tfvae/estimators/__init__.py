@@ -16,6 +16,7 @@ from tfvae.estimators.bernoulli import Arms, Bitflip, Disarm, DoubleCv, Ugc
 from tfvae.estimators.chunks import Chunked
 from tfvae.estimators.discrete import Reinforce, StraightThrough, Vimco
 from tfvae.estimators.ovis import Ovis
+from tfvae.estimators.relaxations import GumbelRao, Rebar, Reinmax, Relax
 from tfvae.estimators.reparameterised import Dreg, Pathwise, Reparameterised, Stl
 from tfvae.estimators.resampled_backward import ResampledBackward, optimal_resampling
 from tfvae.estimators.sum_over_samples import SumOverSamples
@@ -43,6 +44,10 @@ ESTIMATORS: Mapping[str, type[Estimator]] = {
     "straight_through": StraightThrough,
     "ovis": Ovis,
     "rws": Rws,
+    "rebar": Rebar,
+    "relax": Relax,
+    "reinmax": Reinmax,
+    "gumbel_rao": GumbelRao,
 }
 
 
@@ -109,7 +114,11 @@ __all__ = [
     "Estimate",
     "Estimator",
     "Ovis",
+    "GumbelRao",
     "Pathwise",
+    "Rebar",
+    "Reinmax",
+    "Relax",
     "VariationalBatch",
     "Reinforce",
     "Reparameterised",

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from typing import ClassVar, NamedTuple
 
+import keras
 import tensorflow as tf
 
 from tfvae.core.types import InputError
@@ -65,6 +66,14 @@ class Estimator:
         They are those of one example; the backward pass to the weights comes on top.
         """
         return num_samples * self.evaluations_per_sample
+
+    def learned(self, posterior: Distribution) -> keras.layers.Layer | None:
+        """Returns a new layer of what the estimator learns of its own, if it does.
+
+        The model trains and saves it, and hands it back as `VariationalBatch.learned`.
+        The posterior is q(z|x) for any batch.
+        """
+        return None
 
     def check(
         self, objective: Objective, posterior: Distribution, num_samples: int

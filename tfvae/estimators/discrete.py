@@ -164,10 +164,14 @@ class StraightThrough(DiscreteEstimator):
 
     def estimate(self, batch: VariationalBatch) -> Estimate:
         """See `Estimator.estimate`."""
-        mean = batch.posterior.mean()  # [B, ...]
-        z = tf.stop_gradient(batch.draw()) + (mean - tf.stop_gradient(mean))
-        terms = batch.log_weight_terms(z)
+        z = tf.stop_gradient(batch.draw())
+        through = self.stand_in(batch, z)
+        terms = batch.log_weight_terms(z + (through - tf.stop_gradient(through)))
         return Estimate(terms, batch.surrogate(terms))
+
+    def stand_in(self, batch: VariationalBatch, z: tf.Tensor) -> tf.Tensor:
+        """Returns what gives z [S, B, ...] its gradient: the mean, [B, ...]."""
+        return batch.posterior.mean()
 
 
 def constant_log_weights(batch: VariationalBatch, terms: LogWeightTerms) -> tf.Tensor:

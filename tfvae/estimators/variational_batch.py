@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+import keras
 import tensorflow as tf
 
 from tfvae.core.sharding import BatchShard, mean_over_batch
@@ -51,6 +52,7 @@ class VariationalBatch:
         shard: The rows of the global batch that this replica holds; None: all.
         dream_log_posterior: () -> log q(z'|x') [B] of one draw for each example of the
             model's own z' ~ p(z) and x' ~ p(x|z'), which have no gradient.
+        learned: What the estimator learns of its own; None: nothing.
         posterior: q(z|x).
         prior: p(z).
     """
@@ -66,6 +68,7 @@ class VariationalBatch:
     log_likelihood: Callable[[tf.Tensor], tf.Tensor]
     shard: BatchShard | None = None
     dream_log_posterior: Callable[[], tf.Tensor] | None = None
+    learned: keras.layers.Layer | None = None
     posterior: Distribution = dataclasses.field(init=False)
     prior: Distribution = dataclasses.field(init=False)
 

@@ -17,8 +17,8 @@ class BernoulliLatent(Latent):
 
         q(z|x) = prod_d sigmoid(logits_d)^z_d sigmoid(-logits_d)^(1 - z_d)
 
-    Draws have no gradient: train with the estimators reinforce, vimco, disarm, arms,
-    double_cv, bitflip, ugc or straight_through (Mnih and Rezende, 2016).
+    Draws have no gradient: train with one of the estimators for discrete variables,
+    such as vimco, disarm or arms (Mnih and Rezende, 2016).
     """
 
     head_class = BernoulliHead
@@ -80,7 +80,8 @@ class CategoricalLatent(OneHotLatent):
         q(z|x) = prod_d prod_k softmax(logits_d)_k^z_dk
 
     D independent variables of K classes each (Jang, Gu and Poole, 2017). Draws have no
-    gradient: train with the estimators reinforce, vimco or straight_through.
+    gradient: train with the estimators reinforce, vimco, rebar, relax, or with a biased
+    one such as straight_through.
 
     Args:
         latent_size: D, the number of variables.

@@ -192,6 +192,8 @@ class VAE(keras.Model):
         data_shape: The shape of one example, (H, W, C) for images.
         role_beside: The role of y in (x, y); None: the label, which has no use.
         kl_weight: The factor of the rate in the loss, a weight.
+        learned: What the estimator learns of its own, a layer that is trained and saved
+            with the model and no part of it; None: nothing.
         steps: The number of training steps taken, a weight. The optimizer's own count
             is another when it accumulates gradients or skips a step.
 
@@ -205,6 +207,7 @@ class VAE(keras.Model):
     seed: int
     binarize: bool = False
     condition: Any  # a Condition, or None
+    learned: keras.layers.Layer | None = None
     _schedules: Mapping[str, tuple[keras.Variable, Schedule]] = {}
     _metric_tracker: MetricTracker
     _guard: NonFiniteGuard
@@ -480,6 +483,7 @@ class VAE(keras.Model):
             dream_log_posterior=functools.partial(
                 self._dream_log_posterior, batch, seed, training
             ),
+            learned=self.learned,
         )
 
     def _dream_log_posterior(
@@ -922,7 +926,7 @@ class VAE(keras.Model):
             name: (weight, check_setting(name, weight, value))
             for name, (weight, value) in settings.items()
         }
-        self._check_combination(objective, estimator, num_samples)
+        posterior = self._check_combination(objective, estimator, num_samples)
         optimizer = get_optimizer(optimizer)
         if auto_scale_loss and has_float16_layer(self):
             optimizer = loss_scaled(optimizer)
@@ -935,6 +939,9 @@ class VAE(keras.Model):
         if self.distribute_strategy.num_replicas_in_sync > 1:
             check_replicas(steps_per_execution, jit_compile, self._has_own_loss)
             leave_gradients(optimizer)
+        if self.learned is not None:
+            self._tracker.untrack(self.learned)  # Keras keeps what is replaced
+        self.learned = estimator.learned(posterior)
         self.optimizer.build(self.trainable_variables)  # so that it can be saved now
         self.objective, self.estimator = objective, estimator
         self.num_samples, self.seed, self.binarize = num_samples, seed, binarize
@@ -1194,8 +1201,8 @@ class VAE(keras.Model):
 
     def _check_combination(
         self, objective: Objective, estimator: Estimator, num_samples: int
-    ) -> None:
-        """Refuses now what no step could do."""
+    ) -> Distribution:
+        """Refuses now what no step could do, and returns q(z|x) of one example."""
         objective.check(num_samples)
         if objective.two_objectives and has_float16_layer(self):
             raise InputError(
@@ -1210,6 +1217,7 @@ class VAE(keras.Model):
         check_combination(estimator, objective, batch.posterior, num_samples)
         if objective.analytic_kl or objective.free_bits:
             batch.draw_log_weight_terms()
+        return batch.posterior
 
     def _check_settled(self) -> None:
         """Refuses arguments of `compile` that were changed alone: steps are traced.

@@ -1,0 +1,454 @@
+"""Estimators for discrete latent variables that are made with a relaxation.
+
+A one-hot z of K classes with probabilities pi is the place of the largest of
+
+    u_k = log pi_k + g_k,    g_k ~ Gumbel(0, 1),
+
+and softmax(u / temperature) is a continuous stand-in for it (Maddison, Mnih and Teh,
+2017; Jang, Gu and Poole, 2017). A Bernoulli variable is the first of two classes whose
+logits are (logits, 0). All that follows is written for one-hots.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfvae.core.seeds import derive_seed
+from tfvae.core.sharding import draw_for_shard, mean_over_batch
+from tfvae.core.types import InputError
+from tfvae.core.validation import require_int, require_number, require_real
+from tfvae.distributions import (
+    AnyBernoulli,
+    Distribution,
+    OneHotCategorical,
+    draws,
+)
+from tfvae.estimators.base import Estimate, Estimator, estimator_name
+from tfvae.estimators.discrete import (
+    ScoreFunction,
+    StraightThrough,
+    Vimco,
+    constant_log_weights,
+)
+from tfvae.estimators.variational_batch import VariationalBatch
+from tfvae.networks import batch_apply, mlp
+from tfvae.objectives import Objective
+
+
+class OneHots(NamedTuple):
+    """A posterior of independent one-hot variables.
+
+    Attributes:
+        logits: [B, ..., K] Those of the classes.
+        binary: Whether z is the first of two classes, and not the whole one-hot.
+    """
+
+    logits: tf.Tensor
+    binary: bool
+
+    def of(self, z: tf.Tensor) -> tf.Tensor:
+        """Returns the one-hots [S, B, ..., K] of z [S, B, ...]."""
+        return tf.stack([z, 1.0 - z], axis=-1) if self.binary else z
+
+    def z(self, one_hots: tf.Tensor) -> tf.Tensor:
+        """Returns z [S, B, ...] of one-hots, or of what stands for them."""
+        return one_hots[..., 0] if self.binary else one_hots
+
+    def gumbel(
+        self, batch: VariationalBatch, seed: tf.Tensor, *leading: int
+    ) -> tf.Tensor:
+        """Draws Gumbel(0, 1) noise for each sample, [*leading, S, B, ..., K]."""
+        sizes = tf.unstack(tf.shape(self.logits))
+        return draw_for_shard(
+            lambda shape: draws.standard_gumbel(shape, seed, self.logits.dtype),
+            [*leading, batch.num_samples, *sizes],
+            batch.shard,
+            axis=len(leading) + 1,
+        )
+
+
+def one_hots_of(posterior: Distribution, estimator: Estimator) -> OneHots:
+    """Returns the one-hot variables of a posterior.
+
+    Raises:
+        InputError: if it is not of independent Bernoulli or one-hot variables.
+    """
+    inner = getattr(posterior, "distribution", posterior)
+    if isinstance(inner, AnyBernoulli):
+        logits = inner.logits_parameter()  # [B, D]
+        return OneHots(tf.stack([logits, tf.zeros_like(logits)], axis=-1), True)
+    if isinstance(inner, OneHotCategorical):  # TFP's own stops the gradient by z
+        return OneHots(inner.logits_parameter(), False)
+    raise InputError(
+        f"estimator {estimator_name(estimator)!r} is for Bernoulli and one-hot "
+        f"posteriors, and this one is {posterior.name}; use 'reinforce' or 'vimco'"
+    )
+
+
+def perturbed_logits(
+    log_probs: tf.Tensor, one_hots: tf.Tensor, gumbel: tf.Tensor
+) -> tf.Tensor:
+    """Returns u [..., K] given the place of its largest element.
+
+        u_k = g_k where z_k = 1, and -log(e^-u_k + e^-(log pi_i + g_i)) for the others i
+
+    Args:
+        log_probs: [..., K] log pi, normalised.
+        one_hots: [..., K] z.
+        gumbel: [..., K] Gumbel(0, 1) noise.
+
+    Paulus, Maddison and Krause (2021), after Maddison, Tarlow and Minka (2014).
+    """
+    top = tf.reduce_sum(one_hots * gumbel, axis=-1, keepdims=True)
+    # As a difference from the largest, which is 0 or more.
+    others = top - tf.nn.softplus(top - gumbel - log_probs)
+    return tf.where(one_hots > 0.5, top, others)
+
+
+@dataclasses.dataclass(frozen=True)
+class _OfOneHots(StraightThrough):
+    """The base of those that give z another stand-in than the posterior's mean."""
+
+    def check(
+        self, objective: Objective, posterior: Distribution, num_samples: int
+    ) -> None:
+        super().check(objective, posterior, num_samples)
+        one_hots_of(posterior, self)
+
+    def stand_in(self, batch: VariationalBatch, z: tf.Tensor) -> tf.Tensor:
+        family = one_hots_of(batch.posterior, self)
+        return family.z(self.relaxed(batch, family, family.of(z)))
+
+    def relaxed(
+        self, batch: VariationalBatch, family: OneHots, one_hots: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns what stands for one-hots, both [S, B, ..., K]."""
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class Reinmax(_OfOneHots):
+    """Straight-through to second order (Liu et al., 2023): biased.
+
+    The gradient of E[f(z)] is a sum of differences f(z) - f(z'). Straight-through takes
+    each for the slope at z times z - z', which is Euler's rule, and ReinMax the mean of
+    the slopes at both, which is Heun's: exact where f is quadratic in one variable.
+    With p = (z + pi) / 2, as a function of the logits through its own softmax, z gets
+    the gradient of 2 p - pi / 2 (their algorithm 2, at temperature 1).
+    """
+
+    method = "through z by the trapezoid rule: the slopes at both ends of a step"
+    paper = "Liu, Dong, Liu, Yu and Gao (2023)"
+
+    def relaxed(
+        self, batch: VariationalBatch, family: OneHots, one_hots: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns 2 p - pi / 2, [S, B, ..., K]."""
+        logits, probs = family.logits, tf.nn.softmax(family.logits)
+        middle = tf.stop_gradient(0.5 * (one_hots + probs))  # [S, B, ..., K]
+        zero = logits - tf.stop_gradient(logits)
+        return 2.0 * tf.nn.softmax(tf.math.log(middle) + zero) - 0.5 * probs
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class GumbelRao(_OfOneHots):
+    """Straight-through Gumbel-softmax, Rao-Blackwellised: biased.
+
+    z gets the gradient of softmax(u / temperature), of which this is the mean over
+    `num_draws` of u given z (Paulus, Maddison and Krause, 2021). The mean gradient does
+    not depend on their number, and the variance falls with it; one is the
+    straight-through Gumbel-softmax estimator of Jang, Gu and Poole (2017). The decoder
+    is evaluated once whatever the number.
+
+    Attributes:
+        temperature: The relaxation's. The smaller, the smaller the bias and the larger
+            the variance.
+        num_draws: The draws of u for each z.
+    """
+
+    temperature: float = 0.5
+    num_draws: int = 10
+    method = "through z as if it were the mean of relaxed draws that have z's maximum"
+    paper = "Paulus, Maddison and Krause (2021)"
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        require_number("temperature", self.temperature)
+        require_int("num_draws", self.num_draws)
+
+    def relaxed(
+        self, batch: VariationalBatch, family: OneHots, one_hots: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns mean_j softmax(u_j / temperature), [S, B, ..., K]."""
+        seed = derive_seed(batch.seed, "gumbel")
+        gumbel = family.gumbel(batch, seed, self.num_draws)  # [J, S, B, ..., K]
+        log_probs = tf.nn.log_softmax(family.logits)
+        u = tf.stop_gradient(perturbed_logits(log_probs, one_hots, gumbel))
+        zero = family.logits - tf.stop_gradient(family.logits)
+        return tf.reduce_mean(tf.nn.softmax((u + zero) / self.temperature), axis=0)
+
+
+class Control(NamedTuple):
+    """The parameters of a control variate.
+
+    Attributes:
+        temperature: The relaxation's, a scalar.
+        eta: The factor of the control variate, a scalar.
+        correction: z [S, B, ...] -> nats [S, B] that are added to the log-weights of
+            relaxed z; None: none.
+    """
+
+    temperature: float | tf.Tensor
+    eta: float | tf.Tensor
+    correction: Callable[[tf.Tensor], tf.Tensor] | None = None
+
+
+class ControlVariate(keras.layers.Layer):
+    """Trained parameters of a control variate, which are no part of the model.
+
+    Args:
+        start: The temperature and the eta that training starts with.
+        posterior: q(z|x) for any batch.
+        hidden_sizes: The units of the network z -> correction, whose factor starts at
+            0; None: there is no correction.
+    """
+
+    def __init__(
+        self,
+        start: Control,
+        posterior: Distribution,
+        hidden_sizes: Sequence[int] | None = None,
+    ) -> None:
+        dtype = tf.as_dtype(posterior.dtype).name
+        super().__init__(name="control_variate", dtype=dtype)
+        values = {"log_temperature": math.log(start.temperature), "eta": start.eta}
+        if hidden_sizes is not None:
+            values["gain"] = 0.0
+            make = functools.partial(mlp, name="correction", dtype=dtype)
+            self.network = make(tuple(posterior.event_shape), (1,), hidden_sizes)
+        for name, value in values.items():
+            constant = keras.initializers.Constant(value)
+            setattr(self, name, self.add_weight((), constant, name=name))
+        self.built = True
+
+    def control(self) -> Control:
+        """Returns the parameters as they are now."""
+        temperature = tf.exp(tf.convert_to_tensor(self.log_temperature))
+        correction = self._correction if hasattr(self, "network") else None
+        return Control(temperature, tf.convert_to_tensor(self.eta), correction)
+
+    def _correction(self, z: tf.Tensor) -> tf.Tensor:
+        return tf.convert_to_tensor(self.gain) * batch_apply(self.network, z)[..., 0]
+
+
+class Drawn(NamedTuple):
+    """Samples, as a control variate sees them: constants.
+
+    Attributes:
+        family: The one-hot variables.
+        one_hots: [S, B, ..., K] The samples.
+        u: [S, B, ..., K] Perturbed logits of which they are the maxima.
+        log_weights: [S, B] The loss's log w_s.
+    """
+
+    family: OneHots
+    one_hots: tf.Tensor
+    u: tf.Tensor
+    log_weights: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class _Controlled(ScoreFunction):
+    """The base of the score functions with a relaxed control variate.
+
+    With V_s the value where z_s is replaced by softmax(u_s / temperature), the signal
+    of sample s is
+
+        (1 - eta) (V - b_s) + eta (V - V_s)
+
+    where b_s is `vimco`'s baseline, or 0 for one sample. What is taken away from the
+    mean comes back through the relaxed draw:
+
+        E[V_s d log q(z_s|x)] = E[sum_k (d V_s / d u_k) e^(u_k - max u) d log pi_k]
+
+    That is Tucker et al.'s difference of two reparameterised gradients, of u and of u
+    given z. Made of the same noise, both are the same numbers with other derivatives,
+    so that there is a closed form, and S samples cost 2 S evaluations. The gradient is
+    unbiased for every objective, and for any smooth function in the place of V_s.
+
+    Attributes:
+        temperature: The relaxation's.
+        eta: The factor of the control variate; 0 is `vimco`'s gradient.
+    """
+
+    temperature: float = 0.5
+    eta: float = 1.0
+    evaluations_per_sample = 2
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        require_number("temperature", self.temperature)
+        require_real("eta", self.eta)
+
+    @property
+    def start(self) -> Control:
+        """The first parameters of the control variate."""
+        return Control(self.temperature, self.eta)
+
+    def check(
+        self, objective: Objective, posterior: Distribution, num_samples: int
+    ) -> None:
+        super().check(objective, posterior, num_samples)
+        one_hots_of(posterior, self)
+
+    def estimate(self, batch: VariationalBatch) -> Estimate:
+        """See `Estimator.estimate`; without a learned layer `start` is used."""
+        family = one_hots_of(batch.posterior, self)
+        z = tf.stop_gradient(batch.draw())
+        terms = batch.log_weight_terms(z)
+        log_weights = constant_log_weights(batch, terms)
+        gumbel = family.gumbel(batch, derive_seed(batch.seed, "gumbel"))
+        one_hots = family.of(z)
+        u = perturbed_logits(tf.nn.log_softmax(family.logits), one_hots, gumbel)
+        drawn = Drawn(family, one_hots, tf.stop_gradient(u), log_weights)
+        gradient, adapting = self._adapting(batch, drawn)  # [B, ..., K], []
+        coefficients = batch.objective.coefficients(drawn.log_weights)
+        log_joint = terms.log_likelihood + batch.kl_weight * terms.log_prior
+        of_decoder = tf.reduce_sum(coefficients * log_joint, axis=0)  # [B]
+        of_encoder = _inner(tf.stop_gradient(gradient), family.logits)
+        return Estimate(terms, of_decoder + of_encoder - adapting)
+
+    def _adapting(
+        self, batch: VariationalBatch, drawn: Drawn
+    ) -> tuple[tf.Tensor, float | tf.Tensor]:
+        """Returns the logits' gradient, and what moves the learned parameters.
+
+        The latter's gradient is that of log mean_b |g_b|^2 over the global batch for
+        the gradient g of the logits. The logarithm makes it as large for any model, so
+        that a bound on the norm of all gradients leaves the model's as they are.
+        """
+        layer = batch.learned
+        if layer is None:
+            return logits_gradient(batch, drawn, self.start), 0.0
+        with tf.GradientTape() as tape:
+            gradient = logits_gradient(batch, drawn, layer.control())
+            free = drawn.family.z(gradient)  # a Bernoulli has one logit
+            squares = _inner(free, free)  # [B]
+            total = tf.reduce_sum(squares)
+        variables = layer.trainable_variables
+        slopes = tape.gradient(total, variables)
+        mean = mean_over_batch(squares[tf.newaxis], batch.shard)
+        scale = mean * tf.cast(tf.maximum(tf.size(squares), 1), mean.dtype)
+        moved = [
+            tf.reduce_sum(tf.stop_gradient(tf.math.divide_no_nan(slope, scale)) * v)
+            for slope, v in zip(slopes, variables, strict=True)
+        ]
+        return gradient, sum(moved, tf.zeros_like(mean))
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class Rebar(_Controlled):
+    """The score function less the part that a relaxation explains (REBAR).
+
+    Tucker et al. (2017); see `_Controlled` for the formula.
+
+    Attributes:
+        temperature: The relaxation's.
+        eta: The factor of the control variate; 0 is `vimco`'s gradient.
+        adaptive: Whether training moves both from there on, to a smaller variance.
+    """
+
+    adaptive: bool = True
+    method = "log q's gradient, less a relaxed draw's, which goes through u"
+    paper = "Tucker, Mnih, Maddison, Lawson and Sohl-Dickstein (2017)"
+
+    def learned(self, posterior: Distribution) -> ControlVariate | None:
+        """See `Estimator.learned`."""
+        return ControlVariate(self.start, posterior) if self.adaptive else None
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class Relax(_Controlled):
+    """`rebar` with a learned function of z beside the relaxed log-weight (RELAX).
+
+    A network z -> nats is added to the log-weight of relaxed z (Grathwohl et al., 2018,
+    section 4); its factor starts at 0, where it is `rebar`.
+
+    Attributes:
+        temperature: The relaxation's, which training moves.
+        eta: The factor of the control variate, which training moves.
+        hidden_sizes: The units of its hidden layers, of tanh.
+    """
+
+    hidden_sizes: tuple[int, ...] = (32,)
+    method = "as rebar, with a learned function of z beside the relaxed draw's"
+    paper = "Grathwohl, Choi, Wu, Roeder and Duvenaud (2018)"
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        super().__post_init__()
+        sizes = tuple(require_int("hidden_sizes", units) for units in self.hidden_sizes)
+        object.__setattr__(self, "hidden_sizes", sizes)
+
+    def learned(self, posterior: Distribution) -> ControlVariate:
+        """See `Estimator.learned`."""
+        return ControlVariate(self.start, posterior, self.hidden_sizes)
+
+
+def logits_gradient(
+    batch: VariationalBatch, drawn: Drawn, control: Control
+) -> tf.Tensor:
+    """Returns the estimate of the gradient of the logits, [B, ..., K].
+
+    It is a constant but for the control's parameters.
+    """
+    objective, log_weights = batch.objective, drawn.log_weights
+    replaced, slopes = _relaxed_values(batch, drawn, control)  # [S, B], [S, B, ..., K]
+    signals = value = objective.value(log_weights)
+    if batch.num_samples > 1:
+        signals = Vimco().signals(objective, log_weights)
+    signals = (1.0 - control.eta) * signals + control.eta * (value - replaced)
+    coefficients = objective.coefficients(log_weights)
+    # log q is a part of the log-weights too; see `tfvae.estimators.discrete`.
+    signals -= batch.kl_weight * (coefficients - 1.0 / batch.num_samples)
+    axes = [1] * (drawn.u.shape.rank - 2)
+    signals = tf.reshape(signals, tf.concat([tf.shape(signals), axes], axis=0))
+    shares = tf.exp(drawn.u - tf.reduce_max(drawn.u, axis=-1, keepdims=True))
+    # Of log pi, the sum over samples; then of the logits, through their log-softmax.
+    found = signals * drawn.one_hots + control.eta * shares * slopes
+    found = tf.reduce_sum(found, axis=0)
+    total = tf.reduce_sum(found, axis=-1, keepdims=True)
+    logits = tf.stop_gradient(drawn.family.logits)
+    return found - tf.nn.softmax(logits) * total
+
+
+def _relaxed_values(
+    batch: VariationalBatch, drawn: Drawn, control: Control
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns V_s [S, B] with relaxed z_s, and its slopes [S, B, ..., K] by u_s."""
+    u = drawn.u
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(u)
+        z = drawn.family.z(tf.nn.softmax(u / control.temperature))
+        log_weights = batch.log_weight_terms(z).loss_log_weights(batch.kl_weight)
+        if control.correction is not None:
+            log_weights += control.correction(z)
+        log_weights = tf.ensure_shape(log_weights, drawn.log_weights.shape)
+        replaced = batch.objective.value_with_replaced(drawn.log_weights, log_weights)
+    return replaced, tape.gradient(replaced, u)
+
+
+def _inner(constant: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Returns the inner products [B] of two [B, ...]."""
+    return tf.reduce_sum(constant * values, axis=range(1, values.shape.rank))
