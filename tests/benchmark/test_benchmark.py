@@ -335,7 +335,9 @@ def result(tmp_path_factory, calls):
         patch.setattr(tempfile, "tempdir", str(folder))
         patch.setattr(VAE, "fit", recorded)
         found = run_benchmark(SMALL, QUICK)
-        assert list(folder.iterdir()) == []
+        left = [path.name for path in folder.iterdir()]
+        # TensorFlow's own go when Python ends.
+        assert [n for n in left if not n.startswith("__autograph_generated")] == []
         fit = stop
         with pytest.raises(Stopped):
             train(SMALL, folder / "run")
