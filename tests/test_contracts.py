@@ -204,7 +204,7 @@ def test_schedules_go_on_where_they_were(journeys, name):
         np.testing.assert_allclose(logs[setting], [schedule(3)], rtol=2e-7)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("latent", "network"),
     # The families that are not here learn in test_latents_models.py.

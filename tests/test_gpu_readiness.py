@@ -111,7 +111,7 @@ def compiled_with_each_estimator(latent: str) -> Iterator[VAE]:
             break
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("latent", SOME_LATENTS)
 def test_steps_of_every_family_and_estimator_stay_on_the_gpu(latent):
     count = 0
@@ -122,7 +122,7 @@ def test_steps_of_every_family_and_estimator_stay_on_the_gpu(latent):
     assert_test_step_is_ready(vae)
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("head", HEADS)
 def test_steps_of_every_likelihood_stay_on_the_gpu(head):
     vae = tiny_vae(head=head)
@@ -166,7 +166,7 @@ IN_PARTS = [{"backward_samples": 3}, {"sample_chunk": 3}]
 IN_PARTS += [{"backward_samples": 3, "sample_chunk": 3}]
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("how", IN_PARTS, ids=str)
 def test_steps_on_a_part_of_the_samples_stay_on_the_gpu(how):
     vae = tiny_vae()
@@ -174,6 +174,7 @@ def test_steps_on_a_part_of_the_samples_stay_on_the_gpu(how):
     assert_train_step_is_ready(vae)
 
 
+@pytest.mark.slow
 def test_steps_of_a_hierarchy_stay_on_the_gpu():
     made = Config(
         latent="bin_concrete", upper_latent_sizes=(2,), hidden_sizes=(8,), num_samples=4

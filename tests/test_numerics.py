@@ -239,7 +239,7 @@ def test_a_saturated_binary_sample_keeps_the_density_of_its_noise():
 # -- from one sample to thousands ------------------------------------------------------
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("samples", [1, 5000])
 @pytest.mark.parametrize(("latent", "estimator"), slow_but(SOME_PAIRS, PAIRS))
 def test_one_sample_and_thousands_have_finite_values_and_gradients(

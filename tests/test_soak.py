@@ -51,6 +51,7 @@ def soak(rounds: int, steps: int, evaluations: int, scorings: int) -> list[dict]
     return found
 
 
+@pytest.mark.slow
 def test_a_few_rounds_leave_no_trace_and_no_open_file():
     first, *_, last = soak(rounds=3, steps=20, evaluations=5, scorings=2)
     assert last["traces"] == first["traces"]

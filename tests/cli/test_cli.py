@@ -282,6 +282,7 @@ def one_hot_run(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_plot_says_in_a_line_what_is_not_defined(one_hot_run, capsys):
     capsys.readouterr()
     assert cli.main(["plot", str(one_hot_run)]) == 0
@@ -307,6 +308,7 @@ def test_plot_draws_the_picture_asked_for(one_hot_run, capsys):
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_report_prints_the_page_that_it_wrote(run, capsys):
     assert cli.main(["evaluate", str(run), "--num-samples", "2", "--limit", "9"]) == 0
     capsys.readouterr()
@@ -320,6 +322,7 @@ def test_report_prints_the_page_that_it_wrote(run, capsys):
     assert written.count("<img") == len(PLOT_KINDS)
 
 
+@pytest.mark.slow
 def test_export_prints_the_version_that_it_wrote(run, tmp_path, capsys):
     target = tmp_path / "models" / "digits"
     assert cli.main(["export", str(run), str(target), "--num-samples", "3"]) == 0

@@ -41,6 +41,7 @@ def in_graphs():
     tf.config.run_functions_eagerly(True)
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_compared_and_drawn(run, capsys):
     how = ["--num-samples", "5", "--limit", "40"]
     assert cli.main(["evaluate", str(run), *how]) == 0
@@ -64,6 +65,7 @@ def test_a_run_is_evaluated_compared_and_drawn(run, capsys):
     assert "divergence" not in evaluation["posterior"]["aggregate"]
 
 
+@pytest.mark.slow
 def test_annealed_chains_are_of_the_class_or_refused(run, capsys, in_graphs):
     how = "--num-samples 5 --limit 6 --ais --ais-chains 2 --ais-steps 3".split()
     semi = isinstance(load_run(run).vae, SemiSupervisedVAE)
@@ -73,7 +75,7 @@ def test_annealed_chains_are_of_the_class_or_refused(run, capsys, in_graphs):
     assert ("semi-supervised" in said.err) == semi
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_an_exported_model_has_the_class_as_an_input(run, tmp_path, in_graphs):
     target = tmp_path / "served"
     assert cli.main(["export", str(run), str(target)]) == 0
@@ -123,6 +125,7 @@ def test_the_projector_has_the_codes_of_images_with_their_condition(run):
     np.testing.assert_allclose(found[: len(wanted)], wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.quick(1)
 def test_a_stopped_run_goes_on(run, tmp_path, capsys):
     record = load_run(run).record.config
     more = [] if record.labels is None else ["--labels", "50"]

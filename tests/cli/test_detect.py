@@ -70,6 +70,7 @@ def test_a_data_set_has_a_line_for_each_image(run, tmp_path, capsys):
     np.testing.assert_array_equal(detector.p_values_of(scores), p)
 
 
+@pytest.mark.slow
 def test_noise_is_flagged_and_digits_are_as_often_as_alpha_says(run, digits, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (30, 8, 8), dtype=np.uint8)
     np.save(tmp_path / "noise.npy", noise)
@@ -83,6 +84,7 @@ def test_noise_is_flagged_and_digits_are_as_often_as_alpha_says(run, digits, tmp
     assert abs(kept.flagged.mean() - 0.05) < 5 * error
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("score", ["typicality", "regret", "dose"])
 def test_every_score_can_be_asked_for(run, tmp_path, score):
     out = tmp_path / "out.csv"
@@ -91,6 +93,7 @@ def test_every_score_can_be_asked_for(run, tmp_path, score):
     assert len(rows(out)) == 3
 
 
+@pytest.mark.slow
 def test_a_file_of_examples_with_labels_serves_a_conditional_run(
     conditional, tmp_path, capsys
 ):
@@ -137,6 +140,7 @@ BAD = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_status_2(case, run, tmp_path, capsys):
     names = {n: tmp_path / f"{n}.npy" for n in ("text", "nan", "empty", "wide")}
@@ -175,6 +179,7 @@ def exported(run, target, *more: str) -> tuple[dict, dict]:
     return card, card["signatures"]["score"]["outputs"]
 
 
+@pytest.mark.slow
 def test_a_calibrated_run_serves_p_values(run, digits, tmp_path, capsys):
     out, target = tmp_path / "out.csv", tmp_path / "served"
     asked = ["detect", str(run), "digits", "--alpha", "0.1", "--out", str(out)]
@@ -195,6 +200,7 @@ def test_a_calibrated_run_serves_p_values(run, digits, tmp_path, capsys):
     assert cli.main(["verify", str(target)]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["none", "samples", "score", "damaged", "another"])
 def test_scores_without_p_values_say_why(case, run, tmp_path, capsys):
     copy, more = shutil.copytree(run, tmp_path / "run"), ["--num-samples", "2"]

@@ -408,6 +408,7 @@ def test_a_damaged_evaluation_is_one_line(command, name, paths, capsys):
     refused(COMMANDS[command], paths, said, capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [
@@ -504,6 +505,7 @@ TARGETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_stands_where_a_command_writes_is_named(name, paths, capsys):
     command, damage, said = TARGETS[name]

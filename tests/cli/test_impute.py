@@ -58,6 +58,7 @@ def imputed(run, data, out, *more: str) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
+@pytest.mark.slow
 def test_the_file_has_the_models_own_imputation(run, holes, tmp_path, capsys):
     found = imputed(run, holes, tmp_path / "out.npz", "--num-draws", "3")
     said = capsys.readouterr().out
@@ -96,6 +97,7 @@ def test_a_mask_beside_x_is_nan_and_what_lies_below_it_is_not_looked_at(run, tmp
         np.testing.assert_array_equal(values, found[1][name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_limit_seed_and_interval(run, holes, tmp_path):
     every = imputed(run, holes, tmp_path / "out.npz")
     first = imputed(run, holes, tmp_path / "out.npz", "--limit", "4")
@@ -119,6 +121,7 @@ def test_few_samples_are_warned_of(run, holes, tmp_path, capsys):
     assert "below 2 for 5 images" in capsys.readouterr().out
 
 
+@pytest.mark.quick(1)
 def test_a_conditional_run_takes_the_files_labels(conditional, tmp_path, capsys):
     labels = np.array([0, 1, 2, 3, 4, 5])
     np.savez(tmp_path / "data.npz", x=HOLES, y=labels)

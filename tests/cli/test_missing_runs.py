@@ -65,6 +65,7 @@ def test_the_encoder_sees_the_mask_unless_there_is_a_condition(run):
     assert vae.encoder.condition_shape == seen
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_compared_drawn_and_gone_on_with(run, capsys):
     how = ["--num-samples", "5", "--limit", "40"]
     assert cli.main(["evaluate", str(run), *how]) == 0
@@ -97,6 +98,7 @@ def test_a_run_fills_in_finds_outliers_and_is_served(run, tmp_path, capsys, in_g
     )
 
 
+@pytest.mark.slow
 def test_runs_of_other_pixels_are_not_compared(run, tmp_path, capsys):
     other = tmp_path / "run"
     assert cli.main(["train", *words_of(run), "--workdir", str(other), *SMALL]) == 0
@@ -150,6 +152,7 @@ def test_a_share_is_said_where_it_counts():
     assert meaning(holes) == "log p(x_observed)" and meaning(whole) == "log p(x)"
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("network", ["mlp", "conv"])
 def test_every_network_takes_the_mask(network):
     hidden = {"hidden_sizes": (4,)}

@@ -16,7 +16,7 @@ from tfvae.training.building import binarizes_on_device
 GREY = np.random.default_rng(0).integers(0, 256, [50, 8, 8, 1]).astype("uint8")
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [GREY, (GREY / 255).astype("float32")])
 def test_the_weights_are_those_of_the_pipelines_draws(images):
     split = ArraySplit("train", images)
@@ -41,6 +41,7 @@ def test_pixels_are_one_as_often_as_they_are_bright():
     assert np.all(np.abs(draws - share) <= 5 * error)
 
 
+@pytest.mark.slow
 def test_arrays_of_grey_values_are_drawn_in_the_step():
     vae = tiny_vae()
     vae.compile("adam", "iwae", 3, binarize=True)

@@ -79,6 +79,7 @@ def test_they_are_a_share_of_the_pixels_and_every_images_own(split):
         assert (others != masks).any()
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("binarization", ["dynamic", "fixed", "threshold"])
 def test_binary_images_are_the_same_with_holes_and_without(split, binarization):
     how = {"binarization": binarization, "seed": 3}

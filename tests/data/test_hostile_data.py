@@ -250,7 +250,7 @@ IDS = [
 ]
 
 
-@pytest.mark.quick(13)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("name", "make", "said"), CASES, ids=IDS)
 def test_bad_data_is_one_line_and_makes_no_workdir(name, make, said, tmp_path, capsys):
     there = tmp_path / "with space"

@@ -68,6 +68,7 @@ def test_preparing_says_one_line_and_a_failed_download_names_the_folders(
     assert err.splitlines()[0] == "preparing mnist ..."
 
 
+@pytest.mark.slow
 def test_a_stream_has_the_images_that_the_memory_has(toy_dir):
     memory = data.load("toy", toy_dir)
     stream = data.load("toy", toy_dir, memory_limit=0)

@@ -445,6 +445,7 @@ def blind_vae(latent: str) -> tfvae.VAE:
     return vae_of(encoder, decoder, posterior, likelihood, family)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "latent",
     slow_but(["logistic"], LATENTS),  # test_rare_bits has the bits

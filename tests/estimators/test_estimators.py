@@ -125,7 +125,7 @@ def assert_gradient_is_that_of_the_value(vae, objective, kl_weight):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("latent", "objective"), slow_but(SOME_CASES, CASES))
 def test_pathwise_gradient_is_the_slope_of_the_objective(latent, objective):
     assert_gradient_is_that_of_the_value(
@@ -133,6 +133,7 @@ def test_pathwise_gradient_is_the_slope_of_the_objective(latent, objective):
     )
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("objective", [Elbo(analytic_kl=True), OBJECTIVES["iwae"]()])
 def test_pathwise_gradient_is_the_slope_with_another_kl_weight(objective):
     assert_gradient_is_that_of_the_value(small_vae("normal"), objective, kl_weight=0.3)
@@ -241,7 +242,7 @@ def test_an_estimator_is_rebuilt_from_its_config(name):
     assert ESTIMATORS[name].from_config(estimator.get_config()) == estimator
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("latent", slow_but(["normal", "bin_concrete"], WRITTEN_OUT))
 def test_a_train_step_is_the_same_eagerly_in_a_graph_and_under_xla(latent):
     # XLA's stateless draws are other numbers for the same seed, so these are given.

@@ -64,18 +64,19 @@ def test_estimators_of_means_are_unbiased(name, objective, num_samples):
     assert_unbiased(name, "bernoulli", objective, num_samples)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", ["reinforce", "disarm", "bitflip", "ugc"])
 def test_one_sample_is_unbiased_too(name):
     assert_unbiased(name, "bernoulli", Elbo(), num_samples=1)
 
 
-@pytest.mark.quick(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vimco", "disarm", "bitflip", "ugc"])
 def test_discrete_estimators_take_groups(name):
     assert_unbiased(name, "bernoulli", Miwae(2), num_samples=4)
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "name", ["reinforce", "vimco", "disarm", "bitflip", "ugc", "double_cv", "arms"]
 )

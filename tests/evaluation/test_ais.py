@@ -65,7 +65,7 @@ class Seen:
 # -- the linear-Gaussian model, where log p(x) is known --------------------------------
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("num_steps", [1, 25])
 def test_from_the_exact_posterior_every_weight_is_exact(num_steps):
     x = images_of(KNOWN, 5)
@@ -78,7 +78,7 @@ def test_from_the_exact_posterior_every_weight_is_exact(num_steps):
     np.testing.assert_allclose(scores.ess, 2, rtol=1e-8)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("initial", ["prior", "posterior"])
 def test_one_step_of_one_chain_has_the_elbo_as_its_mean(initial):
     x = images_of(KNOWN, 1)
@@ -133,7 +133,7 @@ def test_both_bounds_bracket_log_p_of_x_within_a_twentieth_of_a_nat(initial):
         assert slack < 0.05  # else the sentence above would say little
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [0, 1], ids=["lower", "upper"])
 def test_more_steps_bring_the_bounds_closer(side):
     few, many = gaps(5, "prior")[side], gaps(400, "prior")[side]  # of the same images
@@ -208,7 +208,7 @@ def log_marginal(vae: VAE, x: np.ndarray) -> np.ndarray:
     return logsumexp(log_prior + log_likelihood, axis=0) + log_cell
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     slow_but(("bin_concrete", "learned prior"), MODELS),
@@ -244,6 +244,7 @@ def mean_weight(run) -> np.ndarray:
     return np.exp(tf.function(run)(first, last, z).numpy()).ravel()
 
 
+@pytest.mark.slow
 def test_moves_between_two_normals_have_weights_of_mean_one():
     def run(first, last, z):
         half = tf.constant([0.5], tf.float64)
@@ -279,6 +280,7 @@ def test_tfps_driver_with_plain_hmc_has_weights_of_another_mean():
     assert abs(weights.mean() - 1) > 20 * standard_error(weights)
 
 
+@pytest.mark.slow
 def test_chains_that_are_weighed_keep_the_step_sizes_that_they_are_given():
     chains = Chains(KNOWN.vae(), 2, 25, 10, None, None, "prior")
     used, original = [], chains._anneal
@@ -366,6 +368,7 @@ def test_what_is_traced_does_not_grow_with_batches_chunks_or_steps(monkeypatch):
         assert len(traced) == 1
 
 
+@pytest.mark.slow
 def test_progress_counts_images(eagerly_here):
     vae, x, seen = KNOWN.vae(), images_of(KNOWN, 5), []
     ais_log_likelihood(vae, [x[:3], x[3:]], 1, 1, step_size=1, progress=seen.append)

@@ -228,7 +228,7 @@ def test_regret_is_the_divergence_from_the_exact_posterior():
     assert abs(scores.mean() - wanted) < error + 0.01 * wanted
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "latent", [name for name in LATENTS if LATENTS[name](2).reparameterised]
 )

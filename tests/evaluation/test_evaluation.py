@@ -50,6 +50,7 @@ def test_scores_are_those_of_the_log_weights():
             )
 
 
+@pytest.mark.slow
 def test_scores_are_in_order_and_one_an_image(eagerly_here):
     vae = tiny_vae()
     together = score_images(vae, batches(7), num_samples=2000).elbo
@@ -100,7 +101,7 @@ def test_a_thousand_times_the_samples_needs_no_more_memory():
     assert {shape[0] for shape in shapes} == {10}
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("latent", "samples", "sizes"),
     [
@@ -185,6 +186,7 @@ def test_bad_input_is_refused_in_one_line(arguments, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.slow
 def test_scoring_several_models_in_a_row_is_no_reason_to_warn(caplog):
     """TensorFlow takes functions made in one place for one that is traced anew."""
     for number in range(6):

@@ -115,6 +115,7 @@ def test_images_that_z_tells_apart_have_all_of_log_m_and_equal_ones_nothing():
     np.testing.assert_allclose(equal.divergence, equal.rate, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_with_the_exact_posterior_on_its_own_data_the_aggregate_nears_the_prior():
     rng = np.random.default_rng(1)
     z = rng.normal(size=[1500, 3])

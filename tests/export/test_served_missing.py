@@ -130,6 +130,7 @@ def test_score_has_the_models_log_weights(served):
         )
 
 
+@pytest.mark.quick(1)
 def test_impute_is_the_models_own_where_the_seeds_are(served):
     """In memory an example's seed is derived from its values."""
     own = served.vae.impute(served.batch(), None, SAMPLES, 1, seed=3)
@@ -189,6 +190,7 @@ def test_all_and_nothing_may_be_observed(masked, observed):
         assert (found["ess"] <= SAMPLES + 1e-4).all()
 
 
+@pytest.mark.slow
 def test_the_records_replay_with_tensorflow_alone(masked):
     found = verify_saved_model(masked.path)
     assert {*OF_X} <= set(found.signatures)
@@ -216,6 +218,7 @@ def test_recorded_requests_are_bodies_of_a_rest_server(masked):
         )
 
 
+@pytest.mark.slow
 def test_a_semi_supervised_model_classifies_what_is_observed(tmp_path):
     base, condition = tiny_vae(), OneHot(3)
     parts = [
@@ -240,6 +243,7 @@ def test_a_semi_supervised_model_classifies_what_is_observed(tmp_path):
     np.testing.assert_allclose(found, vae.class_probability(filled), **CLOSE)
 
 
+@pytest.mark.slow
 def test_a_model_without_missing_has_no_mask(tmp_path):
     path = export_saved_model(tiny_vae(), tmp_path / "model", num_samples=2)
     signatures = json.loads((path / CARD).read_text())["signatures"]
@@ -263,6 +267,7 @@ def judging(detector, tmp_path_factory):
     return tf.saved_model.load(str(path)), path
 
 
+@pytest.mark.slow
 def test_served_p_values_are_the_rank_of_the_served_score(judging, detector):
     model, path = judging
     found = model.signatures["score"](x=tf.constant(BITS), seed=tf.constant(SEEDS))

@@ -199,6 +199,7 @@ def test_gradients_are_central_differences():
     np.testing.assert_allclose(found.T, wanted, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", NAMES)
 def test_extreme_parameters_have_finite_values_gradients_means_and_draws(name):
     column, x = CASES[name]

@@ -269,6 +269,7 @@ def made(columns: Columns) -> tfvae.VAE:
     )
 
 
+@pytest.mark.slow
 def test_a_model_of_a_table_trains_draws_and_is_saved(tmp_path):
     keras.utils.set_random_seed(0)
     frame = mixed_frame(60).dropna()

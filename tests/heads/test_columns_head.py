@@ -24,6 +24,7 @@ EPS32 = np.finfo("float32").eps
 # -- as a head -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_shapes_are_batch_then_columns():
     head = head_of()
     size = sum(case.column.num_params for case in CASES.values())
@@ -38,6 +39,7 @@ def test_shapes_are_batch_then_columns():
     assert distribution.mean().shape == (7, 4, len(NAMES))
 
 
+@pytest.mark.slow
 def test_graphs_of_unknown_batches_compute_the_same():
     head, x, params = head_of("float32"), rows().astype("float32"), all_params(5)
     params = params.astype("float32")

@@ -190,6 +190,7 @@ few_fields = st.lists(st.sampled_from(sorted(HINTS)), max_size=4, unique=True).f
 )
 
 
+@pytest.mark.slow
 def test_a_configuration_is_refused_in_a_line_or_survives_json():
     found = {True: 0, False: 0}
 
@@ -211,6 +212,7 @@ def test_a_configuration_is_refused_in_a_line_or_survives_json():
     assert min(found.values()) >= 15  # a tenth: neither way is without examples
 
 
+@pytest.mark.slow
 @examples(6)
 @given(drawn=st.data())
 def test_every_field_alone_is_refused_by_its_name_or_survives_json(drawn):

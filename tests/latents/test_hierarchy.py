@@ -142,6 +142,7 @@ def test_leading_axes_are_those_of_single_evaluations(family):
     )
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_layers_rates_sum_to_the_rate(family):
     vae, x = model(family, (3, 2, 2)), binary_images(4, shape=SHAPE)
@@ -247,6 +248,7 @@ def test_bernoulli_layers_are_normalised():
     np.testing.assert_allclose(special.logsumexp(log_p), 0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_mean_weight_of_bernoulli_layers_is_p_of_x():
     vae, x = small("bernoulli"), binary_images(3, shape=SHAPE)
     terms = at_states(vae, x)

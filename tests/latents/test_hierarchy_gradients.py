@@ -26,7 +26,7 @@ def gradients(vae: VAE, x, objective: Objective, estimator: str, samples: int, s
     return tape.gradient(surrogate, vae.trainable_variables)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["normal", "logistic", "bin_concrete"])
 def test_the_pathwise_gradient_is_that_of_central_differences(family):
     vae, x = model(family), binary_images(3, shape=SHAPE)
@@ -69,7 +69,7 @@ def pathwise(objective: Objective):
     return repeated(small("normal"), objective, "pathwise")
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimator", "objective"), [("stl", Elbo()), ("dreg", Elbo()), ("dreg", Iwae())]
 )
@@ -84,6 +84,7 @@ def test_estimators_without_the_score_have_pathwises_mean(estimator, objective):
         assert np.linalg.norm(5 * error) < 0.05 * size, "5 % would not be seen"
 
 
+@pytest.mark.slow
 def test_sticking_the_landing_is_seen_to_be_biased_for_iwae():
     found = repeated(small("normal"), Iwae(), "stl")
     off = [
@@ -141,7 +142,7 @@ def exact_gradient(vae: VAE, objective: Objective, samples: int):
     return tape.gradient(expected, vae.trainable_variables)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [Elbo(), Iwae()])
 @pytest.mark.parametrize("estimator", ["reinforce", "vimco"])
 def test_discrete_estimators_are_unbiased_for_bernoulli_layers(estimator, objective):

@@ -109,6 +109,7 @@ def test_a_loaded_hierarchy_is_the_same_and_trains_on_as_if_unbroken(journey, na
     assert there["logs"] == here["logs"]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("how", ["copied", "loaded"])
 def test_a_rebuilt_hierarchy_has_one_set_of_networks(how, tmp_path):
     vae = built("bin_concrete")
@@ -126,6 +127,7 @@ def test_a_rebuilt_hierarchy_has_one_set_of_networks(how, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_one_temperature_and_one_prior_temperature_reach_every_layer(eagerly_here):
     vae = built("bin_concrete", **ANNEALED)
     x, z = binary_images(3), tf.random.stateless_normal([3, 9], [1, 2])
@@ -144,6 +146,7 @@ def test_one_temperature_and_one_prior_temperature_reach_every_layer(eagerly_her
     np.testing.assert_allclose(scales(vae.prior()), [2.5] * 3, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", slow_but(["bin_concrete"], ["normal", "bin_concrete", "bernoulli"])
 )
@@ -162,6 +165,7 @@ def test_training_on_digits_lowers_the_loss_and_moves_every_weight(name):
         assert np.any(old != variable.numpy()), variable.path
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_the_networks_between_layers_have_the_policy_and_densities_float32(
     policy, eagerly_here
@@ -185,7 +189,7 @@ def test_a_hierarchy_trains_with_xla():
     assert losses[-1] < losses[0] - 1
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_xla_weighs_a_given_z_as_eager_does(name):
     vae, x = model(name), binary_images(3, shape=(2, 2, 1))

@@ -41,7 +41,7 @@ def trained(name: str, **how) -> VAE:
     return vae
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", NEW)
 def test_training_lowers_the_loss(name):
     x = np.tile(binary_images(2, shape=SHAPE), [15, 1, 1, 1])
@@ -60,6 +60,7 @@ def test_every_family_works_with_convolutions(name):
     assert {tuple(term.shape) for term in terms[:3]} == {(4, 2)}
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("estimator", ["pathwise", "stl", "dreg"])
 def test_every_weight_of_a_flow_is_trained(estimator):
     vae = trained("flow", estimator=estimator, run_eagerly=True)

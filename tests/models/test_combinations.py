@@ -88,7 +88,7 @@ def test_compile_lets_in_what_is_defined(latent):
         assert compiles == (case in LET_IN), case
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("latent", slow_but(["normal", "bernoulli"], LATENTS))
 def test_a_configuration_is_refused_as_compile_would_refuse_it(latent):
     for case in CASES[:: 7 if latent in ("normal", "bernoulli") else 3]:
@@ -122,7 +122,7 @@ def test_the_tables_allow_what_the_field_uses():
         assert usual in names
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("latent", SOME_LATENTS)
 def test_every_combination_takes_steps_with_finite_numbers_and_gradients(latent):
     vae, x = tiny_vae(latent), binary_images(8)

@@ -164,6 +164,7 @@ def test_gradients_are_those_of_log_p_of_x_given_c(known, points, survivors):
         assert np.isfinite(value(0.0)[1])
 
 
+@pytest.mark.quick(1)
 def test_evaluate_and_scores_report_it_and_permuting_c_permutes_them(known, points):
     x, c = points
     vae, wanted = known.vae, known.log_marginal(x, c)
@@ -190,6 +191,7 @@ def test_evaluate_and_scores_report_it_and_permuting_c_permutes_them(known, poin
     assert exact.any() and not exact.all()
 
 
+@pytest.mark.slow
 def test_annealed_chains_bound_log_p_of_x_given_c(known, points):
     x, c = points
     scores = ais_log_likelihood(
@@ -292,7 +294,7 @@ C = np.arange(24) % CLASSES
 X = binary_images(24)
 
 
-@pytest.mark.quick(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("latent", "network", "prior"),
     [
@@ -338,7 +340,7 @@ def test_it_trains_saves_and_samples(latent, network, prior, tmp_path):
     ],
 )
 @pytest.mark.parametrize("network", ["mlp", "conv"])
-@pytest.mark.quick(4)
+@pytest.mark.quick(1)
 def test_every_condition_trains_by_fit_dictionary_and_data_set(condition, network):
     rng = np.random.default_rng(0)
     values = {
@@ -371,6 +373,7 @@ def test_every_condition_trains_by_fit_dictionary_and_data_set(condition, networ
     assert np.isfinite(losses[0]) and len(set(losses)) == 1
 
 
+@pytest.mark.slow
 def test_the_encoder_may_leave_c_out():
     vae = trained(small(encoder_takes=False), C)
     codes = vae.embed({"x": X, "condition": C})
@@ -401,6 +404,7 @@ def test_a_batch_is_scored_as_its_examples_one_by_one():
     assert vae.decode(z, condition=1).batch_shape == [24]
 
 
+@pytest.mark.slow
 def test_a_summary_of_the_posterior_knows_the_prior_of_each_example():
     vae = trained(small(prior="conditional"), C)
     summary = posterior_summary(vae, {"x": X, "condition": C}, 10, 24)
@@ -420,6 +424,7 @@ def test_replicas_train_as_one_device_does():
         assert_alike(one, other)
 
 
+@pytest.mark.slow
 def test_several_steps_a_call_and_a_discrete_twin_keep_the_condition():
     vae = small("bin_concrete")
     vae.compile("adam", "elbo", 2, seed=1, steps_per_execution=3)
@@ -501,6 +506,7 @@ def test_fit_and_its_kin_refuse_a_bad_condition(name):
     assert int(vae.steps) == 0
 
 
+@pytest.mark.slow
 def test_a_data_set_with_a_bad_condition_is_named_too():
     vae = small(condition=Numeric())
     vae.compile("adam")
@@ -564,6 +570,7 @@ def test_a_prior_with_weights_and_no_condition_goes_with_a_conditional_model():
     assert vae.prior().batch_shape == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["normal", "bernoulli"])
 def test_a_hierarchy_takes_a_condition_at_both_ends(family, tmp_path):
     latent = hierarchy(family, (3, 2), (5,))

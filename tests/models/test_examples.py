@@ -99,7 +99,7 @@ def test_a_value_without_a_probability_is_refused_in_every_kind(method, kind):
         METHODS[method](vae_of("continuous_bernoulli"), KINDS[kind](x))
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("likelihood", HEADS)
 def test_nan_in_a_data_set_is_refused_by_every_likelihood(likelihood):
     x = good()
@@ -109,7 +109,7 @@ def test_nan_in_a_data_set_is_refused_by_every_likelihood(likelihood):
             method(vae_of(likelihood), KINDS["data set"](x))
 
 
-@pytest.mark.quick(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", WRONG)
 def test_a_data_set_is_looked_at_in_graphs_and_in_validation_too(likelihood):
     for wrong in WRONG[likelihood]:
@@ -124,7 +124,7 @@ def test_a_data_set_is_looked_at_in_graphs_and_in_validation_too(likelihood):
             method(vae, data(x))
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", WRONG)
 def test_a_data_set_is_looked_at_under_xla_too(likelihood):
     for wrong in WRONG[likelihood]:
@@ -145,6 +145,7 @@ def test_single_batches_are_looked_at(method):
         getattr(vae, method)(good() * 0.5)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("wrong", [-1.0, 1.5, np.nan])
 def test_grey_targets_and_pixels_to_draw_are_within_0_and_1(wrong):
     x = good()
@@ -158,7 +159,7 @@ def test_grey_targets_and_pixels_to_draw_are_within_0_and_1(wrong):
         vae.fit(data, verbose=0)
 
 
-@pytest.mark.quick(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["array", "list", "data set"])
 @pytest.mark.parametrize("method", ["fit", "evaluate"])
 def test_no_examples_are_no_loss_of_0(kind, method):
@@ -167,6 +168,7 @@ def test_no_examples_are_no_loss_of_0(kind, method):
         METHODS[method](vae_of("bernoulli"), KINDS[kind](empty))
 
 
+@pytest.mark.slow
 def test_a_list_of_images_is_their_array():
     # Row 0 alone is white: a shuffle of rows would show.
     image = np.zeros([8, 8, 1], np.float32)

@@ -26,6 +26,7 @@ def fitted(steps_per_execution: int, epochs: int = 2, **how) -> tuple[VAE, dict]
     return vae, vae.fit(batches(), epochs=epochs, verbose=0, **how).history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 5, 20])
 def test_an_epoch_has_its_steps_and_the_numbers_of_single_ones(size):
     (vae, history), (single, expected) = fitted(size), fitted(1)
@@ -35,6 +36,7 @@ def test_an_epoch_has_its_steps_and_the_numbers_of_single_ones(size):
     assert history == expected
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_an_epoch_reports_the_exact_likelihood_over_uneven_batches(weighted):
     """Every log-weight of the exact posterior is log p(x), whatever the draws."""
@@ -87,6 +89,7 @@ def test_steps_per_execution_may_be_set_after_compile():
     assert begun == [0, 4] and int(vae.steps) == 15
 
 
+@pytest.mark.slow
 def test_a_strategy_of_one_device_changes_nothing():
     expected, _ = fitted(2)
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():

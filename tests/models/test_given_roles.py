@@ -62,6 +62,7 @@ def in_batches(vae: VAE, *given) -> dict:
     return vae.evaluate(batches(*given).batch(20), verbose=0, return_dict=True)
 
 
+@pytest.mark.slow
 def test_a_condition_is_the_same_however_it_is_given():
     vae = model()
     wanted = evaluated(vae, X, C)
@@ -78,6 +79,7 @@ def test_a_condition_is_the_same_however_it_is_given():
     assert evaluated(vae, X, (C + 1) % CLASSES) != wanted
 
 
+@pytest.mark.slow
 def test_names_are_the_classes_however_they_are_given():
     vae = model(OneHot(NAMES))
     names = np.array(NAMES)[C]
@@ -101,6 +103,7 @@ def test_names_are_the_classes_however_they_are_given():
         assert np.isfinite(history["val_loss"]).all()
 
 
+@pytest.mark.slow
 def test_several_conditions_and_weights_go_together():
     vae = both()
     plain = evaluated(vae, X, BOTH)
@@ -132,6 +135,7 @@ def test_weights_of_validation_data_count_in_a_plain_model_too():
     assert fitted.history["val_loss"][0] == pytest.approx(wanted, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_scores_and_codes_take_lists_and_pairs():
     vae, several = model(OneHot(NAMES)), both()
     names = np.array(NAMES)[C].tolist()
@@ -220,6 +224,7 @@ def test_a_plain_model_says_that_it_has_no_use_for_y():
 # -- labels ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_labels_are_the_same_however_they_are_given():
     vae = model(OneHot(NAMES), semi=True)
     wanted = evaluated(vae, X, LABELS)
@@ -250,6 +255,7 @@ def test_scores_and_codes_read_y_as_the_label_too():
     np.testing.assert_array_equal(vae.embed((X, LABELS)), codes)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "labels",
     [
@@ -275,6 +281,7 @@ def test_labels_that_are_none_are_refused_in_data_sets_too(labels):
             call()
 
 
+@pytest.mark.slow
 def test_a_name_that_is_no_class_is_not_taken_for_unknown():
     vae = model(OneHot(NAMES), semi=True)
     labels = np.where(LABELS < 0, "zzz", np.array(NAMES)[C])
@@ -333,6 +340,7 @@ def test_an_array_of_names_are_names():
     assert OneHot(np.array(["a", "b"])).names == ("a", "b")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("semi", [False, True])
 def test_generators_yield_names_lists_and_dictionaries(semi):
     """Of which Keras takes none: a generator's batches are tuples of numbers."""

@@ -26,6 +26,7 @@ def small(latent: str, **settings) -> tfvae.VAE:
     return vae
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("latent", "settings"),
     [

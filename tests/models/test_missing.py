@@ -144,6 +144,7 @@ def test_intervals_cover_what_they_promise(known):
     assert abs(np.mean(covered) - 0.9) < 5 * error
 
 
+@pytest.mark.slow
 def test_weights_correct_a_bad_proposal(known):
     """An encoder that knows nothing of the mask has another q, and the same p."""
     poor = small(with_mask=False, dtype="float64")
@@ -198,6 +199,7 @@ def stepped(vae: VAE) -> VAE:
     return vae
 
 
+@pytest.mark.slow
 def test_holes_are_the_same_however_they_are_given():
     vae = stepped(small())
     wanted = vae.evaluate(X, batch_size=7, verbose=0, return_dict=True)
@@ -339,6 +341,7 @@ def test_the_discrete_twin_has_the_mask():
     assert np.isfinite(score_images(twin, X, 10).log_likelihood).all()
 
 
+@pytest.mark.slow
 def test_annealed_importance_sampling_brackets_log_p_of_what_is_observed(known):
     x = HOLES[2:6]
     found = ais_log_likelihood(known.vae, x, 16, 200, seed=0)
@@ -353,6 +356,7 @@ def test_annealed_importance_sampling_brackets_log_p_of_what_is_observed(known):
 # -- a mechanism -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_self_masking_log_weights_are_those_of_data_and_mask():
     """E w = p(x_observed, s), against quadrature over the one value that is missing."""
     mechanism = SelfMasking((SIZE,), dtype="float64")
@@ -384,6 +388,7 @@ def test_self_masking_log_weights_are_those_of_data_and_mask():
     assert abs(first - mean) > 0.05
 
 
+@pytest.mark.slow
 def test_self_masking_recovers_a_known_mechanism():
     """Its estimate is that of maximum likelihood, by quadrature, and near the truth."""
     slope, bias = 1.5, -0.5

@@ -93,6 +93,7 @@ def test_with_an_analytic_rate_ess_is_still_that_of_the_importance_weights(
 # -- with a wrong posterior, expectations are known ------------------------------------
 
 
+@pytest.mark.slow
 def test_wrong_posterior_gives_the_closed_form_elbo(exact, points):
     vae = exact.vae(shift=0.4, widen=1.3)
     log_weights = vae.log_weight_terms(points, 20_000, seed=5).log_weights().numpy()
@@ -104,6 +105,7 @@ def test_wrong_posterior_gives_the_closed_form_elbo(exact, points):
     assert np.all(error < 5 * standard_error(log_weights))
 
 
+@pytest.mark.slow
 def test_wrong_posterior_gives_rates_that_average_to_the_kl(exact, points):
     vae = exact.vae(shift=0.4, widen=1.3)
     rate = vae.log_weight_terms(points, 20_000, seed=6).rate.numpy()
@@ -111,6 +113,7 @@ def test_wrong_posterior_gives_rates_that_average_to_the_kl(exact, points):
     assert np.all(np.abs(rate.mean(axis=0) - wanted) < 5 * standard_error(rate))
 
 
+@pytest.mark.slow
 def test_bounds_grow_with_the_samples_towards_the_log_marginal(exact, points):
     vae = exact.vae(shift=0.4, widen=1.3)
     drawn = vae.log_weight_terms(points, 3000 * 20, seed=7).log_weights().numpy()

@@ -52,6 +52,7 @@ def equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps_per_execution", "jit_compile"),
     slow_but([(1, True)], [(1, False), (3, False), (1, True), (3, True)]),
@@ -90,7 +91,7 @@ def test_a_gradient_alone_is_noticed_and_its_parameter_named():
     assert "nan" not in str(caught.value)  # the terms were finite
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_step_that_is_left_out_changes_nothing(jit_compile):
     vae = compiled(skip_nonfinite=2, jit_compile=jit_compile)

@@ -107,6 +107,7 @@ def test_mixed_networks_follow_the_float32_gradient(latent, policy):
     assert np.linalg.norm(one - other) < 0.05 * np.linalg.norm(one)
 
 
+@pytest.mark.slow
 def test_a_mixed_float16_model_trains():
     vae, x = tiny_vae(dtype="mixed_float16"), binary_images(40)
     vae.compile(keras.optimizers.Adam(0.02), "iwae", 2)

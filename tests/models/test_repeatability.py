@@ -36,6 +36,7 @@ def rates(vae: VAE, x: np.ndarray, steps: int) -> list[float]:
 # -- the seed --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_seed_agree_bit_for_bit_and_of_another_do_not():
     first = trained_weights(seed=1, pipeline=False)
     for one, two in zip(first, trained_weights(1, pipeline=True), strict=True):
@@ -74,6 +75,7 @@ def test_evaluation_repeats_itself_and_draws_anew_in_every_batch():
     assert alone["rate"] != pytest.approx(first["rate"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_evaluation_changes_nothing_in_training():
     x, found = binary_images(4), []
     for validates in (False, True):
@@ -113,6 +115,7 @@ def test_dropout_is_active_in_training_only():
     assert logs["rate"] == pytest.approx(wanted["test"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_batch_normalisation_learns_its_statistics_in_training_only():
     layer = keras.layers.BatchNormalization(momentum=0.5)
     vae = with_layer(tiny_vae(), layer)

@@ -164,6 +164,7 @@ def test_an_unlabelled_example_has_the_gradient_of_the_enumerated_bound(
     np.testing.assert_allclose(found_there, wanted, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("conditional_prior", [False, True])
 def test_scores_are_of_p_of_x_whatever_the_label(points, conditional_prior):
     known = KnownClasses(right=False, conditional_prior=conditional_prior)
@@ -210,7 +211,7 @@ X = binary_images(24)
 Y = np.where(np.arange(24) % 2, np.arange(24) % CLASSES, -1)
 
 
-@pytest.mark.quick(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("latent", "estimator", "objective", "network"),
     [
@@ -259,6 +260,7 @@ def test_names_and_none_are_labels_too():
     assert histories[0] == histories[1]
 
 
+@pytest.mark.slow
 def test_with_labels_for_all_the_classifier_learns_the_digits():
     data = tfvae.data.load("digits")
     few = partly_labelled(data.train, 50, seed=1)

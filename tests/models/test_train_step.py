@@ -101,6 +101,7 @@ def test_sample_weights_weigh_what_is_logged(shape):
     np.testing.assert_allclose(logs["rate"], np.average(rate, weights=weights), 1e-6)
 
 
+@pytest.mark.slow
 def test_fit_and_evaluate_use_sample_weights_without_targets():
     # The decoder thinks that most pixels are 1, and the images of weight 1 are black.
     x = np.repeat(np.float32([0, 0, 1, 1]), 64).reshape(4, *IMAGE_SHAPE)
@@ -261,6 +262,7 @@ def test_every_form_of_batch_trains_the_same():
         np.testing.assert_array_equal(found, trained["x"], err_msg=form)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("eager", [True, False])
 def test_an_epochs_logs_are_means_over_images_with_a_partial_batch(eager):
     x = binary_images(250)
@@ -324,6 +326,7 @@ def test_validation_is_at_kl_weight_one():
         np.testing.assert_allclose(logs[f"val_{name}"][0], value, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_several_steps_in_one_execution_train_as_single_steps_do():
     x, trained = binary_images(16), []
     for stride in (1, 4):

@@ -67,6 +67,7 @@ def from_the_pipeline(vae: VAE) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "jit_compile", "steps_per_execution"),
     [

@@ -143,7 +143,7 @@ def test_draws_have_the_mean_of_the_components(name, prior_name):
     assert np.all(error < 5 * draws.std(axis=0, ddof=1) / np.sqrt(4000))
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", LEARNED_PRIORS)
 def test_the_density_is_the_same_in_a_graph_and_with_xla(name):
     family = family_of(name)

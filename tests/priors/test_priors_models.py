@@ -51,7 +51,7 @@ def assert_trained_alone(prior_name: str, latent: str) -> None:
         assert np.all(one != other.numpy())
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("prior_name", WITH_WEIGHTS)
 @pytest.mark.parametrize(
     "latent", [pytest.param("normal", marks=pytest.mark.slow), "categorical"]

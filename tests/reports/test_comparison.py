@@ -100,6 +100,7 @@ def assert_mean_of(found: dict, values: np.ndarray) -> None:
 # -- one run ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_relaxed_run_is_scored_as_itself_and_as_its_discrete_twin(runs):
     path = runs("relaxed")
     found = evaluate_run(path, **HOW)
@@ -121,6 +122,7 @@ def test_a_relaxed_run_is_scored_as_itself_and_as_its_discrete_twin(runs):
         assert words in text
 
 
+@pytest.mark.slow
 def test_a_run_that_relaxes_nothing_has_one_model(runs):
     for name in ("normal", "bits"):
         found = evaluate_run(runs(name), **HOW)
@@ -257,6 +259,7 @@ def test_a_difference_has_the_error_of_the_pairs(runs):
     assert f"{difference['elbo']['mean']:.3f}" in text
 
 
+@pytest.mark.slow
 def test_a_run_does_not_differ_from_itself_and_the_other_way_round_is_the_negative(
     runs,
 ):

@@ -133,6 +133,7 @@ def test_a_report_refers_to_nothing_outside_itself(source):
     assert policy.startswith("default-src 'none';") and "script" not in policy
 
 
+@pytest.mark.slow
 def test_a_report_shows_the_pictures_that_plot_draws(workdir, source):
     plots = plot_run(workdir)
     shown = [png_of(image) for image in Page(source).all("img")]
@@ -169,6 +170,7 @@ def test_every_setting_that_applies_is_there(source):
             assert name.replace("_", " ") in names
 
 
+@pytest.mark.slow
 def test_a_report_is_small_and_the_same_each_time(workdir, source):
     again = report_run(workdir).read_text(encoding="utf-8")
     assert again == source

@@ -282,7 +282,7 @@ NO_PATHS = {"interpolations"}
 NO_ORDER = {"prior_traversal", "posterior_traversal", "interpolations"}
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("latent", "undefined"),
     [

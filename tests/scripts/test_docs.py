@@ -90,7 +90,7 @@ def shortened(program: str) -> str:
     return re.sub(r"\bnum_steps=\d{2,}", "num_steps=5", program)
 
 
-@pytest.mark.quick(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("page", NOTEBOOKS)
 def test_a_notebook_runs_with_short_trainings(page, tmp_path, monkeypatch):
     """As they are printed, `scripts/docs` runs them."""
@@ -100,6 +100,7 @@ def test_a_notebook_runs_with_short_trainings(page, tmp_path, monkeypatch):
     run(page, shortened)
 
 
+@pytest.mark.slow
 def test_a_classifier_on_the_codes_learns(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run("docs/own-terms.md")

@@ -57,6 +57,7 @@ def ours(tmp_path_factory) -> tuple[dict, dict[str, np.ndarray]]:
     return found, dict(np.load(start))
 
 
+@pytest.mark.slow
 def test_the_peers_start_from_our_weights_and_images(ours):
     """L_100 of the exported weights, written anew, is our first point."""
     found, start = ours

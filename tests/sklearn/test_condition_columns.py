@@ -64,6 +64,7 @@ def test_a_table_comes_back_with_the_columns_that_were_given(model):
     np.testing.assert_array_equal(drawn, again)
 
 
+@pytest.mark.slow
 def test_columns_by_name_sparse_rows_and_pickles_are_the_same_model(model):
     frame = pd.DataFrame(rows(), columns=list("abcd"))
     named = VAETransformer(condition_columns=["d", "b"], **SETTINGS).fit(frame)
@@ -84,6 +85,7 @@ def test_columns_by_name_sparse_rows_and_pickles_are_the_same_model(model):
     np.testing.assert_array_equal(back["d"], frame["d"])
 
 
+@pytest.mark.slow
 def test_it_has_a_conditional_prior_holds_rows_out_and_finds_outliers_in_a_pipeline():
     settings = {
         **SETTINGS,

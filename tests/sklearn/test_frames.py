@@ -109,6 +109,7 @@ def test_reconstructions_are_frames_like_the_first(fitted):
         fitted.set_output(transform="default")
 
 
+@pytest.mark.slow
 def test_a_row_has_one_score_beside_any_others(fitted):
     frame = mixed()
     scores = fitted.score_samples(frame)
@@ -117,6 +118,7 @@ def test_a_row_has_one_score_beside_any_others(fitted):
     np.testing.assert_array_equal(fitted.score_samples(turned), scores)
 
 
+@pytest.mark.slow
 def test_the_same_frame_and_state_make_the_same_model():
     frame = some_people()
     one, same, other = (tiny(random_state=s).fit(frame) for s in (0, 0, 1))
@@ -125,6 +127,7 @@ def test_the_same_frame_and_state_make_the_same_model():
     assert (other.score_samples(frame[:9]) != scores).all()
 
 
+@pytest.mark.slow
 def test_a_pickled_model_is_the_same(fitted):
     frame, again = mixed(), pickle.loads(pickle.dumps(fitted))
     assert again.columns_ is again.vae_.decoder.head
@@ -146,6 +149,7 @@ def test_partial_fit_goes_on_with_the_columns_of_the_first_frame():
     assert model.columns_ is columns and model.n_iter_ == 2
 
 
+@pytest.mark.slow
 def test_early_stopping_contamination_and_verbose_take_frames():
     frame = some_people()
     model = tiny(early_stopping=2, contamination=0.2, epochs=3).fit(frame)
@@ -156,6 +160,7 @@ def test_early_stopping_contamination_and_verbose_take_frames():
 # -- which frames are mixed ------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_frames_of_numbers_are_numbers_as_before():
     frame = pd.DataFrame(
         np.random.default_rng(0).normal(size=[40, 3]), columns=[*"abc"]
@@ -173,6 +178,7 @@ def test_frames_of_numbers_are_numbers_as_before():
     assert tiny().fit(frame.astype(object)).columns_ is None  # objects that are numbers
 
 
+@pytest.mark.slow
 def test_kinds_make_columns_of_numbers_too():
     frame = pd.DataFrame(
         {"a": np.random.default_rng(0).normal(size=40), "n": np.arange(40) % 5}
@@ -185,6 +191,7 @@ def test_kinds_make_columns_of_numbers_too():
         assert imputer.columns_.choices["n"].kind == kind
 
 
+@pytest.mark.slow
 def test_booleans_are_columns_unless_a_likelihood_is_chosen():
     bits = np.random.default_rng(0).random([60, 3]) < 0.5
     frame = pd.DataFrame(bits, columns=[*"abc"])
@@ -198,6 +205,7 @@ def test_booleans_are_columns_unless_a_likelihood_is_chosen():
 # -- scores ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_scores_are_of_the_data_as_they_are_given(traced):
     """By quadrature over the one latent variable, with SciPy's laws."""
     frame = some_people()
@@ -249,6 +257,7 @@ def test_scores_of_missing_values_are_those_of_what_is_observed(fitted):
 # -- beside other estimators -----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_detector_takes_mixed_frames():
     frame = some_people()[:60]
     detector = VAEOutlierDetector(tiny(), random_state=0).fit(frame)

@@ -70,12 +70,13 @@ def eager(monkeypatch):
     monkeypatch.setattr(VAE, "run_eagerly", always)
 
 
-@pytest.mark.quick(5)
+@pytest.mark.slow
 @pytest.mark.parametrize(("estimator", "check"), checks())
 def test_scikit_learns_checks(estimator, check, eager):
     check(estimator)
 
 
+@pytest.mark.slow
 def test_checks_that_scikit_learn_has_for_its_own_transformers(eager):
     estimator_checks.check_transformer_get_feature_names_out("VAEImputer", tiny())
     estimator_checks.check_set_output_transform("VAEImputer", tiny())
@@ -94,6 +95,7 @@ def test_it_is_nearer_to_the_truth_than_means():
     assert ours < 0.8 * theirs
 
 
+@pytest.mark.slow
 def test_what_is_observed_stays_and_a_row_is_the_same_beside_others():
     x = iris()
     model = tiny().fit(x)
@@ -113,6 +115,7 @@ def test_what_is_observed_stays_and_a_row_is_the_same_beside_others():
     assert np.isfinite(model.history_["loss"]).all() and model.vae_.missing == "mar"
 
 
+@pytest.mark.slow
 def test_frames_of_mixed_columns_come_back_as_they_were():
     frame = mixed()
     model = tiny().fit(frame)
@@ -130,6 +133,7 @@ def test_frames_of_mixed_columns_come_back_as_they_were():
     assert chosen.columns_.choices["proline"].kind == "negative_binomial"
 
 
+@pytest.mark.slow
 def test_it_stands_in_pipelines_and_column_transformers():
     x, y = with_holes(load_iris().data), load_iris().target
     model = make_pipeline(tiny(), LogisticRegression(max_iter=500)).fit(x, y)
@@ -161,6 +165,7 @@ def test_what_cannot_be_used_is_refused(settings, data, said):
         tiny(**settings).fit(data())
 
 
+@pytest.mark.slow
 def test_categories_never_seen_and_columns_that_are_missing_are_refused():
     model = tiny().fit(mixed())
     other = mixed()

@@ -70,12 +70,13 @@ def checks() -> list:
     ]
 
 
-@pytest.mark.quick(6)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("estimator", "check"), checks())
 def test_scikit_learns_checks(estimator, check, eager):
     check(estimator)
 
 
+@pytest.mark.slow
 def test_scikit_learns_check_of_outlier_detectors(eager):
     estimator_checks.check_outliers_train("VAE", tiny(contamination=0.1))
 
@@ -88,6 +89,7 @@ def test_the_default_can_be_made_and_copied():
 # -- the promise -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_false_alarms_are_a_share_alpha_over_splits(eager):
     """Each of four splits trains, calibrates and tests with other rows."""
     rows, found = np.random.default_rng(0).normal(size=[4, 645, 3]), []
@@ -114,6 +116,7 @@ def test_p_values_are_those_of_the_held_out_rows(fitted):
     np.testing.assert_array_equal(fitted.p_values(x), (1 + count) / 31)
 
 
+@pytest.mark.slow
 def test_contamination_marks_that_share_of_the_rows(eager):
     model = tiny(contamination=0.2)
     found = model.fit_predict(iris())
@@ -124,6 +127,7 @@ def test_contamination_marks_that_share_of_the_rows(eager):
     )
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("score", [*anomaly.SCORES, anomaly.Regret(num_steps=3)])
 def test_every_score_finds_what_is_far(score, eager):
     model = tiny(anomaly_score=score).fit(iris())
@@ -141,6 +145,7 @@ def test_a_row_has_one_score_in_whatever_company(fitted):
     np.testing.assert_array_equal(fitted.score_samples(x[5:6]), scores[5:6])
 
 
+@pytest.mark.slow
 def test_an_int_repeats_a_fit(fitted):
     again = tiny().fit(iris())
     np.testing.assert_array_equal(again.p_values(iris()), fitted.p_values(iris()))
@@ -160,6 +165,7 @@ def test_a_sparse_matrix_is_its_array(fitted, eager):
     assert again.p_values(x).shape == (150,)
 
 
+@pytest.mark.slow
 def test_columns_of_a_frame_can_be_a_condition(eager):
     frame = load_iris(as_frame=True).data
     name = frame.columns[3]
@@ -168,6 +174,7 @@ def test_columns_of_a_frame_can_be_a_condition(eager):
     assert list(model.feature_names_in_) == list(frame.columns)
 
 
+@pytest.mark.slow
 def test_a_scaler_before_the_model_sees_no_row_that_calibrates(eager):
     raw = load_iris().data
     model = VAEOutlierDetector(

@@ -85,7 +85,7 @@ def eager(monkeypatch):
     monkeypatch.setattr(VAE, "run_eagerly", always)
 
 
-@pytest.mark.quick(8)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("estimator", "check"), checks())
 def test_scikit_learns_checks(estimator, check, eager):
     check(estimator)
@@ -217,6 +217,7 @@ def test_the_history_has_the_tf1_classes_losses(eager):
     np.testing.assert_allclose(history["loss"], both, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_passes_of_partial_fit_are_those_of_fit(eager):
     x = iris()
     at_once = tiny(epochs=3, batch_size=40).fit(x)
@@ -257,6 +258,7 @@ def test_each_pass_shows_each_row_once_in_an_order_of_its_own():
     )
 
 
+@pytest.mark.slow
 def test_nothing_is_printed(capfd, caplog):
     """Not by many models either: TensorFlow takes their traces for one's."""
     for _ in range(6):
@@ -318,6 +320,7 @@ def test_a_pickle_of_an_unfitted_one_is_unfitted():
         pickle.loads(pickle.dumps(tiny())).transform(iris())
 
 
+@pytest.mark.slow
 def test_a_pipeline_with_a_scaler_is_the_two_one_after_the_other(eager):
     raw = load_iris().data
     pipeline = make_pipeline(StandardScaler(), tiny()).fit(raw)
@@ -346,6 +349,7 @@ def test_arguments_are_called_as_in_a_configuration():
 # -- outliers --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_scikit_learns_check_of_outlier_detectors(eager):
     estimator_checks.check_outliers_train(
         "VAE", VAETransformer(**TINY, contamination=0.1)
@@ -367,6 +371,7 @@ def test_a_far_row_is_an_outlier_and_the_middle_is_none(linear):
     np.testing.assert_array_equal(model.predict(rows), [-1, 1])
 
 
+@pytest.mark.slow
 def test_without_contamination_there_is_no_threshold(eager):
     model = tiny().fit(iris())
     assert not hasattr(model, "predict")
@@ -385,6 +390,7 @@ def test_without_contamination_there_is_no_threshold(eager):
 # -- early stopping --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_with_the_weights_of_the_best_pass():
     settings = dict(early_stopping=2, validation_fraction=0.2, epochs=40, batch_size=25)
     model = tiny(**settings, learning_rate=0.3).fit(iris())
@@ -396,6 +402,7 @@ def test_early_stopping_ends_with_the_weights_of_the_best_pass():
     assert same_weights(model, again)
 
 
+@pytest.mark.slow
 def test_a_pass_within_the_warm_up_is_never_the_best():
     """Its loss has a smaller kl_weight, so that each later one would seem worse."""
     settings = dict(early_stopping=1, validation_fraction=0.2, epochs=9, batch_size=25)

@@ -116,6 +116,7 @@ def test_the_number_of_threads_is_recorded_and_a_change_is_said(copied, capsys):
     assert "the run began with threads 77" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_was_found_is_said_once_at_the_start(tmp_path, capsys):
     made(tmp_path / "run", epochs=1)
     out = capsys.readouterr().out
@@ -125,6 +126,7 @@ def test_what_was_found_is_said_once_at_the_start(tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_progress_in_a_terminal_fits_eighty_columns(tmp_path, capsys):
     config = Config(**SMALL, epochs=2)
     train(config, tmp_path / "run", progress_bar=True)

@@ -30,6 +30,7 @@ def tiny(table: object = None, **settings) -> tfvae.VAE:
 # -- what is built ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_frame_makes_its_columns_and_a_model_that_trains():
     frame = mixed_frame(80).dropna()
     vae = tfvae.build_table(frame, 3, (8,), learning_rate=0.01)
@@ -41,6 +42,7 @@ def test_a_frame_makes_its_columns_and_a_model_that_trains():
     assert np.isfinite(loss).all() and loss[-1] < loss[0]
 
 
+@pytest.mark.slow
 def test_missing_values_of_the_frame_make_a_model_that_sees_the_mask():
     frame = mixed_frame(80)
     vae = tiny(frame)
@@ -63,6 +65,7 @@ def test_features_are_what_the_network_reads():
     np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-5)  # float32
 
 
+@pytest.mark.slow
 def test_a_condition_stands_beside_the_mask_and_alone():
     c = np.arange(80) % 3
     for frame in (mixed_frame(80), people(80)):
@@ -150,6 +153,7 @@ def log_prob_by_quadrature(vae: tfvae.VAE, frame: pd.DataFrame) -> np.ndarray:
     return special.logsumexp(log_joint, axis=1) + np.log(z[1] - z[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("holes", [False, True])
 def test_importance_weights_have_the_density_for_their_mean(holes):
     frame = people(60)

@@ -178,6 +178,7 @@ def test_a_change_that_is_allowed_takes_effect_and_is_recorded(stopped, tmp_path
     train(changed, folder, monitoring=QUIET)  # nothing is changed since
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_wherever_its_data_lie(stopped, tmp_path):
     folder = copy_of(stopped, tmp_path / "run")
     for path in (folder / "config.json", *folder.glob("checkpoints/*/manifest.json")):

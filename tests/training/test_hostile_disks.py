@@ -74,6 +74,7 @@ def assert_one_line(status: int, error: str) -> None:
     assert error.startswith("tfvae: ") and error.count("\n") == 1, error
 
 
+@pytest.mark.slow
 def test_a_folder_removed_while_its_run_is_trained_is_one_line(
     tmp_path, capsys, monkeypatch
 ):
@@ -102,7 +103,7 @@ def test_a_read_only_disk_is_one_line(name, disk, good, capsys):
     assert hostile.snapshot(disk) == before
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_full_disk_is_one_line_and_nothing_is_lost(name, disk, good, capsys):
     hostile.fill(disk)

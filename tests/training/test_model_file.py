@@ -66,7 +66,7 @@ def test_all_names_are_among_the_configurations():
         assert {c[field] for c in CONFIGS[:COUNT]} == set(typing.get_args(table))
 
 
-@pytest.mark.quick(6)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("settings", CONFIGS, ids=str)
 def test_every_part_that_a_configuration_can_name_is_let_through(settings, tmp_path):
     config = Config(**{"latent_size": 2, "hidden_sizes": (3,), **settings})
@@ -98,6 +98,7 @@ def test_a_file_packed_again_is_let_through(saved, tmp_path):
     check_model_file(path)
 
 
+@pytest.mark.slow
 def test_a_bomb_takes_no_more_memory_than_is_stated(saved, tmp_path):
     """The highest mark of this process: a second look at the same bomb adds nothing."""
     path = shutil.copy(saved, tmp_path / "model.keras")

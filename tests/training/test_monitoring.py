@@ -309,6 +309,7 @@ def test_the_configuration_is_a_table(trained):
     assert cells == wanted
 
 
+@pytest.mark.slow
 def test_graph_and_profile_are_written_on_request(tmp_path):
     config = dataclasses.replace(SMALL, epochs=1)
     settings = dataclasses.replace(QUIET, graph=True, profile=(3, 4))
@@ -369,6 +370,7 @@ def test_a_resumed_run_has_each_point_once(
     assert int(run.vae.steps) == STEPS[-1]
 
 
+@pytest.mark.slow
 def test_more_epochs_go_on_in_the_same_files(tmp_path):
     short = dataclasses.replace(SMALL, epochs=1, learning_rate_schedule="constant")
     train(short, tmp_path / "run", monitoring=QUIET)
@@ -496,6 +498,7 @@ def test_a_full_disk_at_the_end_costs_no_epoch(tmp_path, monkeypatch, capsys):
     assert "is finished: 3 of 3 epochs" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_logs_that_cannot_be_written_are_one_line(tmp_path):
     run = tmp_path / "run"
     train(dataclasses.replace(SMALL, epochs=1), run, monitoring=QUIET)

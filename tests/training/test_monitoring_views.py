@@ -60,7 +60,7 @@ def still(data, **compiled):
     return vae
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "seen"), [(1, [0, 1, 2]), (2, [0, 2])])
 @pytest.mark.parametrize("scaled", [False, True])
 def test_grad_norm_is_the_mean_norm_of_the_losss_gradient(every, seen, scaled, data):
@@ -75,6 +75,7 @@ def test_grad_norm_is_the_mean_norm_of_the_losss_gradient(every, seen, scaled, d
     assert vae.tracked()["grad_norm"] == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_gradient_that_overflows_its_scale_does_not_count(data):
     vae = still(
         data,

@@ -51,6 +51,7 @@ def unbroken(tmp_path_factory):
     return get
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [

@@ -169,6 +169,7 @@ def test_a_killed_run_ends_like_the_unbroken_one(config, tmp_path, monkeypatch):
     assert without_seconds([last]) == histories[0][-1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", slow_but([3], [1, 3, 4, 99, None]))
 def test_executions_never_make_an_epoch_longer_and_change_nothing(wanted, tmp_path):
     runs = [
@@ -182,6 +183,7 @@ def test_executions_never_make_an_epoch_longer_and_change_nothing(wanted, tmp_pa
     assert rows[0] == rows[1]
 
 
+@pytest.mark.slow
 def test_the_demonstration_goes_on_where_it_was(tmp_path):
     config = dataclasses.replace(
         RECIPES["digits-binconcrete"].config,
@@ -275,6 +277,7 @@ def test_a_run_killed_between_history_and_model_repeats_the_epoch(
     assert [row["epoch"] for row in rows] == [1, 2]
 
 
+@pytest.mark.slow
 def test_more_epochs_go_on_and_the_same_do_nothing(trained, tmp_path, capsys):
     short = train(dataclasses.replace(SMALL, epochs=1), tmp_path / "run")
     longer = train(SMALL, tmp_path / "run")
