@@ -20,6 +20,7 @@ import sys
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from studies import (
     FAST,
     FAST_VARIANCE,
@@ -150,6 +151,9 @@ def draw_variances(spreads: Sequence[Spread]) -> Figure:
             )
         axis.set(xscale="log", yscale="log", title=part)
         axis.set_xlabel("evaluations of the decoder for each image")
+        counts = sorted({s.evaluations for s in spreads})
+        axis.set_xticks(counts, map(str, counts))
+        axis.xaxis.set_minor_locator(NullLocator())
     figure.axes[0].set_ylabel(
         "variance of the gradient / |gradient|\N{SUPERSCRIPT TWO}"
     )
