@@ -12,12 +12,14 @@ import tensorflow as tf
 from helpers.models import IMAGE_SHAPE, binary_images, tiny_vae
 
 import tfvae
+from tfvae.config import Config
 from tfvae.core.types import InputError
 from tfvae.evaluation import estimate_log_likelihood
 from tfvae.heads import BernoulliHead
 from tfvae.latents import NormalLatent
 from tfvae.models import VAE, ConditionalDistribution
 from tfvae.networks import mlp
+from tfvae.training.running import notes
 
 X = binary_images(8)
 
@@ -411,4 +413,21 @@ def test_a_summary_names_the_parts_with_their_shapes():
     assert "encoder: x (8, 8, 1) -> (3,)" in text
     assert "latent: z (3,), p(z) = Logistic" in text
     assert "decoder: (3,) -> (8, 8, 1), p(x|z) by BernoulliHead" in text
+    assert "training: elbo of 1 by pathwise, 1 evaluation of the decoder" in text
     assert "Total params" in text
+
+
+def test_a_summary_and_a_run_say_what_a_step_costs():
+    lines: list[str] = []
+    compiled("bernoulli", num_samples=3, estimator="disarm").summary(
+        print_fn=lines.append
+    )
+    said = "training: elbo of 3 by disarm, 6 evaluations of the decoder a step"
+    assert said in "\n".join(lines)
+    config = Config("digits", latent="bernoulli", estimator="disarm", num_samples=3)
+    found = [line for line in notes(config, 10) if "evaluates the decoder" in line]
+    assert found == [
+        "estimator disarm evaluates the decoder 6 times a step for each image, with "
+        "num_samples 3"
+    ]
+    assert not any("evaluates" in line for line in notes(Config("digits"), 10))

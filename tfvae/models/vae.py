@@ -41,6 +41,7 @@ from tfvae.estimators import (
     get_estimator,
     in_two_passes,
 )
+from tfvae.estimators.base import estimator_name
 from tfvae.heads import (
     BernoulliHead,
     DistributionHead,
@@ -1377,6 +1378,13 @@ class VAE(keras.Model):
                 f"c {self.condition.event_shape} -> {self.condition.shape} by "
                 f"{type(self.condition).__name__}: {self.condition.wanted}; for "
                 f"{', '.join(takers).replace('_layer', '')}"
+            )
+        if self.compiled:
+            count = self.evaluations_per_step
+            parts["training"] = (
+                f"{type(self.objective).__name__.lower()} of {self.num_samples} by "
+                f"{estimator_name(self.estimator)}, {count} "
+                f"evaluation{'s' if count > 1 else ''} of the decoder a step"
             )
         for name, text in parts.items():
             show(f"{name}: {text}")

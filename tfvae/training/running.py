@@ -11,6 +11,7 @@ from tfvae.config import Config
 from tfvae.config.settings import Checkpointing, Distribution, Monitoring
 from tfvae.core.files import locked, remove_partials
 from tfvae.core.startup import is_terminal
+from tfvae.estimators import get_estimator
 from tfvae.models import VAE
 from tfvae.training.building import check_config
 from tfvae.training.callbacks import EpochLine, TerminalLine
@@ -58,6 +59,13 @@ def notes(config: Config, steps: int) -> list[str]:
         lines.append("loss is no bound before kl_weight reaches 1")
     if config.missing is not None and config.missing_share is None:
         lines.append(f"missing {config.missing!r}, and nothing is: see missing_share")
+    estimator = get_estimator(config.estimator)
+    evaluations = estimator.evaluations(config.num_samples)
+    if evaluations != config.num_samples:
+        lines.append(
+            f"estimator {config.estimator} evaluates the decoder {evaluations} times a "
+            f"step for each image, with num_samples {config.num_samples}"
+        )
     on_cpu = not tf.config.list_physical_devices("GPU")
     if config.dtype_policy == "mixed_float16" and on_cpu:
         lines.append("mixed_float16 is many times slower on a CPU than mixed_bfloat16")
