@@ -36,7 +36,7 @@ Strangeness = Callable[[np.ndarray], np.ndarray]
 """Rows -> a number of each; higher is stranger."""
 
 
-def breast_cancer(epochs: int) -> dict[str, list[float]]:
+def breast_cancer(epochs: int, latent_size: int = 8) -> dict[str, list[float]]:
     """Returns AUROCs, and the share of inliers that are flagged, by method."""
     rows, benign = load_breast_cancer(return_X_y=True)
     found: dict[str, list[float]] = {}
@@ -45,7 +45,10 @@ def breast_cancer(epochs: int) -> dict[str, list[float]]:
             rows[benign == 1], test_size=0.5, random_state=seed
         )
         strange = rows[benign == 0]
-        for name, score in {**ours(train, seed, epochs), **others(train, seed)}.items():
+        for name, score in {
+            **ours(train, seed, epochs, latent_size),
+            **others(train, seed, latent_size),
+        }.items():
             found.setdefault(name, []).append(auroc(score, test, strange))
             if name in anomaly.SCORES:
                 p = DETECTORS[name].p_values(test)
@@ -58,11 +61,13 @@ def breast_cancer(epochs: int) -> dict[str, list[float]]:
 DETECTORS: dict[str, VAEOutlierDetector] = {}
 
 
-def ours(train: np.ndarray, seed: int, epochs: int) -> dict[str, Strangeness]:
+def ours(
+    train: np.ndarray, seed: int, epochs: int, latent_size: int
+) -> dict[str, Strangeness]:
     """Fits a VAE with each score; the VAE is the same."""
     model = VAETransformer(
         likelihood="normal_shared_scale",
-        latent_size=8,
+        latent_size=latent_size,
         hidden_sizes=(64,),
         epochs=epochs,
         batch_size=32,
@@ -80,13 +85,15 @@ def ours(train: np.ndarray, seed: int, epochs: int) -> dict[str, Strangeness]:
     }
 
 
-def others(train: np.ndarray, seed: int) -> dict[str, Strangeness]:
+def others(
+    train: np.ndarray, seed: int, latent_size: int = 8
+) -> dict[str, Strangeness]:
     """Fits scikit-learn's detectors; PCA has as many components as z has variables."""
     scaler = StandardScaler().fit(train)
     scaled = scaler.transform(train)
     forest = IsolationForest(random_state=seed).fit(scaled)
     mixture = GaussianMixture(3, reg_covar=1e-3, random_state=seed).fit(scaled)
-    pca = PCA(8).fit(scaled)
+    pca = PCA(latent_size).fit(scaled)
     found: dict[str, Strangeness] = {
         "IsolationForest": lambda x: -forest.score_samples(x),
         "GaussianMixture": lambda x: -mixture.score_samples(x),
@@ -151,10 +158,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--manual-dir", help="MNIST's four original files")
     parser.add_argument("--epochs", type=int, default=300, help="of breast cancer")
+    parser.add_argument("--latent-size", type=int, default=8, help="of breast cancer")
     parser.add_argument("--mnist-epochs", type=int, default=30)
     parser.add_argument("--limit", type=int, default=2000, help="MNIST's images")
     given = parser.parse_args()
-    print(table("breast cancer, AUROC", breast_cancer(given.epochs)))
+    print(table("breast cancer, AUROC", breast_cancer(given.epochs, given.latent_size)))
     if given.manual_dir:
         found = mnist(given.manual_dir, given.mnist_epochs, given.limit)
         print()

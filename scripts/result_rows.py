@@ -186,7 +186,7 @@ ROWS: Mapping[str, Row] = {
     "m2-100": Row(
         "mnist-m2",
         "93.19; the classifier alone 77.12 (up to 100 epochs)",
-        ("--epochs", "40", "--label-repeats", "100"),
+        ("--epochs", "40"),
         num_samples=10,
         quantity="accuracy, %",
     ),
