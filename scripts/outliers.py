@@ -5,7 +5,9 @@
     scripts/outliers.py --manual-dir PATH/TO/mnist   # MNIST and its mirror images too
 
 Breast cancer: malignant cases are outliers among benign ones, which are halved into
-training and test three times. Columns are standardised by the rows that are trained on.
+training and test three times. Columns are standardised by the rows that are trained on. The likelihood, of "normal",
+"student_t" and "normal_shared_scale", is the one with the best held-out log-likelihood
+of benign rows.
 MNIST: mirror images are outliers among test images, for a model of binary MNIST.
 
 The number is the AUROC: the probability that an outlier is stranger than an inlier.
@@ -36,7 +38,7 @@ Strangeness = Callable[[np.ndarray], np.ndarray]
 """Rows -> a number of each; higher is stranger."""
 
 
-def breast_cancer(epochs: int, latent_size: int = 8) -> dict[str, list[float]]:
+def breast_cancer(epochs: int, latent_size: int = 4) -> dict[str, list[float]]:
     """Returns AUROCs, and the share of inliers that are flagged, by method."""
     rows, benign = load_breast_cancer(return_X_y=True)
     found: dict[str, list[float]] = {}
@@ -66,11 +68,13 @@ def ours(
 ) -> dict[str, Strangeness]:
     """Fits a VAE with each score; the VAE is the same."""
     model = VAETransformer(
-        likelihood="normal_shared_scale",
+        likelihood="normal",
         latent_size=latent_size,
         hidden_sizes=(64,),
         epochs=epochs,
         batch_size=32,
+        early_stopping=30,
+        validation_fraction=0.15,
     )
     for name in anomaly.SCORES:
         DETECTORS[name] = VAEOutlierDetector(
@@ -86,7 +90,7 @@ def ours(
 
 
 def others(
-    train: np.ndarray, seed: int, latent_size: int = 8
+    train: np.ndarray, seed: int, latent_size: int = 4
 ) -> dict[str, Strangeness]:
     """Fits scikit-learn's detectors; PCA has as many components as z has variables."""
     scaler = StandardScaler().fit(train)
@@ -158,7 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--manual-dir", help="MNIST's four original files")
     parser.add_argument("--epochs", type=int, default=300, help="of breast cancer")
-    parser.add_argument("--latent-size", type=int, default=8, help="of breast cancer")
+    parser.add_argument("--latent-size", type=int, default=4, help="of breast cancer")
     parser.add_argument("--mnist-epochs", type=int, default=30)
     parser.add_argument("--limit", type=int, default=2000, help="MNIST's images")
     given = parser.parse_args()
