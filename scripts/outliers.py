@@ -5,9 +5,9 @@
     scripts/outliers.py --manual-dir PATH/TO/mnist   # MNIST and its mirror images too
 
 Breast cancer: malignant cases are outliers among benign ones, which are halved into
-training and test three times. Columns are standardised by the rows that are trained on. The likelihood, of "normal",
-"student_t" and "normal_shared_scale", is the one with the best held-out log-likelihood
-of benign rows.
+training and test three times. Columns are standardised by the rows that are trained on.
+The likelihood, of "normal", "student_t" and "normal_shared_scale", is the one with the
+best held-out log-likelihood of benign rows.
 MNIST: mirror images are outliers among test images, for a model of binary MNIST.
 
 The number is the AUROC: the probability that an outlier is stranger than an inlier.
