@@ -105,7 +105,7 @@ def images(manual_dir: str, epochs: int) -> None:
     begun = time.monotonic()
     vae = tfvae.VAE(
         mlp(
-            x.shape[1:], (100,), [500, 500], "relu", seed=1, condition_shape=(28, 28, 1)
+            x.shape[1:], (100,), [500, 500], "relu", seed=1, condition_shape=x.shape[1:]
         ),
         mlp((50,), x.shape[1:], [500, 500], "relu", seed=2),
         likelihood=BernoulliHead(x.shape[1:], grey_targets=True),
@@ -115,7 +115,7 @@ def images(manual_dir: str, epochs: int) -> None:
     keras.utils.set_random_seed(0)
     batch = {"x": x, "observed": random.random(x.shape) < 0.5}
     vae.fit(batch, epochs=epochs, batch_size=100, verbose=0)
-    print(f"trained in {(time.monotonic() - begun) / 60:.1f} minutes")
+    print(f"trained in {(time.monotonic() - begun) / 60:.1f} minutes", flush=True)
     lower = np.ones(test.shape, bool)
     lower[:, 14:] = False
     print(f"{'missing':18}{'tfvae, MIWAE':>14}{'pixel means':>14}")

@@ -103,8 +103,8 @@ def compare_variances(
     ):
         estimator = kind()
         num_samples = evaluations // estimator.evaluations_per_sample
-        rest = evaluations != estimator.evaluations(num_samples)
-        if rest or not _is_defined(estimator, objective, vae, x, num_samples):
+        equal = evaluations == estimator.evaluations(num_samples)
+        if not equal or not _is_defined(estimator, objective, vae, x, num_samples):
             continue
         learned = adapted(estimator, vae, x, num_samples, seed)
         draw = gradient_of(estimator, vae, x, num_samples, learned)

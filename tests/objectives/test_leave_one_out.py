@@ -190,7 +190,9 @@ def test_no_tensor_has_more_than_two_numbers_for_each_sample(objective):
 
 def test_a_tensor_of_all_pairs_would_be_seen():
     def pairs(log_weights: tf.Tensor, instead: tf.Tensor) -> tf.Tensor:
-        one = lambda s: log_weights + instead[s]  # noqa: E731
+        def one(s: tf.Tensor) -> tf.Tensor:
+            return log_weights + instead[s]
+
         return tf.map_fn(one, tf.range(60), fn_output_signature=tf.float64)
 
     assert largest_tensor(pairs, [60, 5]) == 60 * 60 * 5

@@ -979,7 +979,8 @@ class VAE(keras.Model):
         """Keras' `fit`, which see; `y` is the condition, of a model that has one.
 
         Of another model's `y` nothing is used, and a warning says so, unless it has the
-        shape of `x`, as an autoencoder's target.
+        shape of `x`, as an autoencoder's target. Another warning, at the end, names the
+        first step that was not finite, if there was one.
 
         Raises:
             InputError: if `x` is a data set that never ends, as `training_batches`

@@ -11,7 +11,6 @@ from tfvae.config import Config
 from tfvae.config.settings import Checkpointing, Distribution, Monitoring
 from tfvae.core.files import locked, remove_partials
 from tfvae.core.startup import is_terminal
-from tfvae.estimators import get_estimator
 from tfvae.models import VAE
 from tfvae.training.building import check_config
 from tfvae.training.callbacks import EpochLine, TerminalLine
@@ -59,13 +58,6 @@ def notes(config: Config, steps: int) -> list[str]:
         lines.append("loss is no bound before kl_weight reaches 1")
     if config.missing is not None and config.missing_share is None:
         lines.append(f"missing {config.missing!r}, and nothing is: see missing_share")
-    estimator = get_estimator(config.estimator)
-    evaluations = estimator.evaluations(config.num_samples)
-    if evaluations != config.num_samples:
-        lines.append(
-            f"estimator {config.estimator} evaluates the decoder {evaluations} times a "
-            f"step for each image, with num_samples {config.num_samples}"
-        )
     on_cpu = not tf.config.list_physical_devices("GPU")
     if config.dtype_policy == "mixed_float16" and on_cpu:
         lines.append("mixed_float16 is many times slower on a CPU than mixed_bfloat16")
@@ -75,6 +67,17 @@ def notes(config: Config, steps: int) -> list[str]:
                 f"{name} {getattr(config, name)} is more than the run's {steps} steps"
             )
     return lines
+
+
+def cost_notes(vae: VAE) -> list[str]:
+    """Returns a note on the cost of a step, if it is not one evaluation a sample."""
+    evaluations, samples = vae.evaluations_per_step, vae.num_samples
+    if evaluations == samples:
+        return []
+    return [
+        f"a step evaluates the decoder {evaluations} times for each image, with "
+        f"num_samples {samples}"
+    ]
 
 
 def train(
@@ -157,7 +160,7 @@ def _lead(
         check_agreement(group, run.record, vae)
         if not _is_finished(resumed.position, config, folder):
             write_record(folder, run.record)
-            _announce(config, data, group, resumed.position, monitoring)
+            _announce(run, data, group, resumed.position, monitoring)
             with StopRequest() as stop:
                 parts = fit_parts(
                     config, data, folder, resumed, monitoring, checkpointing, stop
@@ -199,13 +202,14 @@ def _is_finished(position: Position, config: Config, folder: RunFolder) -> bool:
 
 
 def _announce(
-    config: Config,
+    run: Run,
     data: tfvae.data.ImageData,
     group: WorkerGroup,
     position: Position,
     monitoring: Monitoring | None,
 ) -> None:
     """Prints where the run goes on, and the notes for readers of its numbers."""
+    config = run.record.config
     end = config.epochs * epoch_steps(config, data)
     if position.step:
         within = f", step {position.batch} of the next" if position.batch else ""
@@ -213,6 +217,7 @@ def _announce(
     lines = [
         *tfvae.data.describe(data),
         *notes(config, end),
+        *cost_notes(run.vae),
         *group_notes(group, config),
     ]
     if monitoring is not None and monitoring.profile is not None:
