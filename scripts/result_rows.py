@@ -26,6 +26,7 @@ class Row(NamedTuple):
         num_samples: K of `tfvae evaluate`.
         quantity: A name of `QUANTITIES`.
         seeds: One run each.
+        league: What the row is a part of, with a table of its own; "": the results.
     """
 
     recipe: str
@@ -34,6 +35,7 @@ class Row(NamedTuple):
     num_samples: int = 5000
     quantity: str = "NLL"
     seeds: tuple[int, ...] = (0,)
+    league: str = ""
 
     @property
     def source(self) -> str:
@@ -135,6 +137,46 @@ def _concrete(schedule: tuple[str, ...]) -> dict[str, Row]:
     return rows
 
 
+# At two and three evaluations of the decoder a step: estimator -> samples.
+_ESTIMATORS = {
+    2: {"disarm": 1, "reinforce": 2, "bitflip": 1, "rws": 2, "straight_through": 2}
+    | {"gumbel_rao": 2, "reinmax": 2},
+    3: {"arms": 3, "reinforce": 3, "ugc": 1, "relax": 1, "rebar": 1},
+}
+# The training ELBO after 10^6 steps, as later papers print it.
+_PRINTED = {"disarm-2": "102.75 (10^6 steps)", "arms-3": "100.84 (10^6 steps)"}
+BESIDE = "-5000"  # the end of the name of the row beside another
+_STEPS = ("--epochs", "200")  # 10^5 of 100 images of 50,000
+_ANNEALED = (
+    *("--latent", "bin_concrete", "--estimator", "pathwise", "--num-samples", "2"),
+    *("--temperature-schedule", "exponential", "--temperature-steps", "100000"),
+    *("--temperature", "1.0", "--final-temperature", "0.2"),
+    *("--prior-temperature", "1.0", "--final-prior-temperature", "0.2"),
+)
+
+
+def _discrete(recipe: str, league: str) -> dict[str, Row]:
+    """Returns rows of the protocol: L_100 for three seeds, L_5000 beside for one."""
+    options = {
+        f"{estimator}-{evaluations}": (
+            *("--estimator", estimator, "--num-samples", str(samples)),
+            *_STEPS,
+        )
+        for evaluations, samples_of in _ESTIMATORS.items()
+        for estimator, samples in samples_of.items()
+    }
+    options["bin_concrete-2"] = (*_ANNEALED, *_STEPS)
+    rows = {}
+    for num_samples, seeds, end in ((100, _THREE, ""), (5000, (0,), BESIDE)):
+        for name, given in options.items():
+            quantity = _OF_TWIN if "bin_concrete" in given else "NLL"
+            printed = _PRINTED.get(name, "-") if league == "discrete" else "-"
+            rows[f"{league}-{name}{end}"] = Row(
+                recipe, printed, given, num_samples, quantity, seeds, league
+            )
+    return rows
+
+
 ROWS: Mapping[str, Row] = {
     "best": Row("mnist-best", "84.78 (IWAE, k = 50, 3,280 epochs)"),
     "best-any": Row("mnist-best-any", "-"),
@@ -203,4 +245,11 @@ ROWS: Mapping[str, Row] = {
         num_samples=10,
         quantity="accuracy, %",
     ),
+    **_discrete("mnist-discrete", "discrete"),
+    **_discrete("fashion-discrete", "fashion"),
+}
+# Rows that are asked for by one name.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    league: tuple(name for name, row in ROWS.items() if row.league == league)
+    for league in ("discrete", "fashion")
 }

@@ -2,8 +2,9 @@
 
 A run lies in runs/results, named after its recipe and options, so that rows which
 differ in the quantity alone share it. What a run's folder holds already is not done
-again, and a run that was stopped goes on. What was found stands in
-docs/results/ROW.json, and the table in docs/results.md is made from these files.
+again, and a run that was stopped goes on. The first seed of all rows comes before the
+second of any. What was found stands in docs/results/ROW.json, and the tables in
+docs/results.md and docs/discrete.md are made from these files.
 """
 
 from __future__ import annotations
@@ -13,21 +14,27 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from result_rows import QUANTITIES, ROWS, Row, section_of
+from result_rows import BESIDE, GROUPS, QUANTITIES, ROWS, Row, section_of
+
+from tfvae.config.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parents[1]
 FOUND = ROOT / "docs" / "results"
-_MARKS = ("<!-- results -->\n", "<!-- end of results -->")
 _COLUMNS = (
     *("row", "recipe and options", "source", "reference", "ours", "quantity", "K"),
     *("binarisation", "split", "epochs", "minutes"),
+)
+_LEAGUE_COLUMNS = (
+    *("estimator", "S", "evaluations", "-ELBO in training", "printed"),
+    *("-L_100, test", "-L_5000, test", "minutes"),
 )
 
 
@@ -38,55 +45,94 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; None: the program's.
     """
     args = _parser().parse_args(argv)
-    unknown = [name for name in args.rows if name not in ROWS]
+    unknown = [name for name in args.rows if name not in (*ROWS, *GROUPS)]
     if unknown:
         print(
             f"results: there is no row {unknown[0]!r}; --list shows them",
             file=sys.stderr,
         )
         return 2
-    names = args.rows or list(ROWS)
+    asked = args.rows or list(ROWS)
+    names = [name for each in asked for name in GROUPS.get(each, (each,))]
     if args.list:
         for name in names:
             state = "done" if _found_file(name).exists() else "not yet"
             print(f"{name:24} {state:8} tfvae train {shlex.join(_train(ROWS[name]))}")
         return 0
     if not args.table:
-        for name in names:
-            if not _do_row(name, args):
-                return 1
-    write_table()
+        for place in range(max(len(ROWS[name].seeds) for name in names)):
+            for name in names:
+                if not _do_row(name, place, args):
+                    return 1
+    write_tables()
     return 0
 
 
-def write_table() -> None:
-    """Makes the table of docs/results.md anew from docs/results."""
-    page = ROOT / "docs" / "results.md"
-    page.write_text(with_results(page.read_text("utf-8")), encoding="utf-8")
+def write_tables() -> None:
+    """Makes the tables of the pages anew from docs/results."""
+    for name in ("results", "discrete"):
+        page = ROOT / "docs" / f"{name}.md"
+        page.write_text(with_results(page.read_text("utf-8")), encoding="utf-8")
 
 
 def with_results(page: str) -> str:
-    """Returns a page with the table of what stands in docs/results.
+    """Returns a page with the tables of what stands in docs/results.
 
     Args:
-        page: The page, with the two marks of the table.
+        page: The page, with two marks around each of its tables.
     """
-    before, rest = page.split(_MARKS[0])
-    _, after = rest.split(_MARKS[1])
-    lines = ["| " + " | ".join(_COLUMNS) + " |", "|---" * len(_COLUMNS) + "|"]
-    lines += [
-        "| " + " | ".join(_cells(name, row, _read(_found_file(name)))) + " |"
-        for name, row in ROWS.items()
-        if _found_file(name).exists()
-    ]
-    return before + _MARKS[0] + "\n".join(lines) + "\n" + _MARKS[1] + after
+    found = {
+        name: _read(_found_file(name)) for name in ROWS if _found_file(name).exists()
+    }
+    page = _with_table(
+        page,
+        "results",
+        _COLUMNS,
+        [
+            _cells(name, ROWS[name], values)
+            for name, values in found.items()
+            if not ROWS[name].league
+        ],
+    )
+    for league in GROUPS:
+        lines = [
+            _league_cells(ROWS[name], values, found.get(name + BESIDE))
+            for name, values in found.items()
+            if ROWS[name].league == league and not name.endswith(BESIDE)
+        ]
+        page = _with_table(page, league, _LEAGUE_COLUMNS, lines)
+    return page
+
+
+def _with_table(
+    page: str, mark: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> str:
+    """Returns a page with another table between its marks, if it has them."""
+    start, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
+    if start not in page:
+        return page
+    before, rest = page.split(start)
+    _, after = rest.split(end)
+    lines = ["| " + " | ".join(cells) + " |" for cells in (columns, *rows)]
+    lines.insert(1, "|---" * len(columns) + "|")
+    return before + start + "\n".join(lines) + "\n" + end + after
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/results", description=__doc__)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help="by default all")
+    parser.add_argument(
+        "rows",
+        nargs="*",
+        metavar="ROW",
+        help=f"by default all; several by one name: {', '.join(GROUPS)}",
+    )
     parser.add_argument(
         "--manual-dir", help="the four MNIST files, where there is no network"
+    )
+    parser.add_argument(
+        "--fashion-dir",
+        help="the four files of Fashion-MNIST, for example of Debian's package "
+        "dataset-fashion-mnist",
     )
     parser.add_argument("--data-dir", help="where TFDS keeps prepared data")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "results")
@@ -95,26 +141,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _do_row(name: str, args: argparse.Namespace) -> bool:
-    """Trains and scores the row's runs, and writes down what was found."""
+def _do_row(name: str, place: int, args: argparse.Namespace) -> bool:
+    """Trains and scores the row's run of one seed, and writes down what was found."""
     row = ROWS[name]
-    data = [
-        word
-        for option in ("manual_dir", "data_dir")
-        if (path := getattr(args, option)) is not None
-        for word in (f"--{option.replace('_', '-')}", os.path.abspath(path))
-    ]
-    for seed, folder in _folders(row, args.runs):
-        print(f"-- {name}, seed {seed}: {folder}", flush=True)
-        train = [*_train(row), "--seed", str(seed), *data, "--workdir", str(folder)]
-        if not _tfvae("train", train):
+    if place >= len(row.seeds):
+        return True
+    folders = [_folder(row, seed, args.runs) for seed in row.seeds[: place + 1]]
+    seed, folder = row.seeds[place], folders[-1]
+    print(f"-- {name}, seed {seed}: {folder}", flush=True)
+    train = [*_train(row), "--seed", str(seed), *_data(row, args)]
+    if not _tfvae("train", [*train, "--workdir", str(folder)]):
+        return False
+    if not _is_scored(row, folder):
+        how = ["--num-samples", str(row.num_samples)]
+        if not _tfvae("evaluate", [str(folder), *how]):
             return False
-        if not _is_scored(row, folder):
-            how = ["--num-samples", str(row.num_samples)]
-            if not _tfvae("evaluate", [str(folder), *how]):
-                return False
+        shutil.copy(folder / "evaluation.json", _evaluation(row, folder))
     FOUND.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_collect(row, args.runs), indent=2) + "\n"
+    text = json.dumps(_collect(row, folders), indent=2) + "\n"
     aside = _found_file(name).with_suffix(".partial")
     aside.write_text(text, encoding="utf-8")
     os.replace(aside, _found_file(name))
@@ -125,10 +169,25 @@ def _train(row: Row) -> list[str]:
     return [row.recipe, *row.options]
 
 
-def _folders(row: Row, runs: Path) -> Iterator[tuple[int, Path]]:
+def _data(row: Row, args: argparse.Namespace) -> list[str]:
+    """Returns the options that say where the row's images are."""
+    options = {"--data-dir": args.data_dir, "--manual-dir": args.manual_dir}
+    if RECIPES[row.recipe].config.dataset == "fashion_mnist":
+        options.pop("--manual-dir")
+        if args.fashion_dir is not None:
+            return ["--dataset", f"idx:{os.path.abspath(args.fashion_dir)}"]
+    given = {name: path for name, path in options.items() if path is not None}
+    return [word for o, path in given.items() for word in (o, os.path.abspath(path))]
+
+
+def _folder(row: Row, seed: int, runs: Path) -> Path:
     words = "-".join(word.removeprefix("--") for word in _train(row))
-    for seed in row.seeds:
-        yield seed, runs / f"{words}-seed-{seed}"
+    return runs / f"{words}-seed-{seed}"
+
+
+def _evaluation(row: Row, folder: Path) -> Path:
+    """Returns where the row's evaluation is kept, beside those with another K."""
+    return folder / f"evaluation-{row.num_samples}.json"
 
 
 def _tfvae(command: str, arguments: Sequence[str]) -> bool:
@@ -139,7 +198,7 @@ def _tfvae(command: str, arguments: Sequence[str]) -> bool:
 def _is_scored(row: Row, folder: Path) -> bool:
     """Whether the folder's evaluation is of its last step, and with the row's K."""
     try:
-        evaluation = _read(folder / "evaluation.json")
+        evaluation = _read(_evaluation(row, folder))
         step = _read(folder / "metrics.json")["step"]
     except FileNotFoundError:
         return False
@@ -150,11 +209,11 @@ def _is_scored(row: Row, folder: Path) -> bool:
     )
 
 
-def _collect(row: Row, runs: Path) -> dict[str, Any]:
+def _collect(row: Row, folders: Sequence[Path]) -> dict[str, Any]:
     """Returns what the row's runs found, with the conditions."""
     found = []
-    for seed, folder in _folders(row, runs):
-        evaluation = _read(folder / "evaluation.json")
+    for seed, folder in zip(row.seeds, folders, strict=False):
+        evaluation = _read(_evaluation(row, folder))
         section = section_of(evaluation, row.quantity)
         value, error = QUANTITIES[row.quantity](section)
         found.append(
@@ -162,18 +221,22 @@ def _collect(row: Row, runs: Path) -> dict[str, Any]:
                 "seed": seed,
                 "value": value,
                 "standard_error": error,
+                "training_elbo": _read(folder / "metrics.json")["elbo"],
                 "minutes": _minutes(folder / "history.csv"),
                 "active_units": [
                     layer["active_units"] for layer in section["posterior"]["layers"]
                 ],
             }
         )
-    same = ("dataset", "split", "num_images", "binarization", "num_samples")
+    same = ("split", "num_images", "binarization", "num_samples")
     return {
         "train": f"tfvae train {shlex.join(_train(row))} --seed SEED --workdir DIR",
         "evaluate": f"tfvae evaluate DIR --num-samples {row.num_samples}",
         "quantity": row.quantity,
+        # A folder's name says nothing elsewhere.
+        "dataset": evaluation["dataset"].partition(":")[0],
         **{key: evaluation[key] for key in same},
+        "evaluations_per_step": evaluation["evaluations_per_step"],
         "epochs": _read(folder / "metrics.json")["epoch"],
         "runs": found,
         "date": evaluation["date"].split(" ")[0],
@@ -218,9 +281,33 @@ def _cells(name: str, row: Row, found: Mapping[str, Any]) -> list[str]:
         found["binarization"],
         found["split"],
         f"{found['epochs']:,}",
-        # Other work on the machine, or a pause, only ever adds.
-        f"{min(run['minutes'] for run in runs):.1f}",
+        _least_minutes(runs),
     ]
+
+
+def _league_cells(
+    row: Row, found: Mapping[str, Any], beside: Mapping[str, Any] | None
+) -> list[str]:
+    """Returns a line of the table of estimators."""
+    options = dict(zip(row.options[::2], row.options[1::2], strict=True))
+    relaxed = options.get("--latent")
+    elbos = [-run["training_elbo"] for run in found["runs"]]
+    return [
+        f"`{relaxed or options['--estimator']}`" + (", annealed" if relaxed else ""),
+        options["--num-samples"],
+        str(found["evaluations_per_step"]),
+        # The relaxed model's own is of another density.
+        "-" if relaxed else f"{statistics.mean(elbos):.2f}",
+        row.reference,
+        _ours(found["runs"]),
+        "-" if beside is None else _ours(beside["runs"]),
+        _least_minutes(found["runs"]),
+    ]
+
+
+def _least_minutes(runs: Sequence[Mapping[str, float]]) -> str:
+    # Other work on the machine, or a pause, only ever adds.
+    return f"{min(run['minutes'] for run in runs):.1f}"
 
 
 def _ours(runs: Sequence[Mapping[str, float]]) -> str:

@@ -147,8 +147,9 @@ def test_a_class_that_decodes_in_its_own_way_is_given_all_samples(monkeypatch):
         np.testing.assert_array_equal(terms.log_likelihood(z), whole)
 
 
+@pytest.mark.parametrize("activation", ["tanh", layers.LeakyReLU(0.3)])
 @pytest.mark.parametrize("name", tfvae.networks.NETWORKS)
-def test_networks_of_the_package_may_be_divided(name):
-    decoder = tfvae.networks.NETWORKS[name].decoder((3,), (4, 4, 1), (8,))
+def test_networks_of_the_package_may_be_divided(name, activation):
+    decoder = tfvae.networks.NETWORKS[name].decoder((3,), (4, 4, 1), (8,), activation)
     if not tf.config.list_physical_devices("GPU"):
         assert weights_of_rows(with_head(decoder)) == decoder.count_params() > 0

@@ -49,6 +49,22 @@ def test_an_mlp_can_put_out_an_image_and_read_one():
     np.testing.assert_allclose(network(x), flat.reshape([5, 3, 2, 2]), rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_an_input_mean_is_subtracted_before_anything_else(name):
+    mean, x = np.random.default_rng(0).normal(size=[2, 4, 6, 2])
+    mean = mean.astype(np.float32).astype(float)  # as the layer keeps it
+    build = NETWORKS[name].encoder
+    plain, centred = (
+        build((4, 6, 2), (3,), (5,), dtype="float64", input_mean=m)
+        for m in (None, mean)
+    )
+    centred.set_weights(plain.get_weights())
+    np.testing.assert_allclose(centred(x[None]), plain((x - mean)[None]), rtol=1e-12)
+    again = keras.Model.from_config(centred.get_config())
+    again.set_weights(centred.get_weights())
+    np.testing.assert_array_equal(again(x[None]), centred(x[None]))
+
+
 @pytest.mark.parametrize("shape", [(8, 6, 3), (7, 5, 2)])
 def test_a_convolutions_last_stage_is_tensorflows_depth_to_space(shape):
     decoder = conv_decoder((3,), shape, (4, 5), "tanh", dtype="float64")

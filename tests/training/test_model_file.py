@@ -58,6 +58,7 @@ CONFIGS += [
     {"latent_size": 1, "hidden_sizes": ()},
     {"objective": "elbo", "estimator": "stl"},
     {"estimator": "dreg"},
+    {"activation": "leaky_relu", "leaky_slope": 0.3, "center_inputs": True},
 ]
 
 
@@ -82,6 +83,7 @@ def test_layers_that_read_files_or_run_code_are_not_among_those_of_networks():
     shapes = {"Cropping2D", "Flatten", "InputLayer", "Permute", "Reshape"}
     shapes |= {"Add", "Concatenate", "Multiply", "RepeatVector"}  # of conditions
     shapes |= {"Dropout", "RandomRotation", "RandomTranslation", "RandomZoom"}
+    shapes |= {"LeakyReLU", "Rescaling"}
     assert network_layers() == {"Conv2D", "Conv2DTranspose", "Dense", *shapes}
 
 

@@ -323,6 +323,27 @@ def test_a_model_is_what_the_configuration_says():
     np.testing.assert_allclose(vae.latent.prior_temperature.numpy(), 0.4, rtol=1e-7)
 
 
+def test_a_slope_and_a_mean_are_those_of_the_networks():
+    config = dataclasses.replace(
+        SMALL,
+        activation="leaky_relu",
+        leaky_slope=0.3,
+        center_inputs=True,
+        hidden_sizes=(1,),
+    )
+    mean = np.full((8, 8, 1), 0.25, np.float32)
+    vae = build_vae(config, (8, 8, 1), mean)
+    first, *_ = weights = vae.encoder.network.get_weights()
+    weights[0] = np.full_like(first, -1.0)  # below 0 where x is above its mean
+    weights[1:] = [np.ones_like(w) * (w.ndim > 1) for w in weights[1:]]
+    vae.encoder.network.set_weights(weights)
+    for x, hidden in ((1.0, -0.3 * 48), (0.25, 0.0), (0.0, 16.0)):
+        made = vae.encoder.network(np.full([1, 8, 8, 1], x, np.float32))
+        np.testing.assert_allclose(made, np.full(made.shape, hidden), rtol=1e-6)
+    with pytest.raises(InputError, match="center_inputs True needs the mean"):
+        build_vae(config, (8, 8, 1))
+
+
 @pytest.mark.parametrize(
     ("schedule", "epochs", "expected"),
     [

@@ -22,6 +22,11 @@ def check_together(config: Config) -> None:
     _check_monitored(config)
     _check_labels(config)
     _check_missing(config)
+    if config.leaky_slope is not None and config.activation != "leaky_relu":
+        raise InputError(
+            f"leaky_slope {config.leaky_slope} has no effect with activation "
+            f"{config.activation!r}; set activation 'leaky_relu', or leaky_slope None"
+        )
 
 
 def _check_missing(config: Config) -> None:

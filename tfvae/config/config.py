@@ -141,6 +141,10 @@ class ModelSettings:
     """The architecture of encoder and decoder."""
     activation: ActivationName = "tanh"
     """The activation of the hidden layers."""
+    leaky_slope: Annotated[float, Range(0, 1)] | None = None
+    """The slope of activation leaky_relu below 0; None: Keras' 0.2."""
+    center_inputs: bool = False
+    """Subtract the mean training image from what the encoder sees."""
     output_start: Literal["mean", "zero"] = "mean"
     """The start of the decoder's output bias: the mean training image, or zeros."""
 

@@ -99,6 +99,8 @@ _DISCRETE = Config(
     latent_size=200,
     hidden_sizes=(200, 200),
     activation="leaky_relu",
+    leaky_slope=0.3,
+    center_inputs=True,
     objective="elbo",
     estimator="disarm",
     epochs=2000,
@@ -328,13 +330,15 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "mnist-discrete": Recipe(
         "the comparison of estimators for 200 Bernoulli variables, nonlinear networks",
-        f"{_DONG}; Keras' slope 0.2 for their 0.3, and no mean subtracted",
+        _DONG,
         _DISCRETE,
     ),
     "mnist-discrete-linear": Recipe(
         "the same with linear networks",
-        f"{_DONG}; no mean subtracted",
-        dataclasses.replace(_DISCRETE, hidden_sizes=()),
+        _DONG,
+        dataclasses.replace(
+            _DISCRETE, hidden_sizes=(), activation="tanh", leaky_slope=None
+        ),
     ),
     "fashion-discrete": Recipe(
         "mnist-discrete on Fashion-MNIST",

@@ -17,6 +17,7 @@ from tfvae.core.sharding import replica_seed
 from tfvae.core.types import InputError
 
 Shape = tuple[int, ...]
+Activation = str | Callable[[tf.Tensor], tf.Tensor]
 NetworkBuilder = Callable[..., keras.Model]
 
 
@@ -25,7 +26,8 @@ class Architecture(NamedTuple):
 
     Both are called as `build(input_shape, output_shape, hidden_sizes, activation,
     seed=..., dtype=..., output_bias=..., name=...)`; `hidden_sizes` run from the input
-    to the output of each. For a conditional model there is `condition_shape=...` too.
+    to the output of each. For a conditional model there is `condition_shape=...` too,
+    and for an encoder whose inputs are centred `input_mean=...`.
     """
 
     encoder: NetworkBuilder
@@ -36,13 +38,14 @@ def mlp(
     input_shape: Shape,
     output_shape: Shape,
     hidden_sizes: Sequence[int],
-    activation: str = "tanh",
+    activation: Activation = "tanh",
     *,
     seed: int = 0,
     dtype: str | None = None,
     output_bias: np.ndarray | None = None,
     name: str | None = None,
     condition_shape: Shape | None = None,
+    input_mean: np.ndarray | None = None,
 ) -> keras.Model:
     """Builds a multi-layer perceptron, Glorot-initialised.
 
@@ -57,10 +60,11 @@ def mlp(
         name: The name of the model; its layers' names begin with it.
         condition_shape: The shape of a condition's features (`condition.shape`), which
             are a second input, and go in beside the first; None: there is none.
+        input_mean: [*input_shape] What is subtracted from each example; None: nothing.
     """
     make = _LayerMaker(name or "mlp", seed, dtype)
     inputs, c = make.inputs(input_shape, condition_shape)
-    x = make.beside(make.flat(inputs[0]), c)
+    x = make.beside(make.flat(make.centred(inputs[0], input_mean)), c)
     for units in hidden_sizes:
         x = make.weighted(keras.layers.Dense, units, activation=activation)(x)
     return make.model(inputs, make.output(x, output_shape, output_bias), name)
@@ -70,13 +74,14 @@ def conv_encoder(
     input_shape: Shape,
     output_shape: Shape,
     hidden_sizes: Sequence[int],
-    activation: str = "relu",
+    activation: Activation = "relu",
     *,
     seed: int = 0,
     dtype: str | None = None,
     output_bias: np.ndarray | None = None,
     name: str | None = None,
     condition_shape: Shape | None = None,
+    input_mean: np.ndarray | None = None,
 ) -> keras.Model:
     """Builds 3 x 3 convolutions of stride 2, then a dense layer.
 
@@ -88,7 +93,8 @@ def conv_encoder(
     _require_image(input_shape, "the input of the encoder")
     make = _LayerMaker(name or "conv_encoder", seed, dtype)
     inputs, c = make.inputs(input_shape, condition_shape)
-    x = inputs[0] if c is None else make.as_channels(inputs[0], c)
+    x = make.centred(inputs[0], input_mean)
+    x = x if c is None else make.as_channels(x, c)
     for filters in hidden_sizes:
         x = make.strided(keras.layers.Conv2D, filters, activation)(x)
     x = make.flat(x)
@@ -99,7 +105,7 @@ def conv_decoder(
     input_shape: Shape,
     output_shape: Shape,
     hidden_sizes: Sequence[int],
-    activation: str = "relu",
+    activation: Activation = "relu",
     *,
     seed: int = 0,
     dtype: str | None = None,
@@ -344,6 +350,14 @@ class _LayerMaker:
         given = inputs if len(inputs) > 1 else inputs[0]
         return keras.Model(given, output, name=name)
 
+    def centred(
+        self, x: keras.KerasTensor, mean: np.ndarray | None
+    ) -> keras.KerasTensor:
+        """Subtracts a mean from every example."""
+        if mean is None:
+            return x
+        return self(keras.layers.Rescaling, 1.0, offset=(-mean).tolist())(x)
+
     def beside(
         self, x: keras.KerasTensor, c: keras.KerasTensor | None
     ) -> keras.KerasTensor:
@@ -390,7 +404,9 @@ class _LayerMaker:
         glorot = keras.initializers.GlorotUniform(seed)
         return self(layer, *args, kernel_initializer=glorot, **kwargs)
 
-    def strided(self, layer: type, filters: int, activation: str) -> keras.layers.Layer:
+    def strided(
+        self, layer: type, filters: int, activation: Activation
+    ) -> keras.layers.Layer:
         """Returns a 3 x 3 convolution, or transposed one, of stride 2."""
         options = {"data_format": "channels_last", "activation": activation}
         return self.weighted(layer, filters, 3, 2, "same", **options)

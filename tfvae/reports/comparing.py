@@ -100,7 +100,11 @@ def comparison_text(comparison: Mapping[str, Any]) -> str:
         f"{'nats':32} {f'L_{count}':>20} {'elbo':>20}",
     ]
     for number, side in enumerate(sides, start=1):
-        lines.append(f"{number}: {side['run']}, after {side['step']} training steps")
+        steps, cost = side["step"], side["evaluations_per_step"]
+        lines.append(
+            f"{number}: {side['run']}, after {steps} training steps, each with {cost} "
+            f"evaluation{'s' if cost > 1 else ''} of the decoder an image"
+        )
         for name, model in side["models"].items():
             lines.append(_row(f"   {name}", model))
             lines += [f"      {line}" for line in low_ess_text(model, count)]
@@ -137,6 +141,7 @@ def _found(
         "run": str(run.folder.path),
         "dataset": images.config.dataset,
         "step": int(run.vae.steps),
+        "evaluations_per_step": run.vae.evaluations_per_step,
         "models": models,
     }
 

@@ -133,6 +133,7 @@ def _conditions(run: Run, images: Images, scoring: Scoring) -> dict[str, Any]:
         "batch_size": images.batch_size,
         "chunk_size": min(chunk_size, num_samples),
         "step": int(run.vae.steps),
+        "evaluations_per_step": run.vae.evaluations_per_step,
         "date": utc_now(),
         "device": device_name(),
     }

@@ -22,7 +22,7 @@ from tfvae.models import VAE, ConditionalDistribution, SemiSupervisedVAE
 from tfvae.models.missing import SelfMasking, given_beside_x
 from tfvae.models.optimizers import get_optimizer
 from tfvae.models.schedules import Cyclical, Exponential, Schedule
-from tfvae.networks import NETWORKS, augmented_classifier, mlp
+from tfvae.networks import NETWORKS, Activation, augmented_classifier, mlp
 from tfvae.objectives import OBJECTIVES
 from tfvae.priors import Prior, make_prior, prior_arguments
 
@@ -94,7 +94,7 @@ def check_config(config: Config) -> None:
         small = dataclasses.replace(small, num_components=2)
     condition = None if config.condition is None else OneHot(2)
     images = np.full([2, *_TRIAL_SHAPE], 0.5)
-    vae = build_vae(small, _TRIAL_SHAPE, images=images, condition=condition)
+    vae = build_vae(small, _TRIAL_SHAPE, images[0], images, condition)
     _check_values(vae.decoder.head, config)
     compile_vae(vae, config, steps_per_epoch=1)
 
@@ -197,7 +197,8 @@ def build_vae(
         config: The configuration.
         image_shape: (H, W, C).
         mean_image: [H, W, C] The mean of the training images, from which the decoder's
-            output starts if `output_start` is "mean"; None: from zeros.
+            output starts if `output_start` is "mean"; None: from zeros. `center_inputs`
+            subtracts it.
         images: [n, H, W, C] The images from which prior 'vamp' starts; other priors
             need none.
         condition: c of p(x|c), which the configuration only names; None: p(x).
@@ -227,14 +228,15 @@ def build_vae(
         latent.decoder_shape,
         likelihood.params_shape,
         config.hidden_sizes[::-1],
-        config.activation,
+        _activation(config),
         name="decoder",
         output_bias=bias,
         **_shared(config, condition and condition.shape),
     )
     parts = (
         ConditionalDistribution(
-            _encoder(config, likelihood, posterior.params_shape, beside), posterior
+            _encoder(config, likelihood, posterior.params_shape, beside, mean_image),
+            posterior,
         ),
         ConditionalDistribution(decoder, likelihood),
     )
@@ -245,7 +247,7 @@ def build_vae(
     weight = config.classifier_weight
     return SemiSupervisedVAE(
         *parts,
-        _classifier(config, likelihood, condition.num_classes),
+        _classifier(config, likelihood, condition.num_classes, mean_image),
         latent,
         prior,
         **roles,
@@ -266,6 +268,7 @@ def _encoder(
     likelihood: DistributionHead,
     params_shape: tuple[int, ...],
     beside: tuple[int, ...] | None,
+    mean_image: np.ndarray | None,
     name: str = "encoder",
 ) -> keras.Model:
     """Returns a network of examples, which reads the columns of a table by features."""
@@ -274,8 +277,9 @@ def _encoder(
         likelihood.event_shape if read is None else (read.num_features,),
         params_shape,
         config.hidden_sizes,
-        config.activation,
+        _activation(config),
         name=name,
+        input_mean=_subtracted(config, mean_image),
         **_shared(config, beside),
     )
     if read is None:
@@ -287,12 +291,34 @@ def _encoder(
     return keras.Model([x, *rest] if rest else x, output, name=f"table_{name}")
 
 
+def _activation(config: Config) -> Activation:
+    """Returns the activation of hidden layers."""
+    if config.leaky_slope is None:
+        return config.activation
+    return keras.layers.LeakyReLU(config.leaky_slope)
+
+
+def _subtracted(config: Config, mean_image: np.ndarray | None) -> np.ndarray | None:
+    """Returns what is subtracted from the encoder's inputs, or None."""
+    if config.center_inputs and mean_image is None:
+        raise InputError(
+            "center_inputs True needs the mean of the training images, and there is "
+            "none here; give the mean, or set center_inputs False"
+        )
+    return mean_image if config.center_inputs else None
+
+
 def _classifier(
-    config: Config, likelihood: DistributionHead, num_classes: int
+    config: Config,
+    likelihood: DistributionHead,
+    num_classes: int,
+    mean_image: np.ndarray | None,
 ) -> keras.Model:
     """Returns the network of q(y|x)."""
     if config.classifier != "augmented":
-        return _encoder(config, likelihood, (num_classes,), None, "classifier")
+        return _encoder(
+            config, likelihood, (num_classes,), None, mean_image, "classifier"
+        )
     return augmented_classifier(
         likelihood.event_shape,
         num_classes,
@@ -402,7 +428,7 @@ def _hierarchy(config: Config, layers: Sequence[Latent]) -> Hierarchy:
             source.decoder_shape,
             head.params_shape,
             sizes,
-            config.activation,
+            _activation(config),
             name=name,
             seed=config.seed,
             dtype=config.dtype_policy,

@@ -16,7 +16,7 @@ from tfvae.training.building import ARGUMENTS, build_vae, compile_vae, config_of
 # Fields that say what the table says here, or that only images have.
 _OF_IMAGES = (
     *("likelihood", *ARGUMENTS["likelihood"]),
-    *("binarization", "network", "output_start"),
+    *("binarization", "network", "output_start", "center_inputs"),
 )
 
 

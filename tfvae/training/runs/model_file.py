@@ -15,6 +15,7 @@ from typing import Any
 
 import h5py
 import keras
+import numpy as np
 
 from tfvae.networks import NETWORKS, augmented_classifier
 
@@ -141,12 +142,14 @@ def network_layers() -> frozenset[str]:
 
     Some of Keras' other layers read files, or run a file's code.
     """
-    kinds = set()
+    kinds: set[type] = {keras.layers.LeakyReLU}  # an activation with a slope
     for network in NETWORKS.values():
         # Two stages to an image of odd size: every kind of layer has its place.
         image, code, sizes = (3, 3, 1), (2,), (1, 1)
         for built in (
-            network.encoder(image, code, sizes, condition_shape=(2,)),
+            network.encoder(
+                image, code, sizes, condition_shape=(2,), input_mean=np.zeros(image)
+            ),
             network.decoder(code, image, sizes, condition_shape=(2,)),
         ):
             kinds |= {type(layer) for layer in built.layers}
