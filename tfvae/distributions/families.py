@@ -161,7 +161,7 @@ class IndependentBernoulli(tfd.Independent):
         logits = self.distribution.logits_parameter()
         x = tf.cast(x, logits.dtype)
         axes = int(tf.get_static_value(self.reinterpreted_batch_ndims))
-        if x.shape.rank is None or not axes <= x.shape.rank <= logits.shape.rank:
+        if x.shape.rank is None or x.shape.rank < axes:
             return super()._log_prob(x)
         event = logits.shape[-axes:] if axes else logits.shape[:0]
         if not event.is_fully_defined() or x.shape[x.shape.rank - axes :] != event:
@@ -186,8 +186,8 @@ def bernoulli_log_prob(
     rounding behind. The gradient with respect to the logits is x - sigmoid(logits).
 
     Args:
-        x: [..., P] Values in [0, 1]; leading axes broadcast to those of the logits.
-        logits: [..., P] The logits, with P known.
+        x: [..., P] Values in [0, 1].
+        logits: [..., P] The logits, with P known. Leading axes broadcast.
     """
     size = tf.abs(logits)
     # x l - max(l, 0) = ((2 x - 1) l - |l|) / 2

@@ -5,6 +5,7 @@ import tensorflow as tf
 from tfvae.distributions import (
     Bernoulli,
     ExpRelaxedOneHotCategorical,
+    IndependentBernoulli,
     IndependentLogistic,
     Logistic,
     MultivariateNormalDiag,
@@ -51,7 +52,7 @@ def tempered_logistic(latent_size: int, temperature: tf.Tensor) -> tfd.Distribut
 def fair_bernoulli(latent_size: int, dtype: str = "float32") -> tfd.Distribution:
     """Bernoulli(1/2) in each of `latent_size` dimensions; draws are floats."""
     logits = tf.zeros([latent_size], dtype)
-    return tfd.Independent(Bernoulli(logits=logits, dtype=logits.dtype), 1)
+    return IndependentBernoulli(Bernoulli(logits=logits, dtype=logits.dtype), 1)
 
 
 def uniform_one_hot(
