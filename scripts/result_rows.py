@@ -180,6 +180,7 @@ def _discrete(recipe: str, league: str) -> dict[str, Row]:
 ROWS: Mapping[str, Row] = {
     "best": Row("mnist-best", "84.78 (IWAE, k = 50, 3,280 epochs)"),
     "best-any": Row("mnist-best-any", "-"),
+    "best-discrete": Row("mnist-best-discrete", "-"),
     "aevb": Row(
         "mnist-aevb", "a curve", num_samples=100, quantity="-ELBO", seeds=_THREE
     ),
