@@ -130,7 +130,7 @@ def _pixels(
             f"{type(head).__name__} has no probability; give another"
         )
     num_levels = getattr(head, "num_levels", None)
-    low, high = _range(value_range)
+    low, high = range_of(value_range)
     if (is_binary or num_levels) and (low, high) != (0.0, 1.0):
         raise InputError(
             f"value_range {value_range!r} is not that of {type(head).__name__}, whose "
@@ -145,7 +145,12 @@ def _pixels(
     return Pixels(binarization, num_levels, low, high, vae.missing is not None)
 
 
-def _range(value_range: tuple[float, float]) -> tuple[float, float]:
+def range_of(value_range: tuple[float, float]) -> tuple[float, float]:
+    """Returns the least and the largest value of a range that can be used.
+
+    Raises:
+        InputError: if it is none.
+    """
     try:
         low, high = (float(value) for value in value_range)
     except (TypeError, ValueError):

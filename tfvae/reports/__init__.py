@@ -5,7 +5,7 @@ from __future__ import annotations
 from tfvae.reports.comparing import compare_runs, comparison_text
 from tfvae.reports.detecting import detect_run, detection_text
 from tfvae.reports.evaluating import evaluate_run
-from tfvae.reports.exporting import export_run
+from tfvae.reports.exporting import export_run, export_web_run
 from tfvae.reports.imputing import imputation_text, impute_run
 from tfvae.reports.plotting import plot_run
 from tfvae.reports.text import evaluation_text
@@ -18,6 +18,7 @@ __all__ = [
     "evaluate_run",
     "evaluation_text",
     "export_run",
+    "export_web_run",
     "imputation_text",
     "impute_run",
     "plot_run",

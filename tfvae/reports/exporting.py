@@ -12,7 +12,7 @@ import numpy as np
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
 from tfvae.evaluation import anomaly
-from tfvae.export import export_saved_model
+from tfvae.export import export_saved_model, export_web
 from tfvae.export.layout import CARD
 from tfvae.models import SemiSupervisedVAE
 from tfvae.reports.images import meaning_of, models_of, read_evaluation, split_of
@@ -65,6 +65,36 @@ def export_run(
         examples=examples,
         card={**card, "p_value": said},
     )
+
+
+def export_web_run(workdir: str | os.PathLike, path: str | os.PathLike) -> Path:
+    """Writes a page that runs the decoder of a run's model in a browser.
+
+    Its footer says what the model was trained on, and what `tfvae evaluate` has found.
+
+    Args:
+        workdir: The run's folder.
+        path: The HTML file to write.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        InputError: if there is no such run, or the page cannot be written; see
+            `tfvae.export.export_web`.
+    """
+    run = load_run(workdir)
+    card = _card(run, Path(path).stem)
+    facts = {"Trained on": f"{card['training']['dataset']}, {card['steps']:,} steps"}
+    found = card["evaluation"]
+    if found is not None:
+        likelihood = found["results"]["log_likelihood"]
+        facts["Bound"] = (
+            f"{found['bounds']} > {likelihood['mean']:.2f} nats "
+            f"({likelihood['standard_error']:.2f}), L_{found['num_samples']} of "
+            f"{found['num_images']:,} {found['split']} images"
+        )
+    return export_web(run.vae, path, card=facts)
 
 
 def left_out(version: Path) -> str | None:
