@@ -105,6 +105,7 @@ def test_a_score_function_sends_no_gradient_to_the_decoders_input():
         ({"latent": "bernoulli", "estimator": "bitflip"}, 8),
         ({"latent": "bernoulli", "estimator": "ugc"}, 12),
         ({"latent": "bernoulli", "estimator": "double_cv", "objective": "elbo"}, 8),
+        ({"latent": "bernoulli", "estimator": "rodeo", "objective": "elbo"}, 8),
         ({"latent": "bernoulli", "estimator": "arms", "objective": "elbo"}, 4),
     ],
 )

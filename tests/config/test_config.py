@@ -182,6 +182,7 @@ TOGETHER = [
     ({"latent": "bernoulli", "estimator": "arms"}, "num_samples 1"),
     ({"latent": "bernoulli", "estimator": "arms", **FOUR}, "a mean over samples"),
     ({"latent": "bernoulli", "estimator": "double_cv"}, "num_samples 1"),
+    ({"latent": "bernoulli", "estimator": "rodeo"}, "num_samples 1"),
     ({"latent": "categorical", "estimator": "ugc", **FOUR}, "'ugc'"),
     ({"objective": "miwae", "num_samples": 3}, "num_samples 3"),
     ({"objective": "piwae", "dtype_policy": "mixed_float16", **FOUR}, "float16"),

@@ -29,7 +29,8 @@ from tfvae.estimators import (
     VariationalBatch,
     Vimco,
 )
-from tfvae.estimators.relaxations import ControlVariate, perturbed_logits
+from tfvae.estimators.learned import ControlVariate
+from tfvae.estimators.relaxations import perturbed_logits
 from tfvae.export import export_saved_model
 from tfvae.objectives import Elbo, Iwae, Miwae, Renyi
 

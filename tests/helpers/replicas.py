@@ -41,6 +41,7 @@ def cases() -> dict[str, tuple[str, dict]]:
         "disarm": ("bernoulli", {**iwae, "estimator": "disarm"}),
         "arms": ("bernoulli", {"num_samples": 5, "estimator": "arms"}),
         "double_cv": ("bernoulli", {"num_samples": 3, "estimator": "double_cv"}),
+        "rodeo": ("bernoulli", {"num_samples": 5, "estimator": "rodeo"}),
         "ugc": ("bernoulli", {**iwae, "estimator": "ugc"}),
         "rws": ("bernoulli", {**iwae, "estimator": Rws(0.5), "sample_chunk": 3}),
         "gumbel_rao": ("categorical", {**iwae, "estimator": "gumbel_rao"}),

@@ -271,7 +271,7 @@ def refused(attempt) -> bool:
     return False
 
 
-OF_BITS = ("disarm", "arms", "double_cv", "bitflip", "ugc")
+OF_BITS = ("disarm", "arms", "double_cv", "rodeo", "bitflip", "ugc")
 OF_ONE_LAYER = (*OF_BITS, "reinmax", "gumbel_rao", "rebar", "relax")
 
 

@@ -98,3 +98,28 @@ def test_the_exact_gradient_is_the_slope_of_the_sum_over_states(study):
         # float32's rounding of a sum of some nats is 1e-6, over the step 1e-4; the
         # third derivative adds as much.
         np.testing.assert_allclose(exact[part] @ along, slope, atol=2e-3, rtol=2e-3)
+
+
+def test_the_script_prints_the_variances_and_writes_their_picture(
+    study, monkeypatch, tmp_path, capsys
+):
+    """Its command, with a model that is not trained and two estimators."""
+    script = importlib.import_module("compare_estimators")
+    names = ("arms", "double_cv")
+    monkeypatch.setattr(study, "ESTIMATORS", {n: study.ESTIMATORS[n] for n in names})
+    monkeypatch.setattr(study, "_ADAPTING_STEPS", 2)
+    size = study.VarianceSize(3, 0, 4, 40, (2, 4))
+    monkeypatch.setattr(script, "FAST_VARIANCE", size)
+    out = tmp_path / "new" / "variance.png"
+    command = ["--latent", "bernoulli", "--fast", "--out", str(out)]
+    assert script.main(command) == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+    said = capsys.readouterr().out
+    rows = [line for line in said.splitlines() if line.startswith("| ") and "`" in line]
+    # Two evaluations are one sample of double_cv, which needs two.
+    assert [row.split("|")[1:4] for row in sorted(rows)] == [
+        [" 2 ", " `arms` ", " 2 "],
+        [" 4 ", " `arms` ", " 4 "],
+        [" 4 ", " `double_cv` ", " 2 "],
+    ]
+    assert "3 Bernoulli variables, 40 draws" in said and str(out) in said

@@ -45,6 +45,7 @@ EstimatorName = Literal[
     "disarm",
     "arms",
     "double_cv",
+    "rodeo",
     "bitflip",
     "ugc",
     "rebar",

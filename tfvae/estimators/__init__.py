@@ -12,8 +12,9 @@ from tfvae.core.lookup import resolve
 from tfvae.core.types import InputError
 from tfvae.distributions import FULLY_REPARAMETERIZED, Distribution
 from tfvae.estimators.base import Estimate, Estimator, estimator_name
-from tfvae.estimators.bernoulli import Arms, Bitflip, Disarm, DoubleCv, Ugc
+from tfvae.estimators.bernoulli import Arms, Bitflip, Disarm, Ugc
 from tfvae.estimators.chunks import Chunked
+from tfvae.estimators.control_variates import DoubleCv, Rodeo
 from tfvae.estimators.discrete import Reinforce, StraightThrough, Vimco
 from tfvae.estimators.ovis import Ovis
 from tfvae.estimators.relaxations import GumbelRao, Rebar, Reinmax, Relax
@@ -39,6 +40,7 @@ ESTIMATORS: Mapping[str, type[Estimator]] = {
     "disarm": Disarm,
     "arms": Arms,
     "double_cv": DoubleCv,
+    "rodeo": Rodeo,
     "bitflip": Bitflip,
     "ugc": Ugc,
     "straight_through": StraightThrough,
@@ -122,6 +124,7 @@ __all__ = [
     "VariationalBatch",
     "Reinforce",
     "Reparameterised",
+    "Rodeo",
     "Rws",
     "Stl",
     "StraightThrough",

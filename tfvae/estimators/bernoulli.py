@@ -37,10 +37,12 @@ class LogitsGradient(NamedTuple):
         terms: The log-weights' terms of its samples.
         gradient: [B, D] The estimate of the part of the logits' gradient that comes
             from the draws.
+        moving: [] See `Adapted`.
     """
 
     terms: LogWeightTerms
     gradient: tf.Tensor
+    moving: float | tf.Tensor = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +65,11 @@ class BernoulliEstimator(ScoreFunction):
     def estimate(self, batch: VariationalBatch) -> Estimate:
         """See `Estimator.estimate`."""
         logits = bernoulli_of(self, batch.posterior).logits  # [B, D]
-        terms, gradient = self.logits_gradient(batch, tf.stop_gradient(logits))
-        through_logits = tf.reduce_sum(tf.stop_gradient(gradient) * logits, axis=-1)
-        surrogate = surrogate_without_signals(batch, terms)
-        return Estimate(terms, surrogate + through_logits)
+        found = self.logits_gradient(batch, tf.stop_gradient(logits))
+        gradient = tf.stop_gradient(found.gradient)
+        through_logits = tf.reduce_sum(gradient * logits, axis=-1)
+        surrogate = surrogate_without_signals(batch, found.terms)
+        return Estimate(found.terms, surrogate + through_logits - found.moving)
 
 
 class Twin(NamedTuple):
@@ -195,7 +198,7 @@ class Ugc(_Twinned):
 
 
 @dataclasses.dataclass(frozen=True)
-class _OfMeans(BernoulliEstimator):
+class OfMeans(BernoulliEstimator):
     """The base of the leave-one-out estimators of the gradient of a mean of f_s.
 
     Here f_s is log w_s: they are for objectives that count every sample as much.
@@ -222,7 +225,7 @@ class _OfMeans(BernoulliEstimator):
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
-class Arms(_OfMeans):
+class Arms(OfMeans):
     """S samples that repel each other (Dimitriev and Zhou, 2021, Dirichlet copula).
 
     For each variable d_1 .. d_S ~ Dirichlet(1, ..., 1), and z_s has its rarer value,
@@ -261,51 +264,6 @@ class Arms(_OfMeans):
         signals = (f - mean_of_others(f))[..., tf.newaxis]  # [S, B, 1]
         score = z - tf.sigmoid(logits)  # [S, B, D]
         gradient = tf.reduce_mean(signals * score, axis=0) * factor
-        return LogitsGradient(terms, gradient)
-
-
-@keras.saving.register_keras_serializable(package="tfvae")
-@dataclasses.dataclass(frozen=True)
-class DoubleCv(_OfMeans):
-    """Leave-one-out reinforce with two control variates (Titsias and Shi, 2022).
-
-    Both are first-order expansions of f_s = log w_s about the mean p, with the gradient
-    f'_s by z at the draws, which costs as much as S further evaluations:
-
-        c_s = mean over t != s of f_t - f'_t (z_t - p)    in the baseline
-        h_s = mean over t != s of f'_t                    for the sample itself
-
-    The logits' gradient is
-
-        mean_s (f_s - c_s - h_s (z_s - p)) (z_s - p) + h_s p (1 - p)
-
-    It has the right mean since c_s and h_s do not depend on z_s, and no noise where f
-    is linear in z. The paper learns a coefficient of each expansion; here they are 1,
-    which adds noise where f bends between 0 and 1, as a decoder's does that is trained.
-    """
-
-    evaluations_per_sample = 2
-    method = "log q's gradient; control variates of the others' slopes by z"
-    paper = "Titsias and Shi (2022)"
-
-    def logits_gradient(
-        self, batch: VariationalBatch, logits: tf.Tensor
-    ) -> LogitsGradient:
-        """See `BernoulliEstimator.logits_gradient`."""
-        z = tf.stop_gradient(batch.draw())  # [S, B, D]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(z)
-            terms = batch.log_weight_terms(z)
-            total = tf.reduce_sum(terms.loss_log_weights(batch.kl_weight))
-        slopes = tape.gradient(total, z, unconnected_gradients="zero")
-        slopes, f = tf.stop_gradient(slopes), constant_log_weights(batch, terms)
-        score = z - tf.sigmoid(logits)  # [S, B, D]
-        at_mean = f - tf.reduce_sum(slopes * score, axis=-1)  # [S, B]
-        others = mean_of_others(slopes)  # [S, B, D]
-        expected = mean_of_others(at_mean) + tf.reduce_sum(others * score, axis=-1)
-        signals = (f - expected)[..., tf.newaxis]  # [S, B, 1]
-        variance = tf.sigmoid(logits) * tf.sigmoid(-logits)  # [B, D]
-        gradient = tf.reduce_mean(signals * score + others * variance, axis=0)
         return LogitsGradient(terms, gradient)
 
 

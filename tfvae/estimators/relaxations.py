@@ -21,7 +21,7 @@ import keras
 import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
-from tfvae.core.sharding import draw_for_shard, mean_over_batch
+from tfvae.core.sharding import draw_for_shard
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int, require_number, require_real
 from tfvae.distributions import (
@@ -37,6 +37,7 @@ from tfvae.estimators.discrete import (
     Vimco,
     constant_log_weights,
 )
+from tfvae.estimators.learned import ControlVariate, adapted
 from tfvae.estimators.variational_batch import VariationalBatch
 from tfvae.networks import batch_apply, mlp
 from tfvae.objectives import Objective
@@ -212,8 +213,8 @@ class Control(NamedTuple):
     correction: Callable[[tf.Tensor], tf.Tensor] | None = None
 
 
-class ControlVariate(keras.layers.Layer):
-    """Trained parameters of a control variate, which are no part of the model.
+class RelaxedControl(ControlVariate):
+    """The trained `Control`.
 
     Args:
         start: The temperature and the eta that training starts with.
@@ -228,20 +229,17 @@ class ControlVariate(keras.layers.Layer):
         posterior: Distribution,
         hidden_sizes: Sequence[int] | None = None,
     ) -> None:
-        dtype = tf.as_dtype(posterior.dtype).name
-        super().__init__(name="control_variate", dtype=dtype)
-        values = {"log_temperature": math.log(start.temperature), "eta": start.eta}
+        super().__init__(posterior)
         if hidden_sizes is not None:
-            values["gain"] = 0.0
-            make = functools.partial(mlp, name="correction", dtype=dtype)
+            make = functools.partial(mlp, name="correction", dtype=self.dtype)
             self.network = make(tuple(posterior.event_shape), (1,), hidden_sizes)
-        for name, value in values.items():
-            constant = keras.initializers.Constant(value)
-            setattr(self, name, self.add_weight((), constant, name=name))
-        self.built = True
+        self.add_scalar("log_temperature", math.log(start.temperature))
+        self.add_scalar("eta", start.eta)
+        if hidden_sizes is not None:
+            self.add_scalar("gain", 0.0)
 
     def control(self) -> Control:
-        """Returns the parameters as they are now."""
+        """See `ControlVariate.control`."""
         temperature = tf.exp(tf.convert_to_tensor(self.log_temperature))
         correction = self._correction if hasattr(self, "network") else None
         return Control(temperature, tf.convert_to_tensor(self.eta), correction)
@@ -320,39 +318,14 @@ class _Controlled(ScoreFunction):
         one_hots = family.of(z)
         u = perturbed_logits(tf.nn.log_softmax(family.logits), one_hots, gumbel)
         drawn = Drawn(family, one_hots, tf.stop_gradient(u), log_weights)
-        gradient, adapting = self._adapting(batch, drawn)  # [B, ..., K], []
+        gradient, moving = adapted(
+            batch, lambda control: logits_gradient(batch, drawn, control), self.start
+        )  # [B, ..., K], []
         coefficients = batch.objective.coefficients(drawn.log_weights)
         log_joint = terms.log_likelihood + batch.kl_weight * terms.log_prior
         of_decoder = tf.reduce_sum(coefficients * log_joint, axis=0)  # [B]
         of_encoder = _inner(tf.stop_gradient(gradient), family.logits)
-        return Estimate(terms, of_decoder + of_encoder - adapting)
-
-    def _adapting(
-        self, batch: VariationalBatch, drawn: Drawn
-    ) -> tuple[tf.Tensor, float | tf.Tensor]:
-        """Returns the logits' gradient, and what moves the learned parameters.
-
-        The latter's gradient is that of log mean_b |g_b|^2 over the global batch for
-        the gradient g of the logits. The logarithm makes it as large for any model, so
-        that a bound on the norm of all gradients leaves the model's as they are.
-        """
-        layer = batch.learned
-        if layer is None:
-            return logits_gradient(batch, drawn, self.start), 0.0
-        with tf.GradientTape() as tape:
-            gradient = logits_gradient(batch, drawn, layer.control())
-            free = drawn.family.z(gradient)  # a Bernoulli has one logit
-            squares = _inner(free, free)  # [B]
-            total = tf.reduce_sum(squares)
-        variables = layer.trainable_variables
-        slopes = tape.gradient(total, variables)
-        mean = mean_over_batch(squares[tf.newaxis], batch.shard)
-        scale = mean * tf.cast(tf.maximum(tf.size(squares), 1), mean.dtype)
-        moved = [
-            tf.reduce_sum(tf.stop_gradient(tf.math.divide_no_nan(slope, scale)) * v)
-            for slope, v in zip(slopes, variables, strict=True)
-        ]
-        return gradient, sum(moved, tf.zeros_like(mean))
+        return Estimate(terms, of_decoder + of_encoder - moving)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -374,7 +347,7 @@ class Rebar(_Controlled):
 
     def learned(self, posterior: Distribution) -> ControlVariate | None:
         """See `Estimator.learned`."""
-        return ControlVariate(self.start, posterior) if self.adaptive else None
+        return RelaxedControl(self.start, posterior) if self.adaptive else None
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -403,7 +376,7 @@ class Relax(_Controlled):
 
     def learned(self, posterior: Distribution) -> ControlVariate:
         """See `Estimator.learned`."""
-        return ControlVariate(self.start, posterior, self.hidden_sizes)
+        return RelaxedControl(self.start, posterior, self.hidden_sizes)
 
 
 def logits_gradient(
