@@ -337,7 +337,7 @@ def test_no_code_of_a_model_is_executed(command, name, paths, capsys, monkeypatc
     (folder / "payload.py").write_text(f"import os\nos.mknod({str(marker)!r})\n")
     monkeypatch.syspath_prepend(folder)
     hostile.with_layer(paths["run"] / MODEL, PAYLOADS[name](marker))
-    refused(COMMANDS[command], paths, "as no run's model", capsys)
+    refused(COMMANDS[command], paths, "which is not let through", capsys)
     assert not marker.exists()
 
 

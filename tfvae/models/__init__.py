@@ -5,6 +5,7 @@ from tfvae.models.conditional import ConditionalDistribution
 from tfvae.models.imputation import Imputation
 from tfvae.models.missing import SelfMasking
 from tfvae.models.optimizers import Adam
+from tfvae.models.presets import Preset, PresetCard, PresetScore
 from tfvae.models.schedules import Cyclical, Exponential
 from tfvae.models.semi_supervised import SemiSupervisedVAE
 from tfvae.models.vae import VAE, Samples
@@ -17,6 +18,9 @@ __all__ = [
     "Cyclical",
     "Exponential",
     "Imputation",
+    "Preset",
+    "PresetCard",
+    "PresetScore",
     "Samples",
     "SelfMasking",
     "SemiSupervisedVAE",

@@ -86,6 +86,12 @@ from tfvae.models.missing import (
 )
 from tfvae.models.nonfinite import NonFiniteGuard, term_means
 from tfvae.models.optimizers import get_optimizer, has_float16_layer, loss_scaled
+from tfvae.models.presets import (
+    PresetCard,
+    PresetsOfClass,
+    load_preset,
+    save_preset,
+)
 from tfvae.models.schedules import Schedule
 from tfvae.networks import seed_layers
 from tfvae.objectives import Elbo, LogWeightTerms, Objective, get_objective
@@ -197,6 +203,7 @@ class VAE(keras.Model):
             with the model and no part of it; None: nothing.
         steps: The number of training steps taken, a weight. The optimizer's own count
             is another when it accumulates gradients or skips a step.
+        presets: Of the class: the presets that `from_preset` knows by name.
 
     Raises:
         InputError: if the parts do not fit together.
@@ -215,6 +222,7 @@ class VAE(keras.Model):
     _track_every: int | None = None
     _shows_kl_weight = _evaluates = False
     role_beside: str | None
+    presets = PresetsOfClass()
 
     def __init__(
         self,
@@ -1423,6 +1431,50 @@ class VAE(keras.Model):
                 f"{str(filepath)!r} does not hold the weights of this model "
                 f"({first_line(error)}); give those of a model of the same parts"
             ) from error
+
+    def save_to_preset(
+        self, preset_dir: str | os.PathLike, card: PresetCard | None = None
+    ) -> None:
+        """Writes a folder for `from_preset`, without the optimizer.
+
+        It holds config.json, metadata.json, model.weights.h5 and a README.md.
+
+        Args:
+            preset_dir: The folder, which is new or empty.
+            card: What the model was trained on, and its scores, for metadata.json and
+                README.md; `tfvae.reports.export_preset` makes a run's. None: what the
+                model itself knows.
+
+        Raises:
+            InputError: if there is something there, or a part of the model is none that
+                `from_preset` lets through.
+        """
+        save_preset(self, preset_dir, card)
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str | os.PathLike,
+        load_weights: bool = True,
+        *,
+        seed: int | None = None,
+    ) -> VAE:
+        """Returns the model of a preset, not compiled: of this class, or one below.
+
+        Nothing in a preset is executed, and a preset may be of anyone.
+
+        Args:
+            preset: A name in `VAE.presets`, a folder of `save_to_preset`, or
+                "hf://USER/NAME" of Hugging Face's hub (`pip install 'tfvae[hub]'`).
+            load_weights: Whether to have the preset's weights; else the architecture
+                has fresh ones.
+            seed: The seed of fresh weights; None: 0.
+
+        Raises:
+            InputError: if there is no such preset, it is of another class or damaged,
+                or it names a class that no preset may.
+        """
+        return load_preset(cls, preset, load_weights, seed)
 
     def export(self, filepath: str | os.PathLike, *args, **kwargs) -> None:
         """Keras' `export` of x -> `reconstruct(x)`; `tfvae.export` serves more."""

@@ -8,6 +8,7 @@ from tfvae.reports.evaluating import evaluate_run
 from tfvae.reports.exporting import export_run, export_web_run
 from tfvae.reports.imputing import imputation_text, impute_run
 from tfvae.reports.plotting import plot_run
+from tfvae.reports.presetting import export_preset
 from tfvae.reports.text import evaluation_text
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "detection_text",
     "evaluate_run",
     "evaluation_text",
+    "export_preset",
     "export_run",
     "export_web_run",
     "imputation_text",

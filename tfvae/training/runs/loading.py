@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,14 +12,14 @@ import tensorflow as tf
 
 import tfvae.data
 from tfvae.config import Config
-from tfvae.core.types import InputError, first_line
+from tfvae.core.types import InputError
 from tfvae.data.holes import Holes
 from tfvae.heads import HEADS
 from tfvae.latents import LATENTS
 from tfvae.models import VAE
+from tfvae.models.model_file import check_model_file, damage_is_said
 from tfvae.training.runs.binding import check_own_model
 from tfvae.training.runs.folder import RunFolder, RunRecord, read_record
-from tfvae.training.runs.model_file import check_model_file
 
 # Evaluation data, and 'fixed' training data, are one draw that all runs share, so that
 # runs with different seeds are scored on the same images.
@@ -149,16 +148,7 @@ def reading_model(folder: RunFolder) -> Iterator[None]:
     Raises:
         InputError: if anything went wrong, or weights were left out.
     """
-    try:
-        with warnings.catch_warnings():
-            # Keras warns of weights that it could not load, and goes on.
-            warnings.simplefilter("error", UserWarning)
-            check_model_file(folder.model)
-            yield
-    except InputError:
-        raise
-    except (Exception, UserWarning) as error:  # a file can be wrong in any way
-        raise InputError(
-            f"{str(folder.model)!r} is damaged or of another model "
-            f"({first_line(error)}); restore it, or use another workdir"
-        ) from error
+    advice = "restore it, or use another workdir"
+    with damage_is_said(folder.model, advice, passing=InputError):
+        check_model_file(folder.model)
+        yield

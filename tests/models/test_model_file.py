@@ -14,8 +14,8 @@ from helpers.models import tiny_vae
 
 from tfvae.conditions import OneHot
 from tfvae.config import Config, names
+from tfvae.models.model_file import check_model_file, network_layers
 from tfvae.training.building import build_vae, compile_vae
-from tfvae.training.runs.model_file import check_model_file, network_layers
 
 IMAGES = np.random.default_rng(0).random((200, 8, 8, 1)).astype(np.float32)
 BITS = {"objective": "elbo", "estimator": "reinforce", "num_samples": 2}

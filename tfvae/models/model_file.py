@@ -1,15 +1,17 @@
-"""The check of a run's `model.keras` before Keras reads it.
+"""The check of a file of a model, or of a preset, before Keras reads it.
 
 Keras itself refuses to run code of a file, but unpacks up to 4 GiB, builds layers of
 any size, and knows layers that read other files.
 """
 
+import contextlib
 import functools
 import io
 import json
 import math
+import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import h5py
 import keras
 import numpy as np
 
+from tfvae.core.types import InputError, first_line
 from tfvae.networks import NETWORKS, augmented_classifier
 
 _MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
@@ -30,12 +33,47 @@ _KERAS_MODULES = (
     "keras.optimizers.schedules",
 )
 _CLASSES = ("__keras_tensor__", "Functional")
+# Layers of networks that users write: they read no files, run no code of a file, and
+# have no size that their weights or their inputs do not have.
+USERS_LAYERS = frozenset(
+    "Activation AveragePooling2D BatchNormalization GlobalAveragePooling2D "
+    "GroupNormalization LayerNormalization LeakyReLU MaxPooling2D ReLU "
+    "Sequential".split()
+)
 _OURS = "tfvae>"
 _MODELS = ("tfvae>VAE", "tfvae>SemiSupervisedVAE")
 _SIZES = (
     *("units", "filters", "latent_size", "num_classes", "num_components", "num_flows"),
     *("hidden_sizes", "event_shape", "batch_shape", "target_shape"),
 )
+
+
+@contextlib.contextmanager
+def damage_is_said(
+    path: Path, advice: str, passing: type[Exception] | tuple[()] = ()
+) -> Iterator[None]:
+    """Turns any error of reading a model into one line.
+
+    Args:
+        path: What is read.
+        advice: What to do about it.
+        passing: Errors that say themselves what is wrong.
+
+    Raises:
+        InputError: if anything went wrong, or weights were left out.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Keras warns of weights that it could not load, and goes on.
+            warnings.simplefilter("error", UserWarning)
+            yield
+    except passing:
+        raise
+    except (Exception, UserWarning) as error:  # a file can be wrong in any way
+        raise InputError(
+            f"{str(path)!r} is damaged or of another model ({first_line(error, 200)}); "
+            f"{advice}"
+        ) from error
 
 
 def check_model_file(path: Path) -> None:
@@ -58,7 +96,9 @@ def check_model_file(path: Path) -> None:
         archive.read(_MEMBERS[0])  # compares its checksum
         config = json.loads(archive.read(_MEMBERS[1]))
         weights = io.BytesIO(archive.read(_MEMBERS[2]))
-    _check_config(config, _count_weights(weights))
+    if not isinstance(config, dict) or config.get("registered_name") not in _MODELS:
+        raise ValueError("it holds no VAE")
+    check_config(config, count_weights(weights))
 
 
 def _check_members(archive: zipfile.ZipFile, size: int) -> None:
@@ -79,8 +119,13 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> None:
         raise ValueError(f"it has {size:,} bytes and promises {promised:,}")
 
 
-def _count_weights(file: io.BytesIO) -> int:
-    """Returns how many numbers there are; none lies elsewhere, or is only promised."""
+def count_weights(file: io.BytesIO) -> int:
+    """Returns how many numbers an HDF5 file has.
+
+    Raises:
+        ValueError: if some lie elsewhere, or are only promised.
+        OSError: if it is no HDF5 file.
+    """
     arrays: list[h5py.Dataset] = []
     with h5py.File(file) as root:
 
@@ -107,12 +152,24 @@ def _count_weights(file: io.BytesIO) -> int:
         return sum(math.prod(array.shape) for array in arrays)
 
 
-def _check_config(config: Any, num_weights: int) -> None:
-    if not isinstance(config, dict) or config.get("registered_name") not in _MODELS:
-        raise ValueError("it holds no VAE")
+def check_config(
+    config: Any, num_weights: int, also: Collection[str] = frozenset()
+) -> None:
+    """Refuses a model's configuration that names what it may not.
+
+    Args:
+        config: What `json.loads` has read.
+        num_weights: The numbers of the model's weights, which no size exceeds.
+        also: Names in `keras.layers` that are let through beside `network_layers`.
+
+    Raises:
+        ValueError: if it names another class than those of this package and of
+            networks, or a size that the weights cannot have.
+    """
+    allowed = network_layers() | frozenset(also)
     for node in _mappings(config):
         if "class_name" in node:
-            _check_class(node)
+            _check_class(node, allowed)
         for name in _SIZES:
             if not _fits(node.get(name), num_weights):
                 raise ValueError(
@@ -121,19 +178,21 @@ def _check_config(config: Any, num_weights: int) -> None:
                 )
 
 
-def _check_class(node: dict[str, Any]) -> None:
+def _check_class(node: dict[str, Any], layers: Collection[str]) -> None:
     name, module = node["class_name"], node.get("module")
     if name in _CLASSES or module in _KERAS_MODULES:
         return
     if module == "keras" and name == "DTypePolicy":
         return
-    if module == "keras.layers" and name in network_layers():
+    if module in ("keras", "keras.layers") and name in layers:
         return
     registered = node.get("registered_name")
     if isinstance(registered, str) and registered.startswith(_OURS):
         if keras.saving.get_registered_object(registered) is not None:
             return
-    raise ValueError(f"it holds a {name!r:.40} of {module!r:.40}, as no run's model")
+    raise ValueError(
+        f"it holds a {name!r:.40} of {module!r:.40}, which is not let through"
+    )
 
 
 @functools.cache
