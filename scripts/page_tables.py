@@ -12,6 +12,7 @@ from tfvae.estimators import ESTIMATORS
 from tfvae.estimators.base import Estimator
 from tfvae.heads import HEADS
 from tfvae.latents import LATENTS
+from tfvae.models import VAE
 from tfvae.objectives import OBJECTIVES
 from tfvae.priors import PRIORS
 
@@ -83,6 +84,21 @@ def binarizations() -> str:
     return _table(("binarization", "what the model sees"), rows)
 
 
+def presets() -> str:
+    """What each preset is, its class, its size and its scores."""
+    rows = [
+        (
+            name,
+            preset.description,
+            f"`{preset.class_name.removeprefix('tfvae>')}`",
+            f"{preset.num_parameters:,}",
+            "; ".join(map(str, preset.card.scores)),
+        )
+        for name, preset in VAE.presets.items()
+    ]
+    return _table(("preset", "what", "class", "parameters", "scores"), rows)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "recipes": recipes,
     "objectives": objectives,
@@ -92,6 +108,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "likelihoods": likelihoods,
     "datasets": datasets,
     "binarizations": binarizations,
+    "presets": presets,
 }
 
 
