@@ -16,7 +16,7 @@ from tfvae import anomaly
 from tfvae.conditions import OneHot
 from tfvae.core.seeds import derive_seed
 from tfvae.core.types import InputError
-from tfvae.evaluation.anomaly.measuring import _seeds
+from tfvae.evaluation.anomaly.measuring import seeds_of
 from tfvae.export import export_saved_model, verify_saved_model
 from tfvae.export.calibrated import p_values_of
 from tfvae.export.layout import CARD, REQUESTS
@@ -283,7 +283,7 @@ def test_served_p_values_are_the_rank_of_the_served_score(judging, detector):
 def test_served_p_values_are_those_in_memory_where_the_seeds_are(judging, detector):
     """In memory the seed of an example's draws is derived from its values."""
     x = (RNG.random((200, *IMAGE_SHAPE)) < 0.3).astype(np.float32)
-    own, seeds = detector.p_values(x), _seeds({"x": x}, detector.seed)
+    own, seeds = detector.p_values(x), seeds_of({"x": x}, detector.seed)
     found = judging[0].signatures["score"](x=tf.constant(x), seed=seeds)["p_value"]
     # Of rows that were rounded in another way a tie may be none: one rank of 41.
     assert np.mean(np.abs(found - own) > 1e-6) < 0.05

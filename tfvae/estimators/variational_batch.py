@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import keras
 import tensorflow as tf
@@ -78,13 +78,27 @@ class VariationalBatch:
         object.__setattr__(self, "posterior", posterior)
         object.__setattr__(self, "prior", self.make_prior())
 
-    def with_posterior_params(self, params: tf.Tensor) -> VariationalBatch:
+    def with_posterior_params(
+        self, params: tf.Tensor, head: Any = None
+    ) -> VariationalBatch:
         """Returns the same batch with the posterior that other parameters make.
 
         The prior is made anew too, so that what is computed of the result within a
         gradient of its own depends on the prior's weights.
+
+        Args:
+            params: [B, ...] The parameters.
+            head: What makes q(z) of them, by a call, and by `stopped` as
+                `make_stopped_posterior` does; None: the same as before.
         """
-        return dataclasses.replace(self, posterior_params=params)
+        if head is None:
+            return dataclasses.replace(self, posterior_params=params)
+        return dataclasses.replace(
+            self,
+            posterior_params=params,
+            make_posterior=head,
+            make_stopped_posterior=head.stopped,
+        )
 
     def stopped_posterior(self) -> Distribution:
         """Returns q(z|x) through whose parameters and weights no gradient goes."""

@@ -1,6 +1,8 @@
 """A head whose distribution is a normalising flow, for posteriors."""
 
+import contextlib
 from collections.abc import Sequence
+from typing import Any, Protocol, cast
 
 import keras
 import tensorflow as tf
@@ -15,12 +17,61 @@ from tfvae.heads.base import MIN_SCALE, DistributionHead
 MAX_LOG_SCALE = 2.0
 
 
-class Coupling(keras.layers.Layer):
+class FlowStep(Protocol):
+    """An invertible map of z [..., D]."""
+
+    def forward(self, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns z [..., D] and log |det dz/du| [...] for u [..., D]."""
+
+    def inverse(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns u [..., D] and log |det dz/du| [...] for z [..., D]."""
+
+
+class AffineCoupling:
     """An affine coupling (Dinh, Sohl-Dickstein and Bengio, 2017, eq. 4 to 8).
 
         moved' = moved exp(log_scale(given)) + shift(given),    given' = given
 
-    With log_scale bounded by tanh. It starts as the identity.
+    Attributes:
+        sizes: The sizes of the two parts of the variables.
+        swapped: True to move the first part.
+    """
+
+    sizes: tuple[int, int]
+    swapped: bool
+
+    def shift_and_log_scale(self, given: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns (shift, log_scale), each [..., moved], for [..., given]."""
+        raise NotImplementedError
+
+    def forward(self, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns z [..., D] and log |det dz/du| [...] for u [..., D]."""
+        given, moved = self.split(u)
+        shift, log_scale = self.shift_and_log_scale(given)
+        z = self.join(given, moved * tf.exp(log_scale) + shift)
+        return z, tf.reduce_sum(log_scale, axis=-1)
+
+    def inverse(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns u [..., D] and log |det dz/du| [...] for z [..., D]."""
+        given, moved = self.split(z)
+        shift, log_scale = self.shift_and_log_scale(given)
+        u = self.join(given, (moved - shift) * tf.exp(-log_scale))
+        return u, tf.reduce_sum(log_scale, axis=-1)
+
+    def split(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns (given, moved) of z [..., D]."""
+        first, second = tf.split(z, self.sizes, axis=-1)
+        return (second, first) if self.swapped else (first, second)
+
+    def join(self, given: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
+        """Returns the z that `split` splits."""
+        return tf.concat([moved, given] if self.swapped else [given, moved], axis=-1)
+
+
+class Coupling(keras.layers.Layer, AffineCoupling):
+    """An affine coupling with weights of its own, the same for every example.
+
+    Its log_scale is bounded by tanh. It starts as the identity.
 
     Args:
         size: D; the first D // 2 variables are one part, the others the other.
@@ -53,17 +104,17 @@ class Coupling(keras.layers.Layer):
         x = given
         for layer in self.network:
             x = layer(x)
-        shift, raw = tf.split(x, 2, axis=-1)
-        return shift, MAX_LOG_SCALE * tf.tanh(raw / MAX_LOG_SCALE)
+        return shift_and_log_scale(x)
 
-    def split(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns (given, moved) of z [..., D]."""
-        first, second = tf.split(z, self.sizes, axis=-1)
-        return (second, first) if self.swapped else (first, second)
+    def shift_and_log_scale(self, given: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns (shift, log_scale), each [..., moved], for [..., given]."""
+        return self(given)
 
-    def join(self, given: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
-        """Returns the z that `split` splits."""
-        return tf.concat([moved, given] if self.swapped else [given, moved], axis=-1)
+
+def shift_and_log_scale(raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the halves of a coupling network's output, the second one bounded."""
+    shift, raw = tf.split(raw, 2, axis=-1)
+    return shift, MAX_LOG_SCALE * tf.tanh(raw / MAX_LOG_SCALE)
 
 
 class CouplingFlow(tfd.Distribution):
@@ -77,14 +128,15 @@ class CouplingFlow(tfd.Distribution):
 
     Args:
         base: The distribution of u, batch shape [...], event shape [D].
-        couplings: The couplings from u to z.
-        stopped: True if the couplings' weights are constants to `log_prob`.
+        couplings: The steps from u to z.
+        stopped: True if the weights of the couplings are constants to `log_prob`; the
+            steps are layers then.
     """
 
     def __init__(
         self,
         base: tfd.Distribution,
-        couplings: Sequence[Coupling],
+        couplings: Sequence[FlowStep],
         stopped: bool = False,
         name: str = "CouplingFlow",
     ) -> None:
@@ -103,33 +155,33 @@ class CouplingFlow(tfd.Distribution):
     def forward(self, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns z [..., D] and log |det dz/du| [...] for u [..., D]."""
         log_det = tf.zeros(tf.shape(u)[:-1], u.dtype)
-        for coupling in self._couplings:
-            given, moved = coupling.split(u)
-            shift, log_scale = self._call(coupling, given)
-            u = coupling.join(given, moved * tf.exp(log_scale) + shift)
-            log_det += tf.reduce_sum(log_scale, axis=-1)
+        with self._constants():
+            for step in self._couplings:
+                u, own = step.forward(u)
+                log_det += own
         return u, log_det
 
     def inverse(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns u [..., D] and log |det dz/du| [...] for z [..., D]."""
         log_det = tf.zeros(tf.shape(z)[:-1], z.dtype)
-        for coupling in reversed(self._couplings):
-            given, moved = coupling.split(z)
-            shift, log_scale = self._call(coupling, given)
-            z = coupling.join(given, (moved - shift) * tf.exp(-log_scale))
-            log_det += tf.reduce_sum(log_scale, axis=-1)
+        with self._constants():
+            for step in reversed(self._couplings):
+                z, own = step.inverse(z)
+                log_det += own
         return z, log_det
 
     def point_estimate(self) -> tf.Tensor:
         """Returns the z of the base's mean, [..., D]; the mean of z is not known."""
         return self.forward(self.base.mean())[0]
 
-    def _call(self, coupling: Coupling, given: tf.Tensor) -> tuple:
+    def _constants(self) -> contextlib.AbstractContextManager[Any]:
+        """Returns a scope in which no gradient reaches the couplings' weights."""
         if not self.stopped:
-            return coupling(given)
-        fixed = [(weight, tf.stop_gradient(weight)) for weight in coupling.variables]
-        with keras.StatelessScope(state_mapping=fixed):
-            return coupling(given)
+            return contextlib.nullcontext()
+        layers = cast(Sequence[Coupling], self._couplings)
+        weights = [weight for layer in layers for weight in layer.variables]
+        fixed = [(weight, tf.stop_gradient(weight)) for weight in weights]
+        return keras.StatelessScope(state_mapping=fixed)
 
     def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
         u, log_det = self.inverse(z)

@@ -6,6 +6,7 @@ from tfvae.models.imputation import Imputation
 from tfvae.models.missing import SelfMasking
 from tfvae.models.optimizers import Adam
 from tfvae.models.presets import Preset, PresetCard, PresetScore
+from tfvae.models.refinement import Refined
 from tfvae.models.schedules import Cyclical, Exponential
 from tfvae.models.semi_supervised import SemiSupervisedVAE
 from tfvae.models.vae import VAE, Samples
@@ -21,6 +22,7 @@ __all__ = [
     "Preset",
     "PresetCard",
     "PresetScore",
+    "Refined",
     "Samples",
     "SelfMasking",
     "SemiSupervisedVAE",

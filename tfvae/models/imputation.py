@@ -13,6 +13,7 @@ from tfvae.core.types import InputError, Seed
 from tfvae.core.validation import require_int, require_number
 from tfvae.models.batch import Batch, split_examples
 from tfvae.models.missing import SelfMasking, completed
+from tfvae.models.single_examples import one_example
 from tfvae.objectives.bounds import effective_sample_size
 
 if TYPE_CHECKING:
@@ -59,9 +60,8 @@ def impute(
 
     def one(given: tuple[dict[str, Any], tf.Tensor]) -> tuple[tf.Tensor, ...]:
         roles, key = given
-        roles = tf.nest.map_structure(lambda value: value[tf.newaxis], roles)
         own = derive_seed(seed, "impute", key)
-        found = impute_batch(vae, Batch(**roles), num_samples, num_draws, own)
+        found = impute_batch(vae, one_example(roles), num_samples, num_draws, own)
         mean, draws, ess, log_weights, values = found
         ends = [mean, mean]
         if interval is not None:

@@ -89,6 +89,8 @@ class SemiSupervisedVAE(VAE):
         InputError: if the parts do not fit together.
     """
 
+    has_one_posterior = False
+
     def __init__(
         self,
         encoder: ConditionalDistribution | keras.Model,

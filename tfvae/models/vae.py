@@ -11,7 +11,7 @@ import random
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import GeneratorType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 import numpy as np
@@ -92,6 +92,7 @@ from tfvae.models.presets import (
     load_preset,
     save_preset,
 )
+from tfvae.models.refinement import Refined, Refinement, refine
 from tfvae.models.schedules import Schedule
 from tfvae.networks import seed_layers
 from tfvae.objectives import Elbo, LogWeightTerms, Objective, get_objective
@@ -219,6 +220,7 @@ class VAE(keras.Model):
     _schedules: Mapping[str, tuple[keras.Variable, Schedule]] = {}
     _metric_tracker: MetricTracker
     _guard: NonFiniteGuard
+    has_one_posterior: ClassVar[bool] = True  # and none for each class
     _track_every: int | None = None
     _shows_kl_weight = _evaluates = False
     role_beside: str | None
@@ -625,6 +627,44 @@ class VAE(keras.Model):
         vae = self if self.missing is not None else self.with_missing()
         x = vae._checked(x)
         return impute(vae, x, num_samples, num_draws, interval, seed)
+
+    def refine(
+        self,
+        x: Any,
+        num_steps: int = 300,
+        learning_rate: float = 0.05,
+        num_draws: int = 8,
+        num_samples: int = 1000,
+        seed: Seed = 0,
+    ) -> Refined:
+        """Returns the best posterior of the encoder's family for each example alone.
+
+        The parameters that the posterior's head takes start at the encoder's, and climb
+        the elbo by gradient steps (Kim et al., 2018; Cremer, Li and Duvenaud, 2018); no
+        weight changes. Of a head with weights of its own (a flow, a hierarchy), these
+        stay as they are: the family is what the head makes of any parameters.
+
+        Both elbos are means over the same `num_samples` draws, fresh ones, and the
+        encoder's parameters are kept where the steps' end is no better: `elbo` >=
+        `encoder_elbo` holds for every example, as an inequality of these estimates.
+        What is returned of an example is a function of its values and the seed, and
+        does not depend on the examples beside it.
+
+        Args:
+            x: [N, *data_shape]; a dictionary of roles or a `Batch` of as many; or
+                batches of these.
+            num_steps: The steps of Adam.
+            learning_rate: The size of its first steps; it falls to 0.
+            num_draws: The draws of z in each step.
+            num_samples: The draws of z of both elbos.
+            seed: The seed.
+
+        Raises:
+            InputError: if draws of z have no gradient, the model is semi-supervised, an
+                argument is out of range, or the examples cannot be used.
+        """
+        how = Refinement(num_steps, learning_rate, num_draws)
+        return refine(self, self._checked(x), how, num_samples, seed)
 
     def as_batch(
         self, data: Any, step: tf.Tensor | None = None, sharded: bool = False
