@@ -17,6 +17,7 @@ from tfvae.config.config import SECTIONS
 from tfvae.config.plots import PLOT_KINDS
 from tfvae.config.recipes import RECIPES
 from tfvae.core.types import InputError
+from tfvae.evaluation import Ladder
 from tfvae.evaluation.ais import AisScores
 from tfvae.export import verify_saved_model
 from tfvae.export.layout import CARD, REQUESTS
@@ -104,6 +105,8 @@ ANSWERS_WITHOUT_TENSORFLOW = [
     (["evaluate", "w", "--binarization", "grey"], 2, "threshold"),
     (["evaluate", "w", "--ais-chains", "4"], 2, "without ais"),
     (["evaluate", "w", "--ais", "--ais-steps", "0"], 2, "(--ais-steps) 0"),
+    (["evaluate", "w", "--ais", "--gap-steps", "9"], 2, "without gaps"),
+    (["evaluate", "w", "--gaps", "--gap-steps", "0"], 2, "(--gap-steps) 0"),
     (["compare", "--help"], 0, "--num-samples"),
     (["compare", "w"], 2, "another"),
     (["compare", "v", "w", "--limit", "0"], 2, "(--limit) 0"),
@@ -216,14 +219,34 @@ def test_evaluate_anneals_where_it_is_asked_to(run, capsys, monkeypatch):
         count = sum(len(x) for x in batches)
         return AisScores(*np.linspace([-30.0, 0.6, 1.5], [-20.0, 0.7, 1.6], count).T)
 
+    def climbed(vae, batches, num_steps, **how):
+        assert num_steps == 7 and how["num_samples"] == 2
+        count = sum(len(x) for x in batches)
+        return Ladder(*(np.full(count, rung) for rung in (-29.0, -28.0, -27.5, -27.0)))
+
     monkeypatch.setattr("tfvae.reports.evaluating.ais_log_likelihood", annealed)
-    annealing = "--ais --ais-chains 2 --ais-steps 9 --ais-leapfrogs 1 --bdmc-images 0"
+    monkeypatch.setattr("tfvae.reports.evaluating.inference_ladder", climbed)
+    # `gaps` stands on AIS, which need not be asked for.
+    annealing = "--gaps --gap-steps 7 --ais-chains 2 --ais-steps 9 --ais-leapfrogs 1"
+    annealing += " --bdmc-images 0"
     how = ["--limit", "3", "--num-samples", "2", *annealing.split()]
     assert cli.main(["evaluate", str(run), *how]) == 0
     output = capsys.readouterr().out
     assert "2 chains from the prior, 9 steps" in output and "BDMC" not in output
     ais = json.loads((run / "evaluation.json").read_text())["ais"]
     assert ais["log_likelihood"]["mean"] == -25
+    gaps = json.loads((run / "evaluation.json").read_text())["gaps"]["differences"]
+    assert {name: gap["mean"] for name, gap in gaps.items()} == {
+        "total": 4,
+        "amortisation": 1,
+        "approximation": 3,
+        "linear_gain": 0.5,
+        "flow_gain": 0.5,
+        "rest": 2,
+    }
+    assert "own q, 7 steps" in output and "  the rest" in output
+    assert re.search(r"amortisation gap +1\.00 \+- 0\.00", output)
+    assert (run / "evaluation_gaps.png").read_bytes().startswith(b"\x89PNG")
     written = json.loads((run / "evaluation.json").read_text())
     versions = set(written["versions"])
     # The names of a report are words, and not those of fields.

@@ -12,14 +12,17 @@ import pathlib
 import numpy as np
 import pytest
 from helpers.models import tiny_vae
+from matplotlib.patches import Rectangle
 
 from tfvae.config import Config
 from tfvae.config.plots import PLOT_KINDS
 from tfvae.core.types import InputError
+from tfvae.evaluation import Gaps
 from tfvae.reports import plot_run
 from tfvae.reports.html import report_html, report_run
 from tfvae.reports.html.markup import brief, with_error
 from tfvae.reports.html.titles import TITLES
+from tfvae.reports.plots import gap_ladder_of
 from tfvae.reports.plotting import plot_inputs
 from tfvae.training import train
 from tfvae.training.runs import (
@@ -218,6 +221,37 @@ def test_every_estimate_is_shown_with_its_error_wherever_it_stands():
     headings = [text for tag, text in seen.texts if tag in ("h3", "h4")]
     assert "Results on the test images" in headings
     assert "later, deep, deeper" in headings and "Latent variables, layer 1" in headings
+
+
+GAPS = {
+    "elbos": {"encoder": {"mean": -30.0, "standard_error": 0.5}},
+    "differences": {
+        name: {"mean": mean, "standard_error": 0.25}
+        for name, mean in zip(
+            Gaps._fields,
+            (3.625, 2.0, 1.625, 1.0, 0.5, 0.125),
+            strict=True,
+        )
+    },
+    "bdmc_width": {"mean": 0.0625, "standard_error": 0.25},
+}
+
+
+def test_gaps_are_a_ladder_whose_steps_go_on_where_the_last_one_ended():
+    (axis,) = gap_ladder_of(GAPS).axes
+    bars = [patch for patch in axis.patches if isinstance(patch, Rectangle)]
+    assert [bar.get_x() for bar in bars] == [-30, -28, -27, -26.5]
+    assert [bar.get_width() for bar in bars] == [2, 1, 0.5, 0.125]
+    assert "amortisation\n+2.00 ± 0.25" == axis.get_yticklabels()[0].get_text()
+    width = next(line for line in axis.lines if line.get_label() == "BDMC")
+    assert list(width.get_xdata()) == [-26.375, -26.3125]
+
+
+@pytest.mark.parametrize("gaps", [GAPS, 7, {"elbos": 7}, {**GAPS, "differences": {}}])
+def test_a_report_shows_gaps_or_says_why_not(gaps):
+    text = report_html(blank_run(), [], [{"split": "test", "gaps": gaps}], [])
+    assert ("Where the nats go, test images" in text) == (gaps is GAPS)
+    assert ("has another layout" in text) == (gaps is not GAPS)
 
 
 def test_no_two_names_have_the_same_words():

@@ -154,7 +154,9 @@ class Imputing(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class Annealing(Settings):
-    """Annealed importance sampling beside L_K; see `tfvae.evaluation.ais`.
+    """Annealed importance sampling beside L_K, and what stands on it.
+
+    See `tfvae.evaluation.ais` and `tfvae.evaluation.gaps`.
 
     Raises:
         InputError: if a value is out of range, or has no effect.
@@ -172,17 +174,26 @@ class Annealing(Settings):
     """The start of chains: prior, or posterior for q(z|x)."""
     bdmc_images: Natural = 100
     """Images that the model makes, bounded from both sides (BDMC); 0: none."""
+    gaps: bool = False
+    """Say where the nats between elbo and AIS go: amortisation, approximation."""
+    gap_steps: Count = 300
+    """Steps of the posterior of each image alone, for each family."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether images are bounded by annealed importance sampling."""
+        return self.ais or self.gaps
 
     def __post_init__(self) -> None:
         """Checks the values."""
         super().__post_init__()
-        if self.ais:
-            return
         for field in dataclasses.fields(self):
-            if getattr(self, field.name) != field.default:
+            needed = "gaps" if field.name == "gap_steps" else "ais"
+            on = self.gaps if needed == "gaps" else self.wanted
+            if not on and getattr(self, field.name) != field.default:
                 raise InputError(
                     f"{_both(field.name)} {getattr(self, field.name)!r} has no effect "
-                    "without ais; set ais (--ais), or leave it out"
+                    f"without {needed}; set {needed} (--{needed}), or leave it out"
                 )
 
 

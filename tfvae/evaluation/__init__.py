@@ -3,6 +3,7 @@
 from tfvae.config.settings import Annealing, Scoring
 from tfvae.evaluation.aggregate import AggregateTerms
 from tfvae.evaluation.ais import AisScores, Bdmc, ais_log_likelihood, bdmc
+from tfvae.evaluation.gaps import Gaps, Ladder, inference_ladder
 from tfvae.evaluation.layers import active_units
 from tfvae.evaluation.posterior import LayerSummary, PosteriorSummary, posterior_summary
 from tfvae.evaluation.scores import (
@@ -19,7 +20,9 @@ __all__ = [
     "AisScores",
     "Annealing",
     "Bdmc",
+    "Gaps",
     "ImageScores",
+    "Ladder",
     "LayerSummary",
     "PosteriorSummary",
     "Scoring",
@@ -29,6 +32,7 @@ __all__ = [
     "bits_per_dim",
     "default_chunk_size",
     "estimate_log_likelihood",
+    "inference_ladder",
     "mean_with_error",
     "paired_difference",
     "posterior_summary",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -12,12 +13,14 @@ import tensorflow as tf
 
 from tfvae.config.settings import Annealing, Scoring
 from tfvae.core.devices import device_name
-from tfvae.core.files import write_json
+from tfvae.core.files import atomic_write, write_json
 from tfvae.core.types import InputError
 from tfvae.evaluation import (
     ImageScores,
+    Ladder,
     PosteriorSummary,
     default_chunk_size,
+    inference_ladder,
     posterior_summary,
     summarise,
 )
@@ -38,6 +41,7 @@ from tfvae.reports.images import (
     score_differences,
     scored,
 )
+from tfvae.reports.plots import gap_ladder_of, png_bytes
 from tfvae.training.runs import BINARIZATION_SEED, Run, load_run, utc_now, versions
 
 # Draws an image times the root of the number of images. Where a mean is one of draws,
@@ -61,7 +65,8 @@ def evaluate_run(
 
     Args:
         workdir: The run's folder.
-        annealing: The settings of annealed importance sampling; None: it is not done.
+        annealing: The settings of annealed importance sampling, and of the gaps that
+            it shows, which are drawn into `evaluation_gaps.png` too; None: neither.
         progress_bar: Show bars.
         **scoring: The fields of `tfvae.evaluation.Scoring`, all optional.
 
@@ -74,10 +79,12 @@ def evaluate_run(
     target = run.folder.evaluation
     if how.split != "test":
         target = target.with_stem(f"evaluation_{how.split}")
-    check_writable(run, target)
+    picture = target.with_name(f"{target.stem}_gaps.png")
+    for path in (target, picture) if annealing.gaps else (target,):
+        check_writable(run, path)
     images = images_of(run, how)
     annealed = None
-    if annealing.ais:  # first, for it may refuse the model
+    if annealing.wanted:  # first, for it may refuse the model
         annealed = _annealed(run, images, how, annealing, progress_bar)
     scores, sections = {}, {}
     for name, vae in models_of(run).items():
@@ -93,9 +100,57 @@ def evaluate_run(
         found, values = annealed
         above = paired_difference(values, next(iter(scores.values())).log_likelihood)
         evaluation["ais"] = {**found, "above_log_likelihood": above._asdict()}
+        if annealing.gaps:
+            ladder = _ladder(run, images, how, annealing, progress_bar)
+            evaluation["gaps"] = _gaps_section(ladder, values, found, annealing)
     evaluation["versions"] = versions()
     write_json(target, evaluation)
+    if annealing.gaps:
+        with atomic_write(picture) as partial:
+            partial.write_bytes(png_bytes(gap_ladder_of(evaluation["gaps"])))
     return evaluation
+
+
+def _ladder(
+    run: Run, images: Images, how: Scoring, annealing: Annealing, bar: bool
+) -> Ladder:
+    """Returns the elbos of better and better posteriors of each image."""
+    name = next(iter(models_of(run)))
+    return inference_ladder(
+        run.vae,
+        images.batches,
+        annealing.gap_steps,
+        num_samples=how.num_samples,
+        seed=how.seed,
+        progress=progress_of(images.size, f"posteriors of single images, {name}", bar),
+    )
+
+
+def _gaps_section(
+    ladder: Ladder,
+    log_likelihood: np.ndarray,
+    ais: Mapping[str, Any],
+    annealing: Annealing,
+) -> dict[str, Any]:
+    """Returns the gaps of N images, as a report has them.
+
+    Args:
+        ladder: The elbos.
+        log_likelihood: [N] The bounds of annealed importance sampling.
+        ais: The section of these bounds; of its BDMC is the width.
+        annealing: The settings.
+    """
+    elbos = {**ladder._asdict(), "log_likelihood": log_likelihood}
+    gaps = ladder.gaps(log_likelihood)._asdict()
+    found: dict[str, Any] = {
+        "model": ais["model"],
+        "gap_steps": annealing.gap_steps,
+        "elbos": {name: mean_with_error(v)._asdict() for name, v in elbos.items()},
+        "differences": {name: gap._asdict() for name, gap in gaps.items()},
+    }
+    if "bdmc" in ais:
+        found["bdmc_width"] = ais["bdmc"]["gap"]
+    return found
 
 
 def _classification(vae: SemiSupervisedVAE, images: Images) -> dict[str, float]:
@@ -211,8 +266,8 @@ def _annealed(
     if isinstance(run.vae, SemiSupervisedVAE):
         raise InputError(
             "annealed importance sampling moves z, and y of a semi-supervised model is "
-            "discrete; leave ais out, or give tfvae.evaluation.ais batches with a "
-            "condition"
+            "discrete; leave ais and gaps out, or give tfvae.evaluation.ais batches "
+            "with a condition"
         )
     name = next(iter(models_of(run)))
     bits = run.vae.decoder.head.is_probability and run.vae.missing is None

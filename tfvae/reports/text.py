@@ -9,6 +9,22 @@ from tfvae.data import BINARIZATIONS
 
 _SHOWN = 12  # rates of single variables; of more, a few say how they are spread
 
+_RUNGS = {
+    "encoder": "elbo, encoder",
+    "refined": "  best of its family",
+    "linear": "  and a linear map",
+    "flow": "  and a flow",
+    "log_likelihood": "AIS",
+}
+_GAPS = {
+    "total": "whole gap",
+    "amortisation": "amortisation gap",
+    "approximation": "approximation gap",
+    "linear_gain": "  a linear map",
+    "flow_gain": "  a flow",
+    "rest": "  the rest",
+}
+
 
 def evaluation_text(evaluation: Mapping[str, Any]) -> str:
     """Returns the results of `evaluate_run` as a table for people."""
@@ -35,6 +51,8 @@ def evaluation_text(evaluation: Mapping[str, Any]) -> str:
         ]
     if "ais" in evaluation:
         lines += ["", *_annealed(evaluation["ais"], count)]
+    if "gaps" in evaluation:
+        lines += ["", *_gaps(evaluation["gaps"])]
     lines.append("")
     lines.append("mean over images +- its standard error; ess in samples, of K")
     return "\n".join(lines)
@@ -150,4 +168,17 @@ def _annealed(ais: Mapping[str, Any], count: int) -> list[str]:
             _row("upper bound", both["upper"]),
             _row("upper - lower", both["gap"]),
         ]
+    return lines
+
+
+def _gaps(gaps: Mapping[str, Any]) -> list[str]:
+    elbos, differences = gaps["elbos"], gaps["differences"]
+    lines = [
+        f"where the nats go, {gaps['model']}: elbos of q(z|x), then of each image's "
+        f"own q, {gaps['gap_steps']} steps",
+        *(_row(_RUNGS[name], each) for name, each in elbos.items()),
+        *(_row(words, differences[name]) for name, words in _GAPS.items()),
+    ]
+    if "bdmc_width" in gaps:
+        lines.append(_row("AIS, width (BDMC)", gaps["bdmc_width"]))
     return lines

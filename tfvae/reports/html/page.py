@@ -25,7 +25,7 @@ from tfvae.reports.html.results import (
     tree_html,
 )
 from tfvae.reports.images import check_writable, read_evaluation
-from tfvae.reports.plots import Undefined, png_bytes
+from tfvae.reports.plots import Undefined, gap_ladder_of, png_bytes
 from tfvae.reports.plotting import figures_of, plot_inputs
 from tfvae.training.runs import Run, load_run, meaning, read_history
 
@@ -92,7 +92,7 @@ def report_html(
         "<main>",
         *brief_html(evaluations, history),
         *section("Pictures", _plots(plots)),
-        *section("Evaluation", evaluation_html(evaluations)),
+        *section("Evaluation", (*evaluation_html(evaluations), *_gaps(evaluations))),
         *section("Training", training_html(history)),
         *section("Settings", _settings(run)),
         "</main>",
@@ -124,17 +124,35 @@ def _plots(plots: Iterable[tuple[str, Figure | Undefined]]) -> Iterator[str]:
         if isinstance(figure, Undefined):
             skipped.append((name, figure))
             continue
-        encoded = base64.b64encode(png_bytes(figure)).decode("ascii")
-        title = escaped(name.replace("_", " ").capitalize())
-        content = escaped(PLOT_KINDS[name])
-        yield (
-            f"<figure><figcaption><strong>{title}</strong>: {content}</figcaption>"
-            f'<img alt="{title}: {content}" src="data:image/png;base64,{encoded}">'
-            "</figure>"
-        )
+        title = name.replace("_", " ").capitalize()
+        yield _figure(figure, title, PLOT_KINDS[name])
     yield "</div>"
     for name, reason in skipped:
         yield f"<p>No {escaped(name.replace('_', ' '))}: {escaped(reason)}.</p>"
+
+
+def _figure(figure: Figure, title: str, content: str) -> str:
+    encoded = base64.b64encode(png_bytes(figure)).decode("ascii")
+    title, content = escaped(title), escaped(content)
+    return (
+        f"<figure><figcaption><strong>{title}</strong>: {content}</figcaption>"
+        f'<img alt="{title}: {content}" src="data:image/png;base64,{encoded}">'
+        "</figure>"
+    )
+
+
+def _gaps(evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yields a picture of the gaps of each evaluation that has some."""
+    for evaluation in evaluations:
+        if "gaps" not in evaluation:
+            continue
+        title = f"Where the nats go, {evaluation.get('split', 'test')} images"
+        try:
+            figure = gap_ladder_of(evaluation["gaps"])
+        except Undefined as reason:
+            yield f"<p>No picture of the gaps: {escaped(str(reason))}.</p>"
+        else:
+            yield _figure(figure, title, "what each posterior gains, up to log p(x)")
 
 
 def _settings(run: Run) -> Iterator[str]:

@@ -10,6 +10,7 @@ from tfvae.reports.plots.charts import (
     training_curves,
 )
 from tfvae.reports.plots.drawing import Undefined, png_bytes
+from tfvae.reports.plots.gaps import gap_ladder, gap_ladder_of
 from tfvae.reports.plots.images import (
     interpolations,
     prior_traversal,
@@ -25,6 +26,8 @@ __all__ = [
     "LayerRates",
     "PlotInputs",
     "Undefined",
+    "gap_ladder",
+    "gap_ladder_of",
     "importance_weights",
     "interpolations",
     "latent_scatter",
