@@ -255,6 +255,9 @@ def test_evaluate_anneals_where_it_is_asked_to(run, capsys, monkeypatch):
         "bits_per_dim",
         "bits_per_dim_standard_error",
     }
+    assert cli.main(["evaluate", str(run), "--limit", "3", "--num-samples", "2"]) == 0
+    assert "gaps" not in json.loads((run / "evaluation.json").read_text())
+    assert not (run / "evaluation_gaps.png").exists()
 
 
 def names_in(node: object) -> set[str]:

@@ -108,6 +108,8 @@ def evaluate_run(
     if annealing.gaps:
         with atomic_write(picture) as partial:
             partial.write_bytes(png_bytes(gap_ladder_of(evaluation["gaps"])))
+    else:  # one of the evaluation that this replaces
+        picture.unlink(missing_ok=True)
     return evaluation
 
 
