@@ -6,6 +6,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfvae.core.types import Seed
+from tfvae.distributions.draws import Law, of_law
+
+UNIFORM = Law("uniform on [0, 1)", 0.0, 1.0 - 2.0**-24, 0.5)
 
 
 class Binarization(NamedTuple):
@@ -26,11 +29,17 @@ class Binarization(NamedTuple):
     apply: Callable[[tf.Tensor, Seed | None], tf.Tensor]
 
 
+@of_law(UNIFORM)
+def uniform(shape: tf.Tensor, seed: Seed, dtype: tf.DType) -> tf.Tensor:
+    """Draws numbers of [0, 1)."""
+    return tf.random.stateless_uniform(shape, seed, dtype=dtype)
+
+
 def bernoulli(grey: tf.Tensor, seed: Seed) -> tf.Tensor:
     """Draws float32 zeros and ones, with the grey values as probabilities of a 1."""
     # u < x with u in [0, 1): black is never drawn as 1 and white always is.
-    uniform = tf.random.stateless_uniform(tf.shape(grey), seed, dtype=grey.dtype)
-    return tf.cast(uniform < grey, tf.float32)
+    u = uniform(tf.shape(grey), seed, grey.dtype)
+    return tf.cast(u < grey, tf.float32)
 
 
 def threshold(grey: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:

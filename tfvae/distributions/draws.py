@@ -8,18 +8,165 @@ made from 64 random bits, of which a float keeps the leading ones: their tails a
 to a mass of 2^-64, 44 scales of a Logistic, 9.3 of a Normal.
 
 They are functions of the seed alone, on every device and under XLA to rounding.
+
+Every draw of the package is a function of standard noise, of one of a few laws. Where
+nothing else is said a law's numbers are a function of the seed. `recorded` keeps them
+beside, and `given` puts others in their place, so that a model with draws is a function
+of its noise: a runtime without random operations can then have it.
 """
 
+from __future__ import annotations
+
+import contextlib
+import functools
 import math
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 Shape: TypeAlias = Sequence[int | tf.Tensor] | tf.Tensor
 
+# -- the source of noise ---------------------------------------------------------------
 
+Draw: TypeAlias = Callable[[Any, Any, Any], tf.Tensor]
+"""(shape, seed, dtype) -> noise of this shape."""
+
+
+class Law(NamedTuple):
+    """The law of standard noise.
+
+    Attributes:
+        text: The law in words, for people.
+        least: The least value that is taken; lesser ones are moved to it.
+        largest: The largest value that is taken.
+        in_place: The value that stands for a NaN, and for 0 where `positive_size`.
+        positive_size: Whether a function of the noise has a pole at 0.
+    """
+
+    text: str
+    least: float
+    largest: float
+    in_place: float
+    positive_size: bool = False
+
+    def tamed(self, noise: tf.Tensor) -> tf.Tensor:
+        """Returns given noise with values that the law may have."""
+        shape = tf.shape(noise)
+        noise = tf.reshape(noise, [-1])  # LiteRT selects along four axes at most
+        bad = tf.math.is_nan(noise)
+        if self.positive_size:
+            bad |= tf.abs(noise) < self.in_place
+        noise = tf.where(bad, tf.cast(self.in_place, noise.dtype), noise)
+        return tf.reshape(tf.clip_by_value(noise, self.least, self.largest), shape)
+
+
+class Drawn(NamedTuple):
+    """Noise that was drawn.
+
+    Attributes:
+        law: Its law.
+        values: The numbers, of the shape that was asked for.
+    """
+
+    law: Law
+    values: tf.Tensor
+
+
+Source: TypeAlias = Callable[[Law, Draw, Any, Any, Any], tf.Tensor]
+"""(law, its draws from seeds, shape, seed, dtype) -> noise of this shape."""
+
+_SOURCE: ContextVar[Source] = ContextVar(
+    "source of noise",
+    default=lambda law, draw, shape, seed, dtype: draw(shape, seed, dtype),
+)
+_FROM_SEEDS = _SOURCE.get()
+_GIVEN: ContextVar[bool] = ContextVar("noise is given", default=False)
+
+
+def of_law(law: Law) -> Callable[[Draw], Draw]:
+    """Returns what makes of draws from seeds draws from the source that is set."""
+
+    def decorate(draw: Draw) -> Draw:
+        # AutoGraph, which a data set's map uses, does not read such a lambda.
+        from_source = tf.autograph.experimental.do_not_convert(
+            lambda shape, seed, dtype: _SOURCE.get()(law, draw, shape, seed, dtype)
+        )
+        return functools.wraps(draw)(from_source)
+
+    return decorate
+
+
+def is_given() -> bool:
+    """Returns whether noise is given, and so has one part for all samples."""
+    return _GIVEN.get()
+
+
+def wide_dtype() -> tf.DType:
+    """Returns the dtype for sums that need more digits than float32.
+
+    Where noise is given it is float32: small runtimes have no other kernels.
+    """
+    return tf.float32 if is_given() else tf.float64
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[list[Drawn]]:
+    """Yields a list that gets all noise drawn within, in order."""
+    found: list[Drawn] = []
+
+    def source(law: Law, draw: Draw, shape: Any, seed: Any, dtype: Any) -> tf.Tensor:
+        with _set(_FROM_SEEDS, False):  # a law may be made of another one
+            values = draw(shape, seed, dtype)
+        found.append(Drawn(law, values))
+        return values
+
+    with _set(source, False):
+        yield found
+
+
+@contextlib.contextmanager
+def given(numbers: Sequence[Callable[[], tf.Tensor]]) -> Iterator[None]:
+    """Takes the numbers, in order, in the place of draws from seeds.
+
+    Args:
+        numbers: Functions that return the noise of the first draw, of the second, and
+            so on, in the shapes that are asked for but for the batch's size.
+    """
+    left = iter(numbers)
+
+    def source(law: Law, draw: Draw, shape: Any, seed: Any, dtype: Any) -> tf.Tensor:
+        number = next(left, None)
+        if number is None:
+            raise AssertionError("more noise is drawn than is given")
+        return tf.cast(law.tamed(number()), dtype)
+
+    with _set(source, True):
+        yield
+    if next(left, None) is not None:
+        raise AssertionError("more noise is given than is drawn")
+
+
+@contextlib.contextmanager
+def _set(source: Source, is_given: bool) -> Iterator[None]:
+    tokens = _SOURCE.set(source), _GIVEN.set(is_given)
+    try:
+        yield
+    finally:
+        _SOURCE.reset(tokens[0])
+        _GIVEN.reset(tokens[1])
+
+
+# -- draws -----------------------------------------------------------------------------
+
+SIGNED_UNIFORM = Law("uniform on (-1, 1)", -1.0, 1.0, 2.0**-64, positive_size=True)
+# 9.3 scales have a mass of 2^-64, as the least uniform number.
+NORMAL = Law("standard normal", -9.3, 9.3, 0.0)
+
+
+@of_law(SIGNED_UNIFORM)
 def signed_uniform(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Draws uniform numbers v of (-1, 1), where |v| is exact down to 2^-64.
 
@@ -64,6 +211,7 @@ def standard_gumbel(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor
     return tf.cast(-tf.math.log(standard_exponential(shape, seed, made)), dtype)
 
 
+@of_law(NORMAL)
 def standard_normal(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Draws Normal(0, 1) numbers, two from each radius and angle.
 
@@ -117,11 +265,12 @@ def categorical(logits: tf.Tensor, shape: Shape, seed: tf.Tensor) -> tf.Tensor:
     """Draws classes [*shape, ...] with probabilities softmax(logits), as int32.
 
     The logits are [..., K]. The cumulated probabilities are in float64: each class has
-    its probability to 2^-53.
+    its probability to 2^-53. Of given noise they are in float32.
     """
-    probabilities = tf.nn.softmax(tf.cast(logits, tf.float64))
+    wide = wide_dtype()
+    probabilities = tf.nn.softmax(tf.cast(logits, wide))
     reached = tf.cumsum(probabilities, axis=-1)[..., :-1]  # [..., K - 1]
     shape = tf.concat([shape, tf.shape(logits)[:-1]], axis=0)
-    u = 0.5 * (1.0 + signed_uniform(shape, seed, tf.float64))
+    u = 0.5 * (1.0 + signed_uniform(shape, seed, wide))
     above = u[..., tf.newaxis] > reached  # [*shape, ..., K - 1]
     return tf.reduce_sum(tf.cast(above, tf.int32), axis=-1)

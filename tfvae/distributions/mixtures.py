@@ -51,7 +51,11 @@ class NormalMixture(Mixture):
     def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
         normal = self.components_distribution.distribution  # batch [K, D]
         loc, scale = (tf.cast(v, tf.float64) for v in (normal.loc, normal.scale))
-        if z.shape.rank is None or loc.shape.rank != 2:
+        if (
+            z.shape.rank is None
+            or loc.shape.rank != 2
+            or draws.wide_dtype() != tf.float64
+        ):
             return super()._log_prob(z)
         size = z.shape[-1]
         flat = tf.reshape(tf.cast(z, tf.float64), [-1, size])  # [N, D]

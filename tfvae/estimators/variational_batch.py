@@ -11,7 +11,12 @@ import tensorflow as tf
 
 from tfvae.core.sharding import BatchShard, mean_over_batch
 from tfvae.core.types import InputError
-from tfvae.distributions import Distribution, independent_variables, kl_divergence
+from tfvae.distributions import (
+    Distribution,
+    draws,
+    independent_variables,
+    kl_divergence,
+)
 from tfvae.objectives import LogWeightTerms, Objective
 
 Drawn = TypeVar("Drawn")
@@ -234,10 +239,11 @@ def sample_in_blocks(
 ) -> Drawn:
     """Returns tensors [S, ...] of samples that are a function of the seed and of S.
 
-    Block b has the seed fold_in(seed, b); a single block has the seed itself.
+    Block b has the seed fold_in(seed, b); a single block has the seed itself. Noise
+    that is given in the place of draws from seeds is that of all samples at once.
     `sample(n, seed=...)` draws tensors [n, ...].
     """
-    if num_samples <= _LEAST_BLOCK:
+    if num_samples <= _LEAST_BLOCK or draws.is_given():
         samples = sample(num_samples, seed=seed)
         return samples if chunk is None else _part(samples, chunk, 0)
     block = block_size(num_samples)

@@ -103,7 +103,7 @@ class ConditionalPrior(Prior):
         shape = self.start.shape
         made = tf.reshape(self.network(rows), tf.concat([front, shape], axis=0))
         leading = condition.shape[: condition.shape.rank - len(self.condition_shape)]
-        made = tf.ensure_shape(made, leading.concatenate(shape))
+        made.set_shape(leading.concatenate(shape))  # LiteRT has no EnsureShape
         return self.head(tf.convert_to_tensor(self.params) + made)
 
     def get_config(self) -> dict:
