@@ -34,8 +34,11 @@ RESERVED = {
 # The only rooms that may see TFP's own distributions.
 SEE_TFD = ("distributions", "heads", "latents", "priors")
 # The rooms that import inside functions: they answer before TensorFlow is there. The
-# two files of `export` run in a process that has TensorFlow alone, and looks for it.
-LIGHT = ("cli/", "config/", "export/replay.py", "export/operations.py")
+# files of `export` run in a process that has TensorFlow alone, and looks for it.
+LIGHT = (
+    *("cli/", "config/"),
+    *("export/replay.py", "export/replay_anywhere.py", "export/operations.py"),
+)
 ROOT = pathlib.Path(tfvae.__file__).parent
 CONTRIBUTING = ROOT.parent / "CONTRIBUTING.md"
 

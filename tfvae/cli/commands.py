@@ -305,7 +305,7 @@ def report_command(arguments: Sequence[str]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ExportArguments:
-    """Write a run's model as the next version of a SavedModel."""
+    """Write a run's model as the next version of a model to serve."""
 
     run: tyro.conf.Positional[Path]
     """The run's folder."""
@@ -313,6 +313,11 @@ class ExportArguments:
     """The folder of the model's versions, for example saved_models/digits."""
     num_samples: int | None = None
     """K of the signatures score and impute; None: that of tfvae detect, or 100."""
+    format: tuple[str, ...] = ("savedmodel",)
+    """One or more of savedmodel, onnx (needs tfvae[onnx]), litert (needs tfvae[litert])
+    and web, a page that decodes in a browser: page.html in the version's folder."""
+    quantize: tuple[str, ...] = ()
+    """Smaller files of litert beside the whole one: float16, int8, or both."""
 
 
 def export_command(arguments: Sequence[str]) -> None:
@@ -322,7 +327,9 @@ def export_command(arguments: Sequence[str]) -> None:
     from tfvae.reports import export_run
     from tfvae.reports.exporting import left_out
 
-    version = export_run(given.run, given.path, given.num_samples)
+    version = export_run(
+        given.run, given.path, given.num_samples, given.format, given.quantize
+    )
     print(version)
     reason = left_out(version)
     if reason is not None:
@@ -331,7 +338,7 @@ def export_command(arguments: Sequence[str]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class VerifyArguments:
-    """Replay an exported model's recorded requests with TensorFlow alone."""
+    """Replay an exported model's recorded requests with its runtimes alone."""
 
     path: tyro.conf.Positional[Path]
     """saved_models/NAME, for its latest version, or saved_models/NAME/VERSION."""

@@ -13,6 +13,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from tfvae.core.types import InputError
 from tfvae.export import layout
+from tfvae.export.anywhere import Anywhere
 from tfvae.export.signatures import Signature, condition_specs
 from tfvae.models import VAE
 
@@ -20,13 +21,10 @@ from tfvae.models import VAE
 def write_extras(
     version: Path,
     signatures: Mapping[str, Signature],
-    vae: VAE,
-    examples: np.ndarray,
-    card: Mapping[str, Any],
-) -> None:
-    """Writes `assets.extra` of a version that is not yet seen by others."""
+    inputs: Mapping[str, Mapping[str, np.ndarray]],
+) -> dict[str, Any]:
+    """Writes requests and answers of a SavedModel, and returns its part of the card."""
     loaded = tf.saved_model.load(str(version)).signatures
-    inputs = _inputs(signatures, vae, examples)
     _check_finite(signatures, loaded, inputs)
     described = {
         name: {
@@ -36,21 +34,54 @@ def write_extras(
         }
         for name, signature in signatures.items()
     }
-    content = {
-        **card,
-        "format": layout.FORMAT,
-        layout.DEFAULT: "encode",
-        "signatures": described,
-    }
-    _write_json(version / layout.CARD, content)
+    answers = {}
     for name, asked in inputs.items():
-        body = {"signature_name": name, "instances": layout.to_rows(asked)}
-        _write_json(version / layout.REQUESTS / f"{name}.json", body)
         tensors = {key: tf.constant(value) for key, value in asked.items()}
-        answers = {key: v.numpy() for key, v in loaded[name](**tensors).items()}
-        answer = {"predictions": layout.to_rows(answers, single_plain=True)}
-        _write_json(version / layout.ANSWERS / f"{name}.json", answer)
+        answers[name] = {key: v.numpy() for key, v in loaded[name](**tensors).items()}
+    _write_records(version / layout.REQUESTS, version / layout.ANSWERS, inputs, answers)
     _write_warmup(version / layout.WARMUP, inputs)
+    return {layout.DEFAULT: "encode", "signatures": described}
+
+
+def write_anywhere(version: Path, served: Anywhere) -> dict[str, Any]:
+    """Writes requests with noise and their answers; returns signatures for the card."""
+    _write_records(
+        version / layout.NOISE_REQUESTS,
+        version / layout.NOISE_ANSWERS,
+        served.requests,
+        served.answers,
+    )
+    return {
+        name: {
+            "description": signature.description,
+            "inputs": {
+                key: spec | {"classes": served.classes[key]}
+                if key in served.classes
+                else spec
+                for key, spec in _specs(signature.inputs).items()
+            },
+            "outputs": {
+                key: {"dtype": value.dtype.name, "shape": [None, *value.shape[1:]]}
+                for key, value in sorted(served.answers[name].items())
+            },
+            "noise": dict(served.laws.get(name, {})),
+        }
+        for name, signature in served.signatures.items()
+    }
+
+
+def _write_records(
+    requests: Path,
+    answers: Path,
+    asked: Mapping[str, Mapping[str, np.ndarray]],
+    told: Mapping[str, Mapping[str, np.ndarray]],
+) -> None:
+    """Writes requests and answers as a server's REST interface has them."""
+    for name, inputs in asked.items():
+        body = {"signature_name": name, "instances": layout.to_rows(inputs)}
+        write_json(requests / f"{name}.json", body)
+        answer = {"predictions": layout.to_rows(told[name], single_plain=True)}
+        write_json(answers / f"{name}.json", answer)
 
 
 def _check_finite(
@@ -90,7 +121,7 @@ def _ends(dtype: tf.DType) -> tuple[float, float]:
     return (-3e38, 3e38) if dtype.is_floating else (0, 255)
 
 
-def _inputs(
+def recorded_inputs(
     signatures: Mapping[str, Signature], vae: VAE, examples: np.ndarray
 ) -> dict[str, dict[str, np.ndarray]]:
     """Returns the recorded inputs of each signature, all with as many rows."""
@@ -143,6 +174,7 @@ def _write_warmup(path: Path, inputs: Mapping[str, Mapping[str, np.ndarray]]) ->
                 writer.write(log.SerializeToString())
 
 
-def _write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON, with the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")

@@ -5,15 +5,25 @@ Imports nothing but the standard library: `replay.py` uses it beside TensorFlow 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 FORMAT = 1
 CARD = "assets.extra/model_card.json"
 REQUESTS = "assets.extra/requests"
 ANSWERS = "assets.extra/answers"
+NOISE_REQUESTS = "assets.extra/noise/requests"
+NOISE_ANSWERS = "assets.extra/noise/answers"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
+PAGE = "page.html"
 DEFAULT = "serving_default"
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the digest of a file's content, by which a changed one is known."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def to_rows(tensors: Mapping[str, Any], single_plain: bool = False) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfvae.core.types import InputError
 from tfvae.data import BINARIZATIONS
 
 _CALLED = (
@@ -98,3 +99,21 @@ class Pixels(NamedTuple):
     def _binary(self, how: str, x: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         binary = BINARIZATIONS[how].apply(x, seed)
         return tf.where(tf.math.is_nan(x), x, binary) if self.holes else binary
+
+
+def range_of(value_range: tuple[float, float]) -> tuple[float, float]:
+    """Returns the least and the largest value of a range that can be used.
+
+    Raises:
+        InputError: if it is none.
+    """
+    try:
+        low, high = (float(value) for value in value_range)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(
+            f"value_range {value_range!r} is not usable; give the least and the "
+            "largest value, for example (0, 1)"
+        )
+    return low, high

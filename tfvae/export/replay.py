@@ -33,33 +33,34 @@ def main(path: Path) -> dict[str, Any]:
     import layout
     import operations
 
-    card = _read(path / layout.CARD)
+    card = read(path / layout.CARD)
     described, default = card["signatures"], card.get(layout.DEFAULT)
-    requests = {name: _read_pair(path, name, layout) for name in described}
+    folders = path / layout.REQUESTS, path / layout.ANSWERS
+    requests = {name: read_pair(*folders, name) for name in described}
     blocked: dict[str, Any] = dict.fromkeys(_BLOCKED)
     sys.modules.update(blocked)  # importing one fails from here on
     import tensorflow as tf
 
     found: dict[str, dict] = {n: {"rows": len(p[0])} for n, p in requests.items()}
-    with _problems("the session loader cannot read it"):
+    with problems("the session loader cannot read it"):
         refused = operations.refused_operation(path)
     if refused is not None:
         raise Problem(f"it has the operation {refused!r}, as no exported model")
     _check_signatures(path, described, default, layout)
     for loader, open_model in {"TF2": _tf2, "session": _session}.items():
-        with _problems(f"the {loader} loader cannot read it"), open_model(path) as ask:
+        with problems(f"the {loader} loader cannot read it"), open_model(path) as ask:
             for name, (rows, answer) in requests.items():
                 signature = described[name]
-                asked = _arrays(rows, signature["inputs"], layout)
-                wanted = _arrays(answer, signature["outputs"], layout)
+                asked = arrays(rows, signature["inputs"], layout)
+                wanted = arrays(answer, signature["outputs"], layout)
                 differences = []
                 for called in [name, layout.DEFAULT] if name == default else [name]:
-                    with _problems(
+                    with problems(
                         f"signature {called!r} fails with the {loader} loader"
                     ):
                         given = ask(called, asked)
                     what = f"{called} ({loader})"
-                    differences.append(_difference(what, given, wanted))
+                    differences.append(difference(what, given, wanted))
                 found[name][loader] = max(differences)
     _check_warmup(path / layout.WARMUP, described)
     return {"tensorflow": tf.__version__, "signatures": found}
@@ -71,7 +72,7 @@ def _check_signatures(
     """Compares the artefact's inputs and outputs with those of its card."""
     import tensorflow.compat.v1 as tf1
 
-    with _problems("the session loader cannot read it"):
+    with problems("the session loader cannot read it"):
         with tf1.Session(graph=tf1.Graph()) as session:
             model = tf1.saved_model.load(session, ["serve"], str(path))
     there = dict(model.signature_def)
@@ -99,7 +100,7 @@ def _check_warmup(path: Path, described: Mapping[str, Any]) -> None:
     """Reads the records; a server refuses a version whose file is damaged."""
     import tensorflow as tf
 
-    with _problems(f"{path.name} cannot be read"):
+    with problems(f"{path.name} cannot be read"):
         records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
     for name in described:
         if not any(name.encode() in record for record in records):
@@ -107,7 +108,7 @@ def _check_warmup(path: Path, described: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _problems(said: str) -> Iterator[None]:
+def problems(said: str) -> Iterator[None]:
     """Turns any error into a `Problem` with its first line."""
     try:
         yield
@@ -150,8 +151,12 @@ def _session(path: Path) -> Iterator[Ask]:
         yield ask
 
 
-def _difference(what: str, given: Mapping, wanted: Mapping) -> float:
+def difference(
+    what: str, given: Mapping, wanted: Mapping, allowed: float = 0.0
+) -> float:
     """Returns the largest absolute difference.
+
+    `allowed` is one that is known and said, beside that of rounding.
 
     Raises:
         Problem: if it is more than rounding, or the tensors are others.
@@ -169,16 +174,17 @@ def _difference(what: str, given: Mapping, wanted: Mapping) -> float:
                 f"{value.dtype} {list(value.shape)}"
             )
         difference = float(np.max(np.abs(here - value), initial=0.0))
-        if not np.allclose(here, value, rtol=_RELATIVE, atol=_ABSOLUTE):
+        if not np.allclose(here, value, rtol=_RELATIVE, atol=_ABSOLUTE + allowed):
             raise Problem(f"{what}: {key} differs by {difference:.3g} from the record")
         largest = max(largest, difference)
     return largest
 
 
-def _arrays(rows: list, specs: Mapping[str, Any], layout: Any) -> dict[str, Any]:
+def arrays(rows: list, specs: Mapping[str, Any], layout: Any) -> dict[str, Any]:
+    """Returns rows as one array for each name."""
     import numpy as np
 
-    with _problems("a recorded row is not usable"):
+    with problems("a recorded row is not usable"):
         columns = layout.to_columns(rows, list(specs))
         return {n: np.asarray(c, _dtype(specs[n])) for n, c in columns.items()}
 
@@ -187,9 +193,10 @@ def _dtype(spec: Mapping[str, Any]) -> Any:
     return object if spec["dtype"] == "string" else spec["dtype"]
 
 
-def _read_pair(path: Path, name: str, layout: Any) -> tuple[list, list]:
-    request = _read(path / layout.REQUESTS / f"{name}.json")
-    answer = _read(path / layout.ANSWERS / f"{name}.json")
+def read_pair(requests: Path, answers: Path, name: str) -> tuple[list, list]:
+    """Returns the rows of a recorded request, and of its answer."""
+    request = read(requests / f"{name}.json")
+    answer = read(answers / f"{name}.json")
     try:
         asked, rows = request["signature_name"], request["instances"]
         answers = answer["predictions"]
@@ -200,10 +207,11 @@ def _read_pair(path: Path, name: str, layout: Any) -> tuple[list, list]:
     return rows, answers
 
 
-def _read(path: Path) -> Any:
+def read(path: Path) -> Any:
+    """Returns the content of a file of JSON."""
     if not path.is_file():
         raise Problem(f"{path.name} cannot be read (it is no file)")
-    with _problems(f"{path.name} cannot be read"):
+    with problems(f"{path.name} cannot be read"):
         return json.loads(path.read_text(encoding="utf-8"))
 
 

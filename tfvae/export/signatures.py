@@ -9,20 +9,27 @@ features, of an unknown class for example, and a NaN that is called observed.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfvae.core.seeds import derive_seed
-from tfvae.export.calibrated import p_values_of
+from tfvae.conditions import Condition, Several
+from tfvae.export.drawings import (
+    BY_SEEDS,
+    Drawing,
+    Draws,
+    Roles,
+    Tensors,
+    float32,
+    imputing,
+    sampling,
+    scoring,
+)
 from tfvae.export.pixels import Pixels
 from tfvae.models import VAE, Batch, SemiSupervisedVAE
-from tfvae.models.imputation import impute_batch
-from tfvae.objectives import Elbo, Iwae
-
-Tensors = dict[str, tf.Tensor]
 
 
 class Signature(NamedTuple):
@@ -44,6 +51,7 @@ def signatures_of(
     pixels: Pixels,
     num_samples: int,
     calibration: np.ndarray | None = None,
+    draws_of: Callable[[Drawing], Draws] | None = None,
 ) -> dict[str, Signature]:
     """Returns the signatures of a model, `encode` first.
 
@@ -51,26 +59,29 @@ def signatures_of(
     conditional model's have `condition` as their last input, or one input
     `condition_NAME` for each of several. With a `calibration`, the scores [n] of
     held-out images in order, `score` has p-values.
+
+    `draws_of` has the inputs from which an answer draws; None: a seed for each row.
+    With others there are no signatures of uint8, and none whose draws are not of noise,
+    and the names of classes are their numbers.
     """
-    found = _without_mask(vae, pixels, num_samples, calibration)
+    found = _without_mask(vae, pixels, num_samples, calibration, draws_of)
     if vae.missing is not None:
         found = {name: _with_observed(each) for name, each in found.items()}
-    return {**found, **_of_uint8(found)} if pixels.unit else found
+    if draws_of is not None or not pixels.unit:
+        return found
+    return {**found, **_of_uint8(found)}
 
 
 def _without_mask(
-    vae: VAE, pixels: Pixels, num_samples: int, calibration: np.ndarray | None
+    vae: VAE,
+    pixels: Pixels,
+    num_samples: int,
+    calibration: np.ndarray | None,
+    draws_of: Callable[[Drawing], Draws] | None,
 ) -> dict[str, Signature]:
     """Returns the signatures of floats, of which none has the input `observed` yet."""
     image = {"x": tf.TensorSpec([None, *vae.image_shape], tf.float32, "x")}
     z = {"z": tf.TensorSpec([None, *vae.latent.event_shape], tf.float32, "z")}
-    seed = {"seed": tf.TensorSpec([None, 2], tf.int32, "seed")}
-    condition = condition_specs(vae)
-    classify = {}
-    if isinstance(vae, SemiSupervisedVAE):
-        classify["classify"] = Signature(
-            _classify(vae, pixels), image, "q(y|x), the probability of each class"
-        )
     found = {
         "encode": Signature(_encode(vae, pixels), image, "parameters of q(z|x)"),
         "decode": Signature(_decode(vae), z, "the mean of p(x|z)"),
@@ -79,43 +90,76 @@ def _without_mask(
             image,
             "the mean of p(x|z) at the centre of q(z|x)",
         ),
-        "sample": Signature(
-            _sample(vae), seed, "z drawn from the prior, and the mean of p(x|z)"
-        ),
-        **_with_seeds(vae, pixels, num_samples, calibration, image | seed),
     }
+    drawings = drawings_of(vae, pixels, num_samples, calibration)
+    for name, (drawing, description) in drawings.items():
+        if draws_of is not None and not drawing.by_law:
+            continue
+        draws = BY_SEEDS if draws_of is None else draws_of(drawing)
+        found[name] = Signature(
+            _drawn(vae, pixels, drawing, draws),
+            {**(image if drawing.of_x else {}), **draws.inputs},
+            description,
+        )
+    condition = condition_specs(vae, coded=draws_of is not None)
     found = {
         name: each._replace(inputs={**each.inputs, **condition})
         for name, each in found.items()
     }
-    return {**found, **classify}
+    if isinstance(vae, SemiSupervisedVAE):
+        found["classify"] = Signature(
+            _classify(vae, pixels), image, "q(y|x), the probability of each class"
+        )
+    return found
 
 
-def _with_seeds(
+def drawings_of(
     vae: VAE,
     pixels: Pixels,
     num_samples: int,
-    calibration: np.ndarray | None,
-    inputs: Mapping[str, tf.TensorSpec],
-) -> dict[str, Signature]:
-    """Returns the signatures of images and the seeds of importance samples."""
+    calibration: np.ndarray | None = None,
+) -> dict[str, tuple[Drawing, str]]:
+    """Returns the answers that have draws, by the signature's name, with a line."""
     given = "" if vae.condition is None else ", of p(x|condition)"
     known = "" if calibration is None else "; p_value among held-out images"
-    found = {
-        "score": Signature(
-            _score(vae, pixels, num_samples, calibration),
-            inputs,
+    found: dict[str, tuple[Drawing, str]] = {
+        "sample": (
+            sampling(vae, functools.partial(_shaped, vae)),
+            "z drawn from the prior, and the mean of p(x|z)",
+        ),
+        "score": (
+            scoring(vae, pixels, num_samples, calibration),
             f"elbo, L_{num_samples} (iwae), rate and distortion, in nats{given}{known}",
-        )
+        ),
     }
     if vae.missing is not None:
-        found["impute"] = Signature(
-            _impute(vae, pixels, num_samples),
-            inputs,
+        found["impute"] = (
+            imputing(vae, pixels, num_samples),
             f"mean and a draw of what is missing given the rest{given}, and ess, the "
             f"effective sample size of {num_samples} importance samples",
         )
     return found
+
+
+def _drawn(
+    vae: VAE, pixels: Pixels, drawing: Drawing, draws: Draws
+) -> Callable[..., Tensors]:
+    """Returns a signature's function: x and its mask if any, draws, and condition."""
+
+    def function(*served: tf.Tensor) -> Tensors:
+        before = 0
+        if drawing.of_x:
+            before = 1 if vae.missing is None else 2  # observed comes before the draws
+        after = before + len(draws.inputs)
+        roles: Roles = _given(vae, served[after:])
+        if drawing.of_x:
+            observed = served[1] if before == 2 else None
+            roles["x"] = pixels.clean(served[0], observed)
+            if observed is not None:
+                roles["observed"] = observed
+        return draws.answer(drawing, roles, served[before:after])
+
+    return function
 
 
 def _with_observed(signature: Signature) -> Signature:
@@ -144,18 +188,32 @@ def _of_uint8(signatures: Mapping[str, Signature]) -> dict[str, Signature]:
     return found
 
 
-def condition_specs(vae: VAE) -> dict[str, tf.TensorSpec]:
-    """Returns the inputs that a condition is served as, by name."""
+def condition_parts(vae: VAE) -> dict[str, Condition]:
+    """Returns a model's conditions by the inputs that they are served as."""
     if vae.condition is None:
         return {}
-    spec = vae.condition.served_spec()
-    if not isinstance(spec, Mapping):
-        spec = {"": spec}
-    named = {f"condition_{key}".rstrip("_"): each for key, each in spec.items()}
-    return {
-        name: tf.TensorSpec(each.shape, each.dtype, name)
-        for name, each in named.items()
-    }
+    if not isinstance(vae.condition, Several):
+        return {"condition": vae.condition}
+    return {f"condition_{key}": part for key, part in vae.condition.parts.items()}
+
+
+def class_names(part: Condition) -> Sequence[str] | None:
+    """Returns the names by which a condition's classes are served; None: no names."""
+    return getattr(part, "names", None)
+
+
+def condition_specs(vae: VAE, coded: bool = False) -> dict[str, tf.TensorSpec]:
+    """Returns the inputs that a condition is served as, by name.
+
+    With `coded` a class that has a name is its number: not every runtime has texts.
+    """
+    found = {}
+    for name, part in condition_parts(vae).items():
+        spec = part.served_spec()
+        by_number = coded and class_names(part) is not None
+        dtype = part.read_dtype if by_number else spec.dtype
+        found[name] = tf.TensorSpec(spec.shape, dtype, name)
+    return found
 
 
 def _given(vae: VAE, served: Sequence[tf.Tensor]) -> dict[str, Any]:
@@ -185,7 +243,7 @@ def _certain(
 def _encode(vae: VAE, pixels: Pixels) -> Callable[..., Tensors]:
     def encode(x: tf.Tensor, *served: tf.Tensor) -> Tensors:
         posterior = vae.encode(_certain(vae, pixels, x, served))
-        return _float32(vae.encoder.head.named_params(posterior))
+        return float32(vae.encoder.head.named_params(posterior))
 
     return encode
 
@@ -197,7 +255,7 @@ def _decode(vae: VAE) -> Callable[..., Tensors]:
         z = tf.where(tf.math.is_nan(z), 0.0, z)
         z = tf.cast(tf.clip_by_value(z, low, high), vae.compute_dtype)
         mean = vae.decode(z, **_given(vae, condition)).mean()
-        return _float32({"mean": _shaped(vae, mean)})
+        return float32({"mean": _shaped(vae, mean)})
 
     return decode
 
@@ -206,7 +264,7 @@ def _classify(vae: SemiSupervisedVAE, pixels: Pixels) -> Callable[..., Tensors]:
     def classify(x: tf.Tensor, *served: tf.Tensor) -> Tensors:
         roles = {"observed": served[0]} if served else {}
         batch = vae.as_batch(Batch(pixels.certain(x, *served), **roles))
-        return _float32({"probability": vae.class_probability(batch.x)})
+        return float32({"probability": vae.class_probability(batch.x)})
 
     return classify
 
@@ -214,109 +272,12 @@ def _classify(vae: SemiSupervisedVAE, pixels: Pixels) -> Callable[..., Tensors]:
 def _reconstruct(vae: VAE, pixels: Pixels) -> Callable[..., Tensors]:
     def reconstruct(x: tf.Tensor, *served: tf.Tensor) -> Tensors:
         mean = vae.reconstruct(_certain(vae, pixels, x, served))
-        return _float32({"mean": _shaped(vae, mean)})
+        return float32({"mean": _shaped(vae, mean)})
 
     return reconstruct
 
 
-def _sample(vae: VAE) -> Callable[..., Tensors]:
-    def sample(seed: tf.Tensor, *condition: tf.Tensor) -> Tensors:
-        given = _given(vae, condition)
-        if given:
-            given["condition"] = vae.condition.read(given["condition"])
-
-        def draw(row: tuple) -> tf.Tensor:
-            one = tf.nest.map_structure(lambda c: c[tf.newaxis], row[1:])
-            seed = derive_seed(row[0], "prior")
-            return vae.draw_prior([1], seed, *one)[0]
-
-        rows = (seed, *given.values())
-        spec = tf.TensorSpec(None, vae.compute_dtype)
-        # [B, D], each row what vae.sample(1, seed) draws
-        z = tf.map_fn(draw, rows, fn_output_signature=spec)
-        z.set_shape([None, *vae.latent.event_shape])
-        return _float32({"z": z, "mean": _shaped(vae, vae.decode(z, **given).mean())})
-
-    return sample
-
-
-def _row_by_row(
-    vae: VAE,
-    pixels: Pixels,
-    answer: Callable[[Batch, tf.Tensor], Tensors],
-    spec: Mapping[str, tf.TensorSpec],
-) -> Callable[..., Tensors]:
-    """Returns a signature's function of images with seeds, drawn as in training.
-
-    `answer` is given a batch of one image and its seed.
-    """
-
-    def answer_row(row: tuple) -> Tensors:
-        x = pixels.seeded(row[0], derive_seed(row[1], "pixels"))
-        roles = tf.nest.map_structure(lambda value: value[tf.newaxis], row[2])
-        return answer(Batch(x[tf.newaxis], **roles), row[1])
-
-    def function(x: tf.Tensor, *served: tf.Tensor) -> Tensors:
-        place = 0 if vae.missing is None else 1  # observed comes before the seed
-        seed = served[place]
-        roles = _roles(vae, [*served[:place], *served[place + 1 :]])
-        rows = (pixels.clean(x, roles.get("observed")), seed, roles)
-        return tf.map_fn(answer_row, rows, fn_output_signature=dict(spec))
-
-    return function
-
-
-def _score(
-    vae: VAE, pixels: Pixels, num_samples: int, calibration: np.ndarray | None
-) -> Callable[..., Tensors]:
-    names = ("elbo", "iwae", "rate", "distortion")
-    spec = {name: tf.TensorSpec([], tf.float32) for name in names}
-    if calibration is not None:
-        spec["strangeness"] = tf.TensorSpec([], tf.float64)
-
-    def score_one(batch: Batch, seed: tf.Tensor) -> Tensors:
-        terms = vae.log_weight_terms(batch, num_samples, seed)  # [K, 1]
-        sampled = terms.sampled_log_weights()
-        log_weights = tf.cast(sampled, tf.float32)
-        rate = tf.reduce_mean(terms.rate, axis=0)
-        distortion = -tf.reduce_mean(terms.log_likelihood, axis=0)
-        bounds = (Elbo().value(log_weights), Iwae().value(log_weights))
-        values = (*bounds, rate, distortion)
-        found = {
-            n: tf.cast(v[0], tf.float32) for n, v in zip(names, values, strict=True)
-        }
-        if calibration is not None:
-            found["strangeness"] = -Iwae().value(tf.cast(sampled, tf.float64))[0]
-        return found
-
-    scored = _row_by_row(vae, pixels, score_one, spec)
-    if calibration is None:
-        return scored
-
-    def score(x: tf.Tensor, *served: tf.Tensor) -> Tensors:
-        found = scored(x, *served)
-        found["p_value"] = p_values_of(calibration, found.pop("strangeness"))
-        return _float32(found)
-
-    return score
-
-
-def _impute(vae: VAE, pixels: Pixels, num_samples: int) -> Callable[..., Tensors]:
-    image = tf.TensorSpec(vae.image_shape, tf.float32)
-    spec = {"mean": image, "draw": image, "ess": tf.TensorSpec([], tf.float32)}
-
-    def impute_one(batch: Batch, seed: tf.Tensor) -> Tensors:
-        batch = vae.with_condition(batch)
-        mean, draws, ess, *_ = impute_batch(vae, batch, num_samples, 1, seed)
-        return _float32({"mean": mean[0], "draw": draws[0, 0], "ess": ess[0]})
-
-    return _row_by_row(vae, pixels, impute_one, spec)
-
-
 def _shaped(vae: VAE, mean: tf.Tensor) -> tf.Tensor:
     """Returns a mean with a static shape, which not every distribution gives it."""
-    return tf.ensure_shape(mean, [None, *vae.image_shape])
-
-
-def _float32(tensors: Tensors) -> Tensors:
-    return {name: tf.cast(tensor, tf.float32) for name, tensor in tensors.items()}
+    mean.set_shape([None, *vae.image_shape])  # LiteRT has no EnsureShape
+    return mean

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 from tfvae.core.files import read_bounded
 from tfvae.core.types import InputError, first_line
 from tfvae.core.validation import require_path
-from tfvae.export.layout import CARD, FORMAT
+from tfvae.export.layout import CARD, FORMAT, PAGE, sha256_of
 from tfvae.export.versions import versions_in
 
 _REPLAY = Path(__file__).with_name("replay.py")
+_REPLAY_ANYWHERE = Path(__file__).with_name("replay_anywhere.py")
 _DTYPES = ("float32", "int32", "uint8", "int64", "string", "bool")
 _SECONDS = 600
 _MOST_CARD = 32 << 20  # bytes; as for the evaluation that it has
@@ -30,11 +31,19 @@ class Verification(NamedTuple):
         tensorflow: The version of TensorFlow that replayed them.
         signatures: A name -> `rows`, and by loader (`TF2`, `session`) the largest
             absolute difference from the recorded answers.
+        runtimes: The versions of the runtimes that replayed the other formats.
+        anywhere: Like `signatures`, of those whose noise is an input, by the file
+            (`onnx`, `litert`, `litert_int8`, ...).
+        page: The page of the format web, whose bytes are those that were written; it
+            compares itself with TensorFlow's answers in a browser.
     """
 
     path: Path
     tensorflow: str
     signatures: Mapping[str, Mapping[str, float]]
+    runtimes: Mapping[str, str] = {}
+    anywhere: Mapping[str, Mapping[str, float]] = {}
+    page: Path | None = None
 
 
 def verify_saved_model(path: str | os.PathLike) -> Verification:
@@ -52,10 +61,29 @@ def verify_saved_model(path: str | os.PathLike) -> Verification:
             damaged, or its answers are not the recorded ones.
     """
     version = _version(require_path("path", path))
-    _check_card(version)
+    card = _checked_card(version)
+    page = _checked_page(version, card["web"]) if "web" in card else None
+    found: dict[str, Any] = {"tensorflow": "", "signatures": {}}
+    elsewhere: dict[str, Any] = {}
+    if "signatures" in card:
+        found = _replayed(_REPLAY, version, "TensorFlow")
+    if "anywhere" in card:
+        elsewhere = _replayed(_REPLAY_ANYWHERE, version, "the runtime")
+    return Verification(
+        version,
+        found["tensorflow"],
+        found["signatures"],
+        elsewhere.get("runtimes", {}),
+        elsewhere.get("signatures", {}),
+        page,
+    )
+
+
+def _replayed(script: Path, version: Path, what: str) -> dict[str, Any]:
+    """Returns what a process of its own prints for a version."""
     try:
         done = subprocess.run(
-            [sys.executable, "-I", str(_REPLAY), str(version.resolve())],
+            [sys.executable, "-I", str(script), str(version.resolve())],
             capture_output=True,
             text=True,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -70,23 +98,34 @@ def verify_saved_model(path: str | os.PathLike) -> Verification:
         found = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         last = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
-        found = {"problem": f"TensorFlow stopped ({last:.150})"}
+        found = {"problem": f"{what} stopped ({last:.150})"}
     if "problem" in found:
         raise _damaged(version, found["problem"])
-    return Verification(version, found["tensorflow"], found["signatures"])
+    return found
 
 
 def verification_text(found: Verification) -> str:
     """Returns the result as a table."""
-    lines = [
-        f"{found.path}: TensorFlow {found.tensorflow} alone gives the recorded answers",
-        "",
-        f"{'signature':20} {'rows':>4} {'TF2 loader':>12} {'session':>12}",
-    ]
-    for name, row in found.signatures.items():
-        rows, tf2, session = row["rows"], row["TF2"], row["session"]
-        lines.append(f"{name:20} {rows:4} {tf2:12.2g} {session:12.2g}")
-    return "\n".join([*lines, "", "largest differences from the recorded answers"])
+    lines = []
+    for said, table in (
+        (f"TensorFlow {found.tensorflow}", found.signatures),
+        (", ".join(found.runtimes.values()), found.anywhere),
+    ):
+        if not table:
+            continue
+        kinds = [kind for kind in next(iter(table.values())) if kind != "rows"]
+        shown = ["TF2 loader" if kind == "TF2" else kind for kind in kinds]
+        lines += [f"{found.path}: {said} alone gives the recorded answers", ""]
+        lines += [f"{'signature':20} {'rows':>4}" + "".join(f" {k:>15}" for k in shown)]
+        for name, row in table.items():
+            numbers = "".join(f" {row[kind]:15.2g}" for kind in kinds)
+            lines.append(f"{name:20} {row['rows']:4}{numbers}")
+        lines.append("")
+    if lines:
+        lines.append("largest differences from the recorded answers")
+    if found.page is not None:
+        lines.append(f"{found.page}: as written; open {found.page.name}#check")
+    return "\n".join(lines)
 
 
 def _version(path: Path) -> Path:
@@ -95,7 +134,7 @@ def _version(path: Path) -> Path:
             f"{str(path)!r} is not a folder; give saved_models/NAME, as tfvae export "
             "writes it"
         )
-    if (path / "saved_model.pb").exists():
+    if (path / "saved_model.pb").exists() or (path / CARD).exists():
         return path
     versions = versions_in(path)
     if not versions:
@@ -109,7 +148,8 @@ def _damaged(version: Path, reason: str) -> InputError:
     return InputError(f"{str(version)!r} is damaged: {reason}; export it again")
 
 
-def _check_card(version: Path) -> None:
+def _checked_card(version: Path) -> Mapping[str, Any]:
+    """Returns the card, whose signatures have shapes and types."""
     if not (version / CARD).is_file():
         raise InputError(
             f"{str(version)!r} holds no {CARD}, so tfvae export has not written it; "
@@ -120,10 +160,15 @@ def _check_card(version: Path) -> None:
     except (OSError, ValueError, RecursionError) as error:
         reason = f"{CARD} cannot be read ({first_line(error)})"
         raise _damaged(version, reason) from error
-    signatures = card.get("signatures") if isinstance(card, dict) else None
-    if not isinstance(signatures, dict) or not signatures:
+    groups = [
+        card[key]
+        for key in ("signatures", "anywhere")
+        if isinstance(card, dict) and key in card
+    ]
+    empty = not groups and not (isinstance(card, dict) and "web" in card)
+    if empty or not all(isinstance(each, dict) and each for each in groups):
         raise _damaged(version, f"{CARD} names no signatures")
-    for name, signature in signatures.items():
+    for name, signature in (pair for each in groups for pair in each.items()):
         if not (name.isidentifier() and _is_signature(signature)):
             raise _damaged(version, f"{CARD} describes no signature {name!r}")
     if type(card.get("format")) is not int or card["format"] != FORMAT:
@@ -131,6 +176,17 @@ def _check_card(version: Path) -> None:
             f"{str(version)!r} has format {card.get('format')!r}, and this tfvae "
             f"verifies format {FORMAT}; use the tfvae that wrote it"
         )
+    return card
+
+
+def _checked_page(version: Path, described: Any) -> Path:
+    """Returns the page, whose content is the one that was written."""
+    page = version / PAGE
+    if not isinstance(described, dict) or described.get("file") != PAGE:
+        raise _damaged(version, f"{CARD} describes no {PAGE}")
+    if not page.is_file() or sha256_of(page) != described.get("sha256"):
+        raise _damaged(version, f"{PAGE} is not the one that was written")
+    return page
 
 
 def _is_signature(described: Any) -> bool:

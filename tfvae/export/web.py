@@ -24,9 +24,9 @@ from tfvae.core.lookup import lookup
 from tfvae.core.seeds import derive_seed
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int, require_path
+from tfvae.export.pixels import range_of
 from tfvae.export.web_controls import conditions_of, shown_of, variables_of
 from tfvae.export.web_graph import Constant, Frozen, Program, engine, text_of
-from tfvae.export.writing import range_of
 from tfvae.models import VAE
 from tfvae.training.runs import utc_now, versions
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfvae.core.lookup import lookup
-from tfvae.core.types import InputError, first_line
+from tfvae.core.types import InputError
 from tfvae.core.validation import require_path
 from tfvae.data import BINARIZATIONS
 from tfvae.evaluation.anomaly import Detector
 from tfvae.export.calibrated import samples_of
-from tfvae.export.extras import write_extras
-from tfvae.export.pixels import Pixels
-from tfvae.export.signatures import signatures_of
+from tfvae.export.extras import write_json
+from tfvae.export.formats import Exported, chosen_formats
+from tfvae.export.layout import CARD, FORMAT
+from tfvae.export.pixels import Pixels, range_of
 from tfvae.export.versions import next_version
 from tfvae.models import VAE
 
@@ -87,13 +86,74 @@ def export_saved_model(
             be written to; an argument is not usable; the detector is of another model
             or score; or the model is one of counts, or its answers are not finite.
     """
+    return export_model(
+        vae,
+        path,
+        binarization=binarization,
+        num_samples=num_samples,
+        detector=detector,
+        value_range=value_range,
+        examples=examples,
+        card=card,
+    )
+
+
+def export_model(
+    vae: VAE,
+    path: str | os.PathLike,
+    formats: Sequence[str] = ("savedmodel",),
+    *,
+    quantize: Sequence[str] = (),
+    binarization: str | None = None,
+    num_samples: int | None = None,
+    detector: Detector | None = None,
+    value_range: tuple[float, float] = (0.0, 1.0),
+    examples: np.ndarray | None = None,
+    card: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes the next version of a model, in one or several formats at once.
+
+    "savedmodel" is that of `export_saved_model`, whose rows draw from seeds. In "onnx"
+    (onnx/SIGNATURE.onnx) and "litert" (litert/model.tflite, of all signatures) noise is
+    an input in the place of a seed, so that no runtime needs random operations:
+
+        encode, decode, reconstruct, classify    as those of the SavedModel
+        sample  noise [B, ...] -> z, mean of p(x|z)
+        score   x, noise [B, K, ...] -> elbo, iwae, rate, distortion, in nats
+
+    iwae is log (1/K) sum_k w_k. A single noise is `noise`; several, as those of pixels
+    that are drawn and of layers, are `noise_1`, `noise_2` and so on, in the order of
+    the draws. The card gives shape and law of each: standard normal, or uniform. With
+    the noise that a seed draws, the answers are those of this seed. There are neither
+    signatures of uint8 nor `impute`, and `score` has no p-value.
+
+    Args:
+        vae: The model.
+        path: The folder of this model's versions.
+        formats: Names in `tfvae.export.FORMATS`.
+        quantize: "float16", "int8" or both: files of LiteRT with smaller weights,
+            beside the whole one. The card has what they cost of L_K.
+        binarization: As for `export_saved_model`, like the others.
+        num_samples: K.
+        detector: Of p-values, in the SavedModel alone.
+        value_range: The range of x.
+        examples: Images of the recorded requests.
+        card: The content of the card.
+
+    Returns:
+        `path` / version.
+
+    Raises:
+        InputError: if a format is not known, or lacks a package or an operation;
+            otherwise as for `export_saved_model`.
+    """
+    chosen = chosen_formats(formats, quantize)
     path = require_path("path", path)
     if not isinstance(vae, VAE):
         raise InputError(f"{type(vae).__name__} is no VAE; give one of tfvae.VAE")
     pixels = _pixels(vae, binarization, value_range)
     num_samples = samples_of(vae, num_samples, detector)
     calibration = None if detector is None else detector.calibration
-    signatures = signatures_of(vae, pixels, num_samples, calibration)
     examples = _examples(vae, examples, pixels)
     try:
         card = json.loads(json.dumps(dict(card or {}), allow_nan=False))
@@ -101,19 +161,12 @@ def export_saved_model(
         raise InputError(
             f"card is not usable ({error}); give a dictionary of what JSON knows"
         ) from error
+    exported = Exported(vae, pixels, num_samples, calibration, examples, quantize, card)
+    content = {**card, "preprocessing": pixels.description, "format": FORMAT}
     with next_version(path) as written:
-        archive = keras.export.ExportArchive()
-        # It finds the weights in the functions; track(vae) would write them twice.
-        for name, signature in signatures.items():
-            archive.add_endpoint(
-                name, signature.function, list(signature.inputs.values())
-            )
-        try:
-            archive.write_out(written[0], verbose=False)
-        except tf.errors.OpError as error:
-            raise OSError(0, first_line(error, 80)) from error
-        content = {**card, "preprocessing": pixels.description}
-        write_extras(written[0], signatures, vae, examples, content)
+        for each in chosen:
+            content |= each.write(exported, written[0])
+        write_json(written[0] / CARD, content)
     return written[0]
 
 
@@ -143,24 +196,6 @@ def _pixels(
             "SavedModel with keras.export"
         )
     return Pixels(binarization, num_levels, low, high, vae.missing is not None)
-
-
-def range_of(value_range: tuple[float, float]) -> tuple[float, float]:
-    """Returns the least and the largest value of a range that can be used.
-
-    Raises:
-        InputError: if it is none.
-    """
-    try:
-        low, high = (float(value) for value in value_range)
-    except (TypeError, ValueError):
-        low = high = math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(
-            f"value_range {value_range!r} is not usable; give the least and the "
-            "largest value, for example (0, 1)"
-        )
-    return low, high
 
 
 def _examples(vae: VAE, examples: np.ndarray | None, pixels: Pixels) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
 from tfvae.evaluation import anomaly
-from tfvae.export import export_saved_model, export_web
+from tfvae.export import export_model, export_web
 from tfvae.export.layout import CARD
 from tfvae.models import SemiSupervisedVAE
 from tfvae.reports.images import meaning_of, models_of, read_evaluation, split_of
@@ -26,8 +27,10 @@ def export_run(
     workdir: str | os.PathLike,
     path: str | os.PathLike,
     num_samples: int | None = None,
+    formats: Sequence[str] = ("savedmodel",),
+    quantize: Sequence[str] = (),
 ) -> Path:
-    """Writes a run's model as the next version of a SavedModel.
+    """Writes a run's model as the next version, in one or several formats.
 
     Its card has the run's settings, data and evaluation, without the paths of this
     machine. The recorded requests show test images, or noise where the data is not.
@@ -41,6 +44,8 @@ def export_run(
         path: The folder of the model's versions, for example saved_models/digits.
         num_samples: K of the signatures `score` and `impute`; None: that of the
             calibration, or 100.
+        formats: Names in `tfvae.export.FORMATS`, see `export_model`.
+        quantize: Quantisations of the format litert: "float16", "int8".
 
     Returns:
         The version's folder.
@@ -56,9 +61,11 @@ def export_run(
     shown = "noise" if examples is None else "the first test images"
     detector, said = _detector(run, num_samples)
     card = {**_card(run, Path(path).resolve().name), "requests show": shown}
-    return export_saved_model(
+    return export_model(
         run.vae,
         path,
+        formats,
+        quantize=quantize,
         binarization=run.record.config.binarization,
         num_samples=num_samples,
         detector=detector,
@@ -85,16 +92,7 @@ def export_web_run(workdir: str | os.PathLike, path: str | os.PathLike) -> Path:
     """
     run = load_run(workdir)
     card = _card(run, Path(path).stem)
-    facts = {"Trained on": f"{card['training']['dataset']}, {card['steps']:,} steps"}
-    found = card["evaluation"]
-    if found is not None:
-        likelihood = found["results"]["log_likelihood"]
-        facts["Bound"] = (
-            f"{found['bounds']} > {likelihood['mean']:.2f} nats "
-            f"({likelihood['standard_error']:.2f}), L_{found['num_samples']} of "
-            f"{found['num_images']:,} {found['split']} images"
-        )
-    return export_web(run.vae, path, card=facts)
+    return export_web(run.vae, path, card=card["summary"])
 
 
 def left_out(version: Path) -> str | None:
@@ -145,6 +143,21 @@ def _examples(run: Run) -> np.ndarray | None:
     return images
 
 
+def _summary(
+    dataset: str, step: int, evaluation: Mapping[str, Any] | None
+) -> dict[str, str]:
+    """Returns what the footer of a page says of a run."""
+    facts = {"Trained on": f"{dataset}, {step:,} steps"}
+    if evaluation is not None:
+        likelihood = evaluation["results"]["log_likelihood"]
+        facts["Bound"] = (
+            f"{evaluation['bounds']} > {likelihood['mean']:.2f} nats "
+            f"({likelihood['standard_error']:.2f}), L_{evaluation['num_samples']} of "
+            f"{evaluation['num_images']:,} {evaluation['split']} images"
+        )
+    return facts
+
+
 def _card(run: Run, name: str) -> dict[str, Any]:
     config, step = run.record.config, int(run.vae.steps)
     evaluation = read_evaluation(run.folder.evaluation)
@@ -160,6 +173,7 @@ def _card(run: Run, name: str) -> dict[str, Any]:
         "steps": step,
         "data": run.record.data,
         "evaluation": evaluation,
+        "summary": _summary(config.dataset, step, evaluation),
         "versions": {"trained with": run.record.versions, "exported with": versions()},
     }
     kind, colon, where = config.dataset.partition(":")
