@@ -373,7 +373,8 @@ def test_learning_rates_follow_their_schedule(schedule, epochs, expected):
 def test_every_recipe_builds_and_compiles(name):
     config = RECIPES[name].config
     condition = None if config.condition is None else OneHot(10)
-    vae = build_vae(config, (28, 28, 1), condition=condition)
+    mean = np.full((28, 28, 1), 0.25)
+    vae = build_vae(config, (28, 28, 1), mean, condition=condition)
     compile_vae(vae, config, 10)
     assert vae.num_samples == config.num_samples
 
