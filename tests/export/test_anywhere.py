@@ -188,8 +188,17 @@ def test_the_step_of_log_gamma_is_exact():
 def test_noise_that_no_law_has_is_moved_into_it():
     given = tf.constant([np.nan, 0.0, 2.0, -2.0, 1e-30])
     tamed = draws.SIGNED_UNIFORM.tamed(given).numpy()
-    np.testing.assert_array_equal(tamed, [2.0**-64, 2.0**-64, 1, -1, 2.0**-64])
+    np.testing.assert_array_equal(tamed, [2.0**-24, 2.0**-24, 1, -1, 2.0**-24])
     assert draws.NORMAL.tamed(given).numpy()[0] == 0.0
+
+
+def test_a_zero_of_a_float32_generator_is_no_draw_of_the_far_tail():
+    """It comes with a chance of 2^-24, so its value may be about as rare, not e^-44."""
+    chance = 2.0**-24
+    for standard in (draws.standard_logistic, draws.standard_exponential):
+        with draws.given([lambda: tf.zeros([1])]):
+            (z,) = standard([1], tf.constant([0, 0]), tf.float32).numpy()
+        assert 0.1 * chance < np.exp(-abs(z)) < 10 * chance
 
 
 @pytest.mark.slow

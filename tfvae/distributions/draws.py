@@ -42,23 +42,24 @@ class Law(NamedTuple):
         text: The law in words, for people.
         least: The least value that is taken; lesser ones are moved to it.
         largest: The largest value that is taken.
-        in_place: The value that stands for a NaN, and for 0 where `positive_size`.
-        positive_size: Whether a function of the noise has a pole at 0.
+        in_place: The value that stands for a NaN, and for less than `least_size`.
+        least_size: The least absolute value that seeds give, where a function of the
+            noise has a pole at 0; else 0.
     """
 
     text: str
     least: float
     largest: float
     in_place: float
-    positive_size: bool = False
+    least_size: float = 0.0
 
     def tamed(self, noise: tf.Tensor) -> tf.Tensor:
         """Returns given noise with values that the law may have."""
         shape = tf.shape(noise)
         noise = tf.reshape(noise, [-1])  # LiteRT selects along four axes at most
         bad = tf.math.is_nan(noise)
-        if self.positive_size:
-            bad |= tf.abs(noise) < self.in_place
+        if self.least_size:
+            bad |= tf.abs(noise) < self.least_size
         noise = tf.where(bad, tf.cast(self.in_place, noise.dtype), noise)
         return tf.reshape(tf.clip_by_value(noise, self.least, self.largest), shape)
 
@@ -161,7 +162,9 @@ def _set(source: Source, is_given: bool) -> Iterator[None]:
 
 # -- draws -----------------------------------------------------------------------------
 
-SIGNED_UNIFORM = Law("uniform on (-1, 1)", -1.0, 1.0, 2.0**-64, positive_size=True)
+# A generator of float32 gives 0 with a chance of 2^-24, the spacing of its numbers. Of
+# a size as rare as that, it is no draw of the far tail, whose weight would be immense.
+SIGNED_UNIFORM = Law("uniform on (-1, 1)", -1.0, 1.0, 2.0**-24, least_size=2.0**-64)
 # 9.3 scales have a mass of 2^-64, as the least uniform number.
 NORMAL = Law("standard normal", -9.3, 9.3, 0.0)
 
