@@ -1,6 +1,6 @@
 """What is exported to other runtimes answers as TensorFlow does, without TensorFlow.
 
-Their tests skip where the extras `onnx` and `litert` are not installed.
+Their tests skip where the extras `onnx` and `litert`, or `openvino`, are not installed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -61,6 +62,7 @@ def needs(*packages: str) -> pytest.MarkDecorator:
 
 
 ONNX, LITERT = needs("tf2onnx", "onnxruntime"), needs("ai_edge_litert")
+OPENVINO = needs("openvino")
 
 
 def layered() -> VAE:
@@ -233,7 +235,8 @@ def saved(vae: VAE, folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, Array
     return path, found
 
 
-CERTAIN = slow_but((), [*LATENTS, "layers", "class", "semi-supervised"])
+CERTAIN_NAMES = [*LATENTS, "layers", "class", "semi-supervised"]
+CERTAIN = slow_but((), CERTAIN_NAMES)
 
 
 @ONNX
@@ -266,6 +269,42 @@ def test_what_is_certain_in_a_savedmodel_converts_to_litert(name, tmp_path):
         model = interpreter(model_content=converter.convert())
         found = model.get_signature_runner(signature)(**each["inputs"])
         for key, value in each["outputs"].items():
+            np.testing.assert_allclose(found[key], value, **CLOSE)
+
+
+def by_openvino(model: Any, asked: Arrays) -> Any:
+    """The answers of a file or a function, by name; without the hint in bfloat16."""
+    openvino = importlib.import_module("openvino")
+    if not isinstance(model, pathlib.Path):
+        model = openvino.convert_model(model)
+    how = {"INFERENCE_PRECISION_HINT": "f32"}
+    return openvino.Core().compile_model(model, "CPU", how)(asked)
+
+
+@OPENVINO
+@pytest.mark.parametrize("name", slow_but(("normal",), CERTAIN_NAMES))
+def test_what_is_certain_in_a_savedmodel_converts_to_openvino(name, tmp_path):
+    path, asked = saved(MODELS[name](), tmp_path)
+    loaded = tf.saved_model.load(str(path))  # holds the weights
+    for signature, each in asked.items():
+        found = by_openvino(loaded.signatures[signature], each["inputs"])
+        for key, value in each["outputs"].items():
+            np.testing.assert_allclose(found[key], value, **CLOSE)
+
+
+@pytest.mark.slow
+@ONNX
+@OPENVINO
+@pytest.mark.parametrize("name", MODELS)
+def test_openvino_runs_the_onnx_files_in_float32(name, tmp_path):
+    path = export_model(MODELS[name](), tmp_path / "m", ["onnx"], num_samples=5)
+    card = json.loads((path / CARD).read_text())["anywhere"]
+    for signature, spec in card.items():
+        rows, told = read_pair(path / NOISE_REQUESTS, path / NOISE_ANSWERS, signature)
+        asked = arrays(rows, spec["inputs"], layout)
+        wanted = arrays(told, spec["outputs"], layout)
+        found = by_openvino(path / "onnx" / f"{signature}.onnx", asked)
+        for key, value in wanted.items():
             np.testing.assert_allclose(found[key], value, **CLOSE)
 
 

@@ -235,7 +235,7 @@ class MultivariateNormalHead(DistributionHead):
         raw = tfd.fill_triangular(raw)  # [..., D, D]
         # A mask, and not set_diag, whose gradient XLA cannot compile for batches of
         # unknown size.
-        eye = tf.eye(size, dtype=params.dtype)
+        eye = tf.constant(np.eye(size), params.dtype)  # OpenVINO has no tf.eye
         s = tf.nn.softplus(tf.reduce_sum(raw * eye, axis=-1)) + MIN_SCALE  # [..., D]
         below = self.bound * tf.tanh(raw * (1.0 - eye) / self.bound)
         scale = s[..., tf.newaxis] * (eye + below)  # [..., D, D]

@@ -132,7 +132,7 @@ class _UnitTriangular(NamedTuple):
 
     def inverse(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns u [..., B, D] and 0 [...]."""
-        eye = tf.eye(self.below.shape[-1], dtype=z.dtype)
+        eye = tf.constant(np.eye(self.below.shape[-1]), z.dtype)
         u = tf.linalg.triangular_solve(eye + self.below, z[..., tf.newaxis])
         return u[..., 0], tf.zeros([], z.dtype)
 
