@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.conditional import CLASSES, Known
 from helpers.models import LinearGaussian, binary_images, standard_error, tiny_vae
 from scipy import optimize
 from scipy.special import logsumexp
@@ -111,6 +112,29 @@ def test_the_ladder_of_a_linear_gaussian_model_is_exact():
         assert np.all(above >= below)
     alone = inference_ladder(vae, [x[41:43]], 400, num_samples=4000)
     np.testing.assert_array_equal(np.stack(alone), np.stack(ladder)[:, 41:43])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("conditional_prior", [False, True])
+def test_the_ladder_of_a_conditional_model_is_of_its_conditions(conditional_prior):
+    """The encoder's means are off by d: KL(q, p(z|x, c)) = sum_d d^2 / (2 v_d)."""
+    known = Known(conditional_prior)
+    off = np.array([0.3, -0.2, 0.25])
+    network = known.vae.encoder.network
+    kernel, bias = network.get_weights()
+    network.set_weights([kernel, bias + np.concatenate([off, np.zeros(3)])])
+    x, c = known.draw(24, seed=2)
+    ladder = inference_ladder(known.vae, [(x, c)], 400, num_samples=4000)
+    exact = known.log_marginal(x, c)
+    amortisation = np.sum(off**2 / (2 * known.base.variance))
+    lost = exact - ladder.encoder
+    assert abs(lost.mean() - amortisation) < 5 * standard_error(lost)
+    assert 5 * standard_error(lost) < 0.3 * amortisation
+    # Where q is exact each log-weight is log p(x|c), whatever the draws.
+    np.testing.assert_allclose(ladder.refined, exact, rtol=0, atol=0.01)
+    np.testing.assert_allclose(ladder.flow, exact, rtol=0, atol=0.01)
+    moved = inference_ladder(known.vae, [(x, (c + 1) % CLASSES)], 5, num_samples=10)
+    assert np.abs(moved.refined - exact).mean() > 1
 
 
 # -- a trained run, against quadrature -------------------------------------------------

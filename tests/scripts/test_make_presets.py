@@ -7,7 +7,9 @@ import json
 import pathlib
 
 import make_presets
+import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import hostile_files as hostile
 
 from tfvae.config.recipes import RECIPES
@@ -41,8 +43,10 @@ def test_a_preset_has_the_settings_of_its_source(name):
     assert "/root" not in text and "/tmp" not in text and "/work" not in text
 
 
-def found_of(vae: VAE, name: str, score: PresetScore, data_dir: pathlib.Path) -> float:
-    """Returns the bound that is found anew on the split that a score names."""
+def scored_batches(
+    name: str, score: PresetScore, data_dir: pathlib.Path
+) -> tf.data.Dataset:
+    """Returns the images that a score is of, as it saw them."""
     config = VAE.presets[name].card.settings
     if config.dataset == "mnist":
         if not MNIST.is_dir():
@@ -52,8 +56,12 @@ def found_of(vae: VAE, name: str, score: PresetScore, data_dir: pathlib.Path) ->
         )
     split = getattr(load_data(config), score.split)
     assert len(split) == score.num_examples
-    size = min(Scoring().batch_size, len(split))
-    batches = run_evaluation_batches(config, split, size)
+    return run_evaluation_batches(config, split, min(Scoring().batch_size, len(split)))
+
+
+def found_of(vae: VAE, name: str, score: PresetScore, data_dir: pathlib.Path) -> float:
+    """Returns the bound that is found anew on the split that a score names."""
+    batches = scored_batches(name, score, data_dir)
     how = {"num_samples": score.num_samples, "seed": score.seed}
     return float(estimate_log_likelihood(vae, batches, **how).mean())
 
@@ -68,6 +76,18 @@ def test_a_preset_scores_what_it_says(name, tmp_path):
     for score in twin:
         found = found_of(vae.discrete(), name, score, tmp_path)
         assert found == pytest.approx(score.value, abs=0.01)
+
+
+@pytest.mark.slow
+def test_the_share_of_right_classes_is_what_the_card_says(tmp_path):
+    vae = VAE.from_preset("digits-m2")
+    (score,) = VAE.presets["digits-m2"].card.scores
+    right = []
+    for batch in scored_batches("digits-m2", score, tmp_path):
+        data = vae.as_batch(batch)
+        right += list(vae.classify(data.x) == data.label.numpy())
+    assert len(right) == score.num_examples
+    assert np.mean(right) == pytest.approx(score.accuracy, abs=0.5 / len(right))
 
 
 @pytest.mark.slow

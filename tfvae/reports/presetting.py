@@ -83,6 +83,7 @@ def _score(section: Mapping[str, Any]) -> PresetScore:
         binarization=section["binarization"],
         binarization_seed=section["binarization_seed"],
         seed=section["seed"],
+        accuracy=section.get("classification", {}).get("accuracy"),
     )
 
 

@@ -30,6 +30,8 @@ class PresetScore:
         binarization: How they were made binary; "none": not.
         binarization_seed: The seed of that draw.
         seed: The seed of the draws of z.
+        accuracy: The share of these examples to which q(y|x) gives their class; None:
+            the model has no classifier.
     """
 
     bounds: str
@@ -41,13 +43,15 @@ class PresetScore:
     binarization: str
     binarization_seed: int
     seed: int
+    accuracy: float | None = None
 
     def __str__(self) -> str:
         """Returns the score in one line."""
+        right = "" if self.accuracy is None else f", accuracy {self.accuracy:.1%}"
         return (
             f"L_{self.num_samples} = {self.value:.2f} +- {self.standard_error:.2f} "
             f"nats, a lower bound on {self.bounds}; {self.split}, "
-            f"{self.num_examples:,} examples, binarization {self.binarization!r}"
+            f"{self.num_examples:,} examples, binarization {self.binarization!r}{right}"
         )
 
 
