@@ -61,14 +61,14 @@ SOURCES: Mapping[str, Source] = {
     ),
     "digits-m2": Source(
         "mnist-m2",
-        "semi-supervised: 50 labels of 8 x 8 digits, the other classes summed out",
+        "semi-supervised: 100 labels of 8 x 8 digits, the other classes summed out",
         _DIGITS,
         {
             "dataset": "digits",
             "validation_size": 0,
             "binarization": "dynamic",
             "grey_targets": False,
-            "labels": 50,
+            "labels": 100,
             "label_repeats": 10,
             "latent_size": 10,
             "hidden_sizes": (128,),

@@ -102,6 +102,10 @@ BAD = [
     ({"optimizer": "adamant"}, "adamant"),
     ({"activation": "tan"}, "tan"),
     ({"leaky_slope": 0.3}, "leaky_slope 0.3"),
+    (
+        {"leaky_slope": 0.3, "activation": "leaky_relu", "hidden_sizes": ()},
+        "without hidden layers",
+    ),
     ({"leaky_slope": -0.3, "activation": "leaky_relu"}, "leaky_slope -0.3"),
     ({"center_inputs": 1}, "center_inputs 1"),
     ({"seed": -1}, "seed -1"),

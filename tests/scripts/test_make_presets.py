@@ -85,7 +85,7 @@ def test_the_share_of_right_classes_is_what_the_card_says(tmp_path):
     right = []
     for batch in scored_batches("digits-m2", score, tmp_path):
         data = vae.as_batch(batch)
-        right += list(vae.classify(data.x) == data.label.numpy())
+        right += list(vae.classify(data.x).argmax(axis=1) == data.label.numpy())
     assert len(right) == score.num_examples
     assert np.mean(right) == pytest.approx(score.accuracy, abs=0.5 / len(right))
 

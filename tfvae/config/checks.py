@@ -22,10 +22,23 @@ def check_together(config: Config) -> None:
     _check_monitored(config)
     _check_labels(config)
     _check_missing(config)
-    if config.leaky_slope is not None and config.activation != "leaky_relu":
+    _check_slope(config)
+
+
+def _check_slope(config: Config) -> None:
+    if config.leaky_slope is None:
+        return
+    if config.activation != "leaky_relu":
         raise InputError(
             f"leaky_slope {config.leaky_slope} has no effect with activation "
             f"{config.activation!r}; set activation 'leaky_relu', or leaky_slope None"
+        )
+    # Between layers of z there are hidden layers by default.
+    linear_above = not config.upper_latent_sizes or config.upper_hidden_sizes == ()
+    if not config.hidden_sizes and linear_above:
+        raise InputError(
+            f"leaky_slope {config.leaky_slope} has no effect without hidden layers; "
+            "set hidden_sizes, or leaky_slope None"
         )
 
 

@@ -88,6 +88,7 @@ def check_config(config: Config) -> None:
         upper_latent_sizes=tuple(min(n, 2) for n in config.upper_latent_sizes),
         upper_hidden_sizes=() if config.upper_latent_sizes else None,
         hidden_sizes=(),
+        leaky_slope=None,
         network="mlp",
     )
     if "num_components" in prior_arguments(config.prior):
