@@ -188,9 +188,9 @@ def own_signature(
 def is_others(
     app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
 ) -> bool | None:
-    """Leaves out what a class has from TensorFlow Probability."""
+    """Leaves out what a class has from TensorFlow Probability or scikit-learn."""
     module = getattr(obj, "__module__", None) or ""
-    return True if module.startswith("tensorflow") else None
+    return True if module.startswith(("tensorflow", "sklearn")) else None
 
 
 def write_llms(app: Sphinx, error: Exception | None) -> None:

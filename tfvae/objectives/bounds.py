@@ -122,7 +122,7 @@ class Objective:
     def value_with_replaced(
         self, log_weights: tf.Tensor, instead: tf.Tensor
     ) -> tf.Tensor:
-        """Returns [S, B] the value when log w_s alone is replaced by `instead`_s.
+        """Returns [S, B] the value when log w_s alone is replaced by that of `instead`.
 
         Both are [S, B]. Here sample by sample, in O(S B) memory and O(S^2 B) time.
         """
