@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
+import signal
 import zipfile
 
 import numpy as np
@@ -16,6 +18,7 @@ from tfvae.config import Config
 from tfvae.config.config import SECTIONS
 from tfvae.config.plots import PLOT_KINDS
 from tfvae.config.recipes import RECIPES
+from tfvae.core.files import staged_directory
 from tfvae.core.types import InputError
 from tfvae.evaluation import Ladder
 from tfvae.evaluation.ais import AisScores
@@ -495,6 +498,19 @@ def test_an_interrupt_promises_to_go_on_only_where_it_is_so(
     assert ("goes on" in capsys.readouterr().err) == resumes
 
 
+def test_sigterm_leaves_nothing_half_written(monkeypatch, capsys, tmp_path):
+    def terminated(arguments):
+        with staged_directory(tmp_path) as partial:
+            partial.mkdir()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setitem(cli.COMMANDS, "export", terminated)
+    assert cli.main(["export"]) == 143
+    assert not list(tmp_path.iterdir())
+    assert capsys.readouterr().err == "tfvae: terminated\n"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 TRAIN = ["train", "digits-binconcrete", "--workdir", "nowhere"]
 ONE_LINE = {
     "unknown option": ([*TRAIN, "--epoch", "3"], ["--epoch", "--epochs"]),
@@ -505,6 +521,7 @@ ONE_LINE = {
     "no recipe": (["train", "--workdir", "x"], ["needs a recipe before --workdir"]),
     "no workdir": (TRAIN[:2], ["--workdir PATH", "(required)"]),
     "no run": (["evaluate"], ["PATH", "tfvae evaluate --help"]),
+    "empty": (["export", "x", ""], ["argument 2 of tfvae export is empty"]),
     "command": (["evalute", "x"], ["did you mean 'evaluate'?"]),
 }
 

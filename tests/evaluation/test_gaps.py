@@ -49,6 +49,8 @@ def test_another_number_of_log_likelihoods_is_refused():
     ladder = Ladder(*np.zeros([4, 3]))
     with pytest.raises(InputError, match=r"shape \(2,\).*3 examples"):
         ladder.gaps(np.zeros(2))
+    with pytest.raises(InputError, match="1 values that are not finite"):
+        ladder.gaps(np.array([0.0, np.nan, 0.0]))
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,40 @@ def test_a_runtime_alone_gives_the_recorded_answers(name, kind, tmp_path):
     assert not found.signatures and kind in found.runtimes
 
 
+def session(path: pathlib.Path, kind: str, signature: str) -> Callable[..., Arrays]:
+    """A signature of a written model in its runtime."""
+    if kind == "litert":
+        interpreter = importlib.import_module("ai_edge_litert.interpreter").Interpreter
+        return interpreter(str(path / "litert/model.tflite")).get_signature_runner(
+            signature
+        )
+    runtime = importlib.import_module("onnxruntime")
+    model = runtime.InferenceSession(path / f"onnx/{signature}.onnx")
+    names = [each.name for each in model.get_outputs()]
+    return lambda **asked: dict(zip(names, model.run(names, asked), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind", [pytest.param("onnx", marks=ONNX), pytest.param("litert", marks=LITERT)]
+)
+@pytest.mark.parametrize("name", ["normal", "logistic", "student_t", "layers", "class"])
+def test_noise_that_is_none_is_answered_and_rows_must_agree(name, kind, tmp_path):
+    path = export_model(MODELS[name](), tmp_path / "m", [kind], num_samples=5)
+    spec = json.loads((path / CARD).read_text())["anywhere"]["score"]["inputs"]
+    rows, _ = read_pair(path / NOISE_REQUESTS, path / NOISE_ANSWERS, "score")
+    asked = arrays(rows, spec, layout)
+    noisy = [key for key in asked if key.startswith("noise")]
+    for key in noisy:  # NaN and infinite numbers are moved to those that the law has
+        for value in (np.nan, np.inf, -np.inf):
+            instead = {**asked, key: np.full_like(asked[key], value)}
+            found = session(path, kind, "score")(**instead)
+            assert all(np.isfinite(v).all() for v in found.values()), (key, value)
+    for key, value in asked.items():
+        with pytest.raises(Exception, match=r"(?i)reshape"):
+            session(path, kind, "score")(**{**asked, key: value[:1]})
+
+
 def saved(vae: VAE, folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, Arrays]]:
     """A SavedModel, and its answers to its own requests, without seeds."""
     path = export_model(vae, folder / "m", num_samples=2)
@@ -435,6 +469,18 @@ def test_bad_formats_are_refused_before_anything_is_written(
     with pytest.raises(InputError, match=said):
         export_model(tiny_vae(), tmp_path / "m", formats, quantize=quantize)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("card", [{"signatures": {}}, {"onnx": 5}, {"format": 7}])
+def test_what_every_card_has_is_not_given(card, tmp_path):
+    with pytest.raises(InputError, match="is written into every card"):
+        export_model(tiny_vae(), tmp_path / "m", ["web"], card=card)
+
+
+@pytest.mark.parametrize("given", ["num_samples", "detector"])
+def test_what_a_page_has_not_is_refused(given, tmp_path):
+    with pytest.raises(InputError, match=rf"{given} .*has no effect in the format web"):
+        export_model(tiny_vae(), tmp_path / "m", ["web"], **{given: 3})
 
 
 @pytest.mark.parametrize("kind", ["onnx", "litert"])

@@ -103,6 +103,8 @@ def other_name(version):
     path.write_text(json.dumps(request))
 
 
+TENSORS = {"x": {"dtype": "float32", "shape": [1]}}
+ANYWHERE = {"encode": {"inputs": TENSORS, "outputs": TENSORS}}
 # What is done to it, and what the line must name.
 DAMAGE = [
     (lambda v: truncated(v / "saved_model.pb"), "loader cannot read it"),
@@ -119,6 +121,7 @@ DAMAGE = [
     (lambda v: with_card(v, signatures={}), "names no signatures"),
     (lambda v: with_card(v, signatures={"encode": 1}), "signature 'encode'"),
     (lambda v: with_card(v, signatures={"../../x": {}}), "signature '../../x'"),
+    (lambda v: with_card(v, anywhere=ANYWHERE), "names no file of onnx"),
     (lambda v: with_card(v, format=2), "format 2"),
     (lambda v: with_card(v, format=True), "format True"),
     (lambda v: ((v / CARD).unlink(), os.mkfifo(v / CARD)), "has not written it"),

@@ -97,6 +97,19 @@ def test_a_role_that_is_given_twice_is_refused(data, said):
         read_batch(data)
 
 
+@pytest.mark.parametrize("use", ["refine", "embed", "score", "impute"])
+def test_batches_without_an_end_are_refused(use):
+    vae, endless = tiny_vae(), tf.data.Dataset.from_tensors(X).repeat()
+    uses = {
+        "refine": lambda: vae.refine(endless, num_steps=1),
+        "embed": lambda: vae.embed(endless),
+        "score": lambda: score_images(vae, endless, 2),
+        "impute": lambda: vae.with_missing("mar").impute(endless),
+    }
+    with pytest.raises(InputError, match=r"have no end.*evaluation_batches"):
+        uses[use]()
+
+
 def test_weights_that_scores_would_not_use_are_refused():
     batches = [{"x": X, "sample_weight": WEIGHTS}]
     for score in (score_images, posterior_summary):

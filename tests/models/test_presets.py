@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import sys
 
 import h5py
@@ -252,6 +253,13 @@ def with_metadata(**changes):
     return change
 
 
+CARD = PresetCard(scores=(SCORE,)).to_dict()
+
+
+def with_score(**changes):
+    return with_metadata(card={**CARD, "scores": [{**CARD["scores"][0], **changes}]})
+
+
 def with_config(change):
     def changed(folder):
         content = json.loads((folder / "config.json").read_text())
@@ -310,9 +318,16 @@ DAMAGED = {
     "a text for a number": (with_metadata(parameter_count="all"), "parameter_count"),
     "another number": (with_metadata(parameter_count=9), "9 parameters"),
     "an unknown field": (
-        with_metadata(card={**PresetCard().to_dict(), "score": 1}),
+        with_metadata(card={**CARD, "score": 1}),
         "'score'",
     ),
+    "a card with NaN": (with_score(value=float("nan")), "value nan"),
+    "a card with text": (with_score(value="high"), "value 'high'"),
+    "fewer than no samples": (with_score(num_samples=-3), "num_samples -3"),
+    "a share above 1": (with_score(accuracy=7), "accuracy 7"),
+    "steps of text": (with_metadata(card={**CARD, "steps": "x"}), "steps 'x'"),
+    "a date that is none": (with_metadata(date_saved=5), "date_saved 5"),
+    "a version that is none": (with_metadata(tfvae_version=[1]), "tfvae_version"),
     "a pipe": (as_pipe, "is no file"),
     "a flipped bit": (flip, "model.weights.h5 is not the one"),
     "an edited config": (
@@ -415,6 +430,46 @@ def test_nothing_that_is_there_is_written_over(saved, tmp_path):
     with pytest.raises(InputError, match="PresetCard"):
         tiny_vae().save_to_preset(tmp_path / "new", {"description": "x"})
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"description": object()}, "description <object"),
+        ({"steps": "many"}, "steps 'many'"),
+        ({"steps": float("nan")}, "steps nan"),
+        ({"scores": ("x",)}, "give a tuple of PresetScore"),
+        ({"scores": 5}, "give a tuple of PresetScore"),
+        ({"settings": {}}, "give a tfvae Config"),
+    ],
+)
+def test_a_card_of_what_is_none_is_refused(fields, said):
+    with pytest.raises(InputError, match=said):
+        PresetCard(**fields)
+
+
+def test_a_score_of_one_example_has_no_error():
+    score = dataclasses.replace(SCORE, standard_error=None, num_examples=1)
+    assert "-20.50 +- ? nats" in str(score)
+    assert PresetCard.from_dict(PresetCard(scores=(score,)).to_dict()).scores == (
+        score,
+    )
+
+
+def test_a_folder_with_the_name_of_a_preset_is_not_taken_in_silence(
+    saved, tmp_path, monkeypatch
+):
+    shutil.copytree(saved, tmp_path / "digits-cvae")
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(UserWarning, match=r"give '\./digits-cvae' for the folder"):
+        packaged = VAE.from_preset("digits-cvae")
+    assert packaged.condition is not None
+    assert VAE.from_preset("./digits-cvae").condition is None
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="is a file, and no folder"):
+        VAE.from_preset("file")
+    with pytest.raises(InputError, match="load_weights 'no'"):
+        VAE.from_preset("digits-cvae", load_weights="no")
 
 
 @pytest.mark.parametrize(

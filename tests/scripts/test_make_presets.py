@@ -18,7 +18,7 @@ from tfvae.core.types import InputError
 from tfvae.evaluation import estimate_log_likelihood
 from tfvae.models import VAE, PresetScore
 from tfvae.models.presets.places import PACKAGED
-from tfvae.reports import evaluate_run, export_preset
+from tfvae.reports import evaluate_run, export_preset, export_web_run
 from tfvae.training.runs import load_data, run_evaluation_batches
 
 MNIST = pathlib.Path(__file__).parents[3] / "shared" / "data" / "mnist"
@@ -119,3 +119,13 @@ def test_a_run_becomes_a_preset_without_the_paths_of_this_machine(tmp_path, eage
     assert unscored["card"]["scores"] == []
     with pytest.raises(InputError, match="is there"):
         export_preset(run, tmp_path / "preset")
+
+
+def test_an_evaluation_of_one_image_has_no_error_and_is_shown_so(tmp_path, eagerly):
+    how = "digits-binconcrete --epochs 1 --latent-size 3 --hidden-sizes 8"
+    run = hostile.good_run(tmp_path, [*how.split(), "--batch-size", "9"])
+    evaluate_run(run, num_samples=5, limit=1)
+    page = export_web_run(run, tmp_path / "page.html")
+    assert " +- ? nats, L_5 of 1 test images" in page.read_text("utf-8")
+    export_preset(run, tmp_path / "preset")
+    assert " +- ? nats" in (tmp_path / "preset" / "README.md").read_text("utf-8")

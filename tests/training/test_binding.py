@@ -91,6 +91,15 @@ def test_an_edited_configuration_is_refused(copied, name, value):
     refused(folder, "config.json", "was trained with")
 
 
+def test_an_edit_of_every_file_is_refused_by_the_model(copied):
+    folder = copied("one")
+    for path in (folder / "config.json", folder / "model.json"):
+        content = json.loads(path.read_text())
+        content["config"]["latent_size"] += 1
+        path.write_text(json.dumps(content))
+    refused(folder, "latent_size", "model.keras", "restore")
+
+
 @pytest.mark.slow
 def test_a_run_that_goes_on_stays_bound(copied):
     folder = copied("one")

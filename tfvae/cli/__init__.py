@@ -1,9 +1,13 @@
 """The command `tfvae`: its help text, its dispatch and its exit status."""
 
+import contextlib
 import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
 from tfvae.cli.commands import COMMANDS
 from tfvae.core.lookup import lookup
@@ -22,8 +26,8 @@ commands:
   impute DIR FILE --out FILE  values in the place of missing ones, with intervals
   plot DIR [KIND]             reconstructions, samples, traversals, rates, curves, ...
   report DIR                  one HTML page with settings, numbers and pictures
-  export DIR PATH             a SavedModel in the next version folder of PATH
-  verify PATH                 replay an exported model's requests, TensorFlow alone
+  export DIR PATH             the next version in PATH: SavedModel, ONNX, LiteRT, page
+  verify PATH                 replay an exported model's requests, its runtimes alone
   benchmark [RECIPE]          images per second, and what part of the limit that is
   recipes [NAME]              list the recipes, or show one's settings
 
@@ -33,7 +37,8 @@ Each command explains itself with --help; --version prints the version."""
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, 2 for bad input, or 75.
 
-    75 (EX_TEMPFAIL) says that another worker ended, and the same command may go on.
+    75 (EX_TEMPFAIL) says that another worker ended, and the same command may go on;
+    after a signal it is 128 and the signal's number.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -46,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tfvae {__version__}")
         return 0
     try:
-        lookup(COMMANDS, name, "command")(arguments[1:])
+        with _termination_raised():
+            lookup(COMMANDS, name, "command")(arguments[1:])
     except InputError as error:
         return _refuse(str(error))
     except LostWorkerError as error:
@@ -66,6 +72,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tfvae: {message}", file=sys.stderr)
         return getattr(interrupted, "status", 130)
     return 0
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as an exception: what is half-written is removed on the way out."""
+
+    status = 128 + signal.SIGTERM
+
+
+@contextlib.contextmanager
+def _termination_raised() -> Iterator[None]:
+    """Lets SIGTERM raise, unless this process has another use for it."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise _Terminated("terminated")
+
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _refuse(message: str) -> int:

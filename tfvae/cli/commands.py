@@ -440,6 +440,11 @@ def _parse(
     """Reads arguments, and with `flags` those without a value too."""
     config = _TYRO_CONFIG[1:] if flags else _TYRO_CONFIG
     prog = f"tfvae {command}"
+    if "" in arguments:  # as a path it would be this folder
+        raise InputError(
+            f"argument {list(arguments).index('') + 1} of {prog} is empty; give a "
+            "value, or leave it out"
+        )
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

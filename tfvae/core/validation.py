@@ -56,6 +56,17 @@ def require_path(name: str, value: Any) -> Path:
     return Path(text)
 
 
+def require_text(name: str, value: Any) -> str:
+    """Returns `value`, a str.
+
+    Raises:
+        InputError: if it is of another type.
+    """
+    if not isinstance(value, str):
+        raise InputError(f"{name} {value!r:.100} is not usable; give text")
+    return value
+
+
 def require_number(name: str, value: Any, zero: bool = False) -> float:
     """Returns `value` as a float; True is no number.
 

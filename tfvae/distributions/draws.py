@@ -57,10 +57,11 @@ class Law(NamedTuple):
         """Returns given noise with values that the law may have."""
         shape = tf.shape(noise)
         noise = tf.reshape(noise, [-1])  # LiteRT selects along four axes at most
-        bad = tf.math.is_nan(noise)
+        in_place = tf.cast(self.in_place, noise.dtype)
+        # tf2onnx makes products of a selection by another condition: 0 NaN is NaN.
+        noise = tf.where(tf.math.is_nan(noise), in_place, noise)
         if self.least_size:
-            bad |= tf.abs(noise) < self.least_size
-        noise = tf.where(bad, tf.cast(self.in_place, noise.dtype), noise)
+            noise = tf.where(tf.abs(noise) < self.least_size, in_place, noise)
         return tf.reshape(tf.clip_by_value(noise, self.least, self.largest), shape)
 
 

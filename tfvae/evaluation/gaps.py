@@ -70,12 +70,18 @@ class Ladder(NamedTuple):
         `rest` are bounded from below, in expectation; `amortisation` is not changed.
 
         Raises:
-            InputError: if `log_likelihood` has another shape.
+            InputError: if `log_likelihood` has another shape, or is not finite.
         """
         if np.shape(log_likelihood) != self.encoder.shape:
             raise InputError(
                 f"log_likelihood has shape {np.shape(log_likelihood)}, and the ladder "
                 f"is of {len(self.encoder)} examples; give one number for each"
+            )
+        if not np.isfinite(log_likelihood).all():
+            raise InputError(
+                f"log_likelihood has {np.sum(~np.isfinite(log_likelihood))} values "
+                "that are not finite; give bounds of these examples, for example of "
+                "tfvae.evaluation.ais_log_likelihood"
             )
         return Gaps(
             total=paired_difference(log_likelihood, self.encoder),

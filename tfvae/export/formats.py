@@ -76,12 +76,14 @@ class Format(NamedTuple):
             the card says of it.
         packages: The packages that it needs beside the usual ones.
         extra: The extra of tfvae that brings them.
+        scores: Whether it has the signature `score`, with K.
     """
 
     text: str
     write: Callable[[Exported, Path], dict[str, Any]]
     packages: tuple[str, ...] = ()
     extra: str = ""
+    scores: bool = True
 
 
 def _saved_model(exported: Exported, version: Path) -> dict[str, Any]:
@@ -134,7 +136,7 @@ FORMATS: Mapping[str, Format] = {
         ("ai_edge_litert",),
         "litert",
     ),
-    "web": Format(f"one page that decodes in a browser, {PAGE}", _web),
+    "web": Format(f"one page that decodes in a browser, {PAGE}", _web, scores=False),
 }
 
 

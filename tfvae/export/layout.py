@@ -19,6 +19,11 @@ NOISE_ANSWERS = "assets.extra/noise/answers"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 PAGE = "page.html"
 DEFAULT = "serving_default"
+# What the card says of what was written.
+RESERVED = frozenset(
+    {"format", "preprocessing", "signatures", DEFAULT}
+    | {"anywhere", "onnx", "litert", "quantized", "web"}
+)
 
 
 def sha256_of(path: Path) -> str:

@@ -111,14 +111,22 @@ def noise_inputs(
     ]
 
     def answer(drawing: Drawing, roles: Roles, inputs: Sequence[tf.Tensor]) -> dict:
+        rows = tf.shape(inputs[0])[0]
+        inputs = [_of_rows(value, rows) for value in inputs]
+        roles = tf.nest.map_structure(lambda value: _of_rows(value, rows), roles)
         numbers = [
             lambda value=value, layout=layout: layout.as_drawn(value, num_samples)
             for value, layout in zip(inputs, layouts, strict=True)
         ]
         with noise.given(numbers):
-            return drawing.together(roles, tf.shape(inputs[0])[0])
+            return drawing.together(roles, rows)
 
     return Draws(dict(zip(names, specs, strict=True)), answer), layouts
+
+
+def _of_rows(value: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Returns an input [rows, ...]; one row is not broadcast, but no runtime has it."""
+    return tf.reshape(value, [rows, *value.shape[1:]])
 
 
 def noise_of_row(

@@ -168,6 +168,8 @@ def _checked_card(version: Path) -> Mapping[str, Any]:
     empty = not groups and not (isinstance(card, dict) and "web" in card)
     if empty or not all(isinstance(each, dict) and each for each in groups):
         raise _damaged(version, f"{CARD} names no signatures")
+    if "anywhere" in card and not (card.get("onnx") or card.get("litert")):
+        raise _damaged(version, f"{CARD} names no file of onnx or litert")
     for name, signature in (pair for each in groups for pair in each.items()):
         if not (name.isidentifier() and _is_signature(signature)):
             raise _damaged(version, f"{CARD} describes no signature {name!r}")

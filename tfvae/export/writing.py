@@ -19,7 +19,7 @@ from tfvae.evaluation.anomaly import Detector
 from tfvae.export.calibrated import samples_of
 from tfvae.export.extras import write_json
 from tfvae.export.formats import Exported, chosen_formats
-from tfvae.export.layout import CARD, FORMAT
+from tfvae.export.layout import CARD, FORMAT, RESERVED
 from tfvae.export.pixels import Pixels, range_of
 from tfvae.export.versions import next_version
 from tfvae.models import VAE
@@ -148,6 +148,13 @@ def export_model(
             otherwise as for `export_saved_model`.
     """
     chosen = chosen_formats(formats, quantize)
+    samples = {"num_samples (--num-samples)": num_samples, "detector": detector}
+    for name, value in samples.items():
+        if value is not None and not any(each.scores for each in chosen):
+            raise InputError(
+                f"{name} has no effect in the format {' '.join(formats)}, which scores "
+                "nothing; leave it out"
+            )
     path = require_path("path", path)
     if not isinstance(vae, VAE):
         raise InputError(f"{type(vae).__name__} is no VAE; give one of tfvae.VAE")
@@ -161,6 +168,10 @@ def export_model(
         raise InputError(
             f"card is not usable ({error}); give a dictionary of what JSON knows"
         ) from error
+    for name in sorted(card.keys() & RESERVED):
+        raise InputError(
+            f"card has {name!r}, which is written into every card; leave it out"
+        )
     exported = Exported(vae, pixels, num_samples, calibration, examples, quantize, card)
     content = {**card, "preprocessing": pixels.description, "format": FORMAT}
     with next_version(path) as written:

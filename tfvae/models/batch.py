@@ -289,8 +289,15 @@ def split_examples(
         beside: The role that y of (x, y) has; where it has one, a tuple is (x, y).
 
     Raises:
-        InputError: if roles have other numbers of examples than x.
+        InputError: if roles have other numbers of examples than x, or batches have no
+            end.
     """
+    endless = tf.data.INFINITE_CARDINALITY
+    if isinstance(data, tf.data.Dataset) and data.cardinality() == endless:
+        raise InputError(
+            "the batches have no end, as those of tfvae.data.training_batches; give "
+            "those of tfvae.data.evaluation_batches, or batches.take(n)"
+        )
     if isinstance(data, list) and data and _axes(data[0]) == len(data_shape):
         data = _stacked(data, "x")
     # A tuple may be x with labels or weights, or several batches.

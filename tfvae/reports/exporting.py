@@ -13,10 +13,11 @@ import numpy as np
 from tfvae.core.types import InputError
 from tfvae.core.validation import require_int
 from tfvae.evaluation import anomaly
-from tfvae.export import export_model, export_web
+from tfvae.export import FORMATS, export_model, export_web
 from tfvae.export.layout import CARD
 from tfvae.models import SemiSupervisedVAE
 from tfvae.reports.images import meaning_of, models_of, read_evaluation, split_of
+from tfvae.reports.text import with_error
 from tfvae.training.runs import Run, load_run, utc_now, versions
 
 _EXAMPLES = 2  # images of the recorded requests
@@ -59,7 +60,11 @@ def export_run(
     run = load_run(workdir)
     examples = _examples(run)
     shown = "noise" if examples is None else "the first test images"
-    detector, said = _detector(run, num_samples)
+    detector, said = None, None
+    if any(name in FORMATS and FORMATS[name].scores for name in formats):
+        detector, said = _detector(run, num_samples)
+    if detector is not None and "savedmodel" not in formats:
+        said = f"{_LEFT_OUT}it is of the format savedmodel"
     card = {**_card(run, Path(path).resolve().name), "requests show": shown}
     return export_model(
         run.vae,
@@ -151,9 +156,9 @@ def _summary(
     if evaluation is not None:
         likelihood = evaluation["results"]["log_likelihood"]
         facts["Bound"] = (
-            f"{evaluation['bounds']} > {likelihood['mean']:.2f} nats "
-            f"({likelihood['standard_error']:.2f}), L_{evaluation['num_samples']} of "
-            f"{evaluation['num_images']:,} {evaluation['split']} images"
+            f"{evaluation['bounds']} > {with_error(likelihood)} nats, "
+            f"L_{evaluation['num_samples']} of {evaluation['num_images']:,} "
+            f"{evaluation['split']} images"
         )
     return facts
 

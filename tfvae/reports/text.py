@@ -181,4 +181,9 @@ def _gaps(gaps: Mapping[str, Any]) -> list[str]:
     ]
     if "bdmc_width" in gaps:
         lines.append(_row("AIS, width (BDMC)", gaps["bdmc_width"]))
+    if differences["rest"]["mean"] < 0:
+        lines.append(
+            "AIS, a lower bound too, is below the flow's elbo, so that the whole gap "
+            "is larger than it says; give more --ais-steps"
+        )
     return lines

@@ -206,7 +206,8 @@ def _schedule(num_steps: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _check_latent(vae: VAE) -> None:
     instead = (
-        "use L_K: tfvae.evaluation.score_images, or tfvae evaluate --num-samples K"
+        "use L_K: tfvae.evaluation.score_images, or tfvae evaluate --num-samples K "
+        "without --ais and --gaps"
     )
     name, shape = type(vae.latent).__name__, vae.latent.event_shape
     kind = vae.encode(vae.blank_batch()).reparameterization_type

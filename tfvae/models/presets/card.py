@@ -11,6 +11,14 @@ import keras
 
 from tfvae.config import Config
 from tfvae.core.types import InputError
+from tfvae.core.validation import (
+    SEEDS,
+    require_int,
+    require_number,
+    require_real,
+    require_share,
+    require_text,
+)
 from tfvae.estimators.base import estimator_name
 
 _UNKNOWN = "not known"
@@ -23,7 +31,8 @@ class PresetScore:
     Attributes:
         bounds: The quantity that it bounds, in words, for example "log p(x)".
         value: The mean of L_K over the examples, in nats.
-        standard_error: That of the mean over the examples.
+        standard_error: That of the mean over the examples; None: of one example, which
+            has none.
         num_samples: K.
         split: The split of the data, for example "test".
         num_examples: The number of its examples that were scored.
@@ -36,7 +45,7 @@ class PresetScore:
 
     bounds: str
     value: float
-    standard_error: float
+    standard_error: float | None
     num_samples: int
     split: str
     num_examples: int
@@ -45,13 +54,33 @@ class PresetScore:
     seed: int
     accuracy: float | None = None
 
+    def __post_init__(self) -> None:
+        """Refuses values that are none.
+
+        Raises:
+            InputError: if a field is of another type, not finite or out of its range.
+        """
+        for name in ("bounds", "split", "binarization"):
+            require_text(name, getattr(self, name))
+        require_real("value", self.value)
+        if self.standard_error is not None:
+            require_number("standard_error", self.standard_error, zero=True)
+        for name in ("num_samples", "num_examples"):
+            require_int(name, getattr(self, name))
+        for name in ("binarization_seed", "seed"):
+            require_int(name, getattr(self, name), 0, SEEDS)
+        if self.accuracy is not None:
+            require_share("accuracy", self.accuracy)
+
     def __str__(self) -> str:
         """Returns the score in one line."""
+        known = self.standard_error is not None
+        spread = f"{self.standard_error:.2f}" if known else "?"
         right = "" if self.accuracy is None else f", accuracy {self.accuracy:.1%}"
         return (
-            f"L_{self.num_samples} = {self.value:.2f} +- {self.standard_error:.2f} "
-            f"nats, a lower bound on {self.bounds}; {self.split}, "
-            f"{self.num_examples:,} examples, binarization {self.binarization!r}{right}"
+            f"L_{self.num_samples} = {self.value:.2f} +- {spread} nats, a lower bound "
+            f"on {self.bounds}; {self.split}, {self.num_examples:,} examples, "
+            f"binarization {self.binarization!r}{right}"
         )
 
 
@@ -78,6 +107,31 @@ class PresetCard:
     command: str | None = None
     licence: str | None = None
     settings: Config | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses values that are none.
+
+        Raises:
+            InputError: if a field is of another type than it says.
+        """
+        require_text("description", self.description)
+        for name in ("trained_on", "objective", "command", "licence"):
+            if getattr(self, name) is not None:
+                require_text(name, getattr(self, name))
+        if self.steps is not None:
+            require_int("steps", self.steps, 0, SEEDS)
+        scored = isinstance(self.scores, tuple) and all(
+            isinstance(score, PresetScore) for score in self.scores
+        )
+        if not scored:
+            raise InputError(
+                f"scores {self.scores!r:.100} are not usable; give a tuple of "
+                "PresetScore"
+            )
+        if self.settings is not None and not isinstance(self.settings, Config):
+            raise InputError(
+                f"settings {self.settings!r:.100} are not usable; give a tfvae Config"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns every field, in the types of JSON."""

@@ -27,7 +27,7 @@ from tfvae.core.files import (
 )
 from tfvae.core.seeds import derive_int
 from tfvae.core.types import InputError, first_line
-from tfvae.core.validation import SEEDS, require_int, require_path
+from tfvae.core.validation import SEEDS, require_int, require_path, require_text
 from tfvae.core.version import __version__
 from tfvae.models.model_file import (
     USERS_LAYERS,
@@ -218,6 +218,10 @@ def load_preset(
             "out, or give load_weights=False"
         )
     seed = require_int("seed", 0 if seed is None else seed, 0, SEEDS)
+    if not isinstance(load_weights, bool):
+        raise InputError(
+            f"load_weights {load_weights!r:.100} is not usable; give True or False"
+        )
     found = read_preset(locate(preset, _FILES))
     path = found.path
     if not _is_of(found, kind):
@@ -255,10 +259,13 @@ def read_preset(path: str | os.PathLike) -> Preset:
         try:
             return Preset(
                 path,
-                str(found["registered_name"]),
+                require_text("registered_name", found["registered_name"]),
                 require_int("parameter_count", found["parameter_count"], 0, 1 << 40),
-                str(found["date_saved"]),
-                {"tfvae": found["tfvae_version"], "keras": found["keras_version"]},
+                require_text("date_saved", found["date_saved"]),
+                {
+                    name: require_text(f"{name}_version", found[f"{name}_version"])
+                    for name in ("tfvae", "keras")
+                },
                 dict(found["sha256"]),
                 PresetCard.from_dict(found["card"]),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,12 +41,19 @@ def locate(preset: str | os.PathLike, files: Sequence[str]) -> Path:
     if isinstance(preset, str) and "://" in preset:
         return _downloaded(preset, files)
     if isinstance(preset, str) and preset in packaged_names():
+        if os.path.isdir(preset):
+            warnings.warn(
+                f"preset {preset!r} is the package's, and not the folder of this name; "
+                f"give './{preset}' for the folder",
+                stacklevel=4,
+            )
         return PACKAGED / preset
     folder = require_path("preset", preset)
     if folder.is_dir():
         return folder
+    there = "a file, and no folder" if folder.exists() else "no folder"
     raise InputError(
-        f"unknown preset {str(preset)!r:.200}: it is no folder, and no preset of the "
+        f"unknown preset {str(preset)!r:.200}: it is {there}, and no preset of the "
         f"package; {nearest(str(preset), packaged_names())}choose one of "
         f"{', '.join(packaged_names())}, or give a folder or {_HUB}USER/NAME"
     )

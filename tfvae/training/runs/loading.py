@@ -137,7 +137,7 @@ def load_run(workdir: str | os.PathLike) -> Run:
         vae = keras.models.load_model(folder.model)
         if not isinstance(vae, VAE):
             raise TypeError(f"it holds a {type(vae).__name__}")
-    check_own_model(folder, record, int(vae.steps))
+    check_own_model(folder, record, vae)
     return Run(folder, record, vae)
 
 
