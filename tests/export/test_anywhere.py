@@ -315,8 +315,9 @@ def by_openvino(model: Any, asked: Arrays) -> Any:
     return openvino.Core().compile_model(model, "CPU", how)(asked)
 
 
+@pytest.mark.slow
 @OPENVINO
-@pytest.mark.parametrize("name", slow_but(("normal",), CERTAIN_NAMES))
+@pytest.mark.parametrize("name", CERTAIN_NAMES)
 def test_what_is_certain_in_a_savedmodel_converts_to_openvino(name, tmp_path):
     path, asked = saved(MODELS[name](), tmp_path)
     loaded = tf.saved_model.load(str(path))  # holds the weights
