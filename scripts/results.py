@@ -34,7 +34,7 @@ _COLUMNS = (
 )
 _LEAGUE_COLUMNS = (
     *("estimator", "S", "evaluations", "-ELBO in training", "printed"),
-    *("-L_100, test", "-L_5000, test", "minutes"),
+    *("-L_100, test", "-L_5000, test"),
 )
 
 
@@ -301,7 +301,6 @@ def _league_cells(
         row.reference,
         _ours(found["runs"]),
         "-" if beside is None else _ours(beside["runs"]),
-        _least_minutes(found["runs"]),
     ]
 
 
