@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.core.seeds import derive_seed
-from tfvae.distributions import Logistic, ScalarDistribution, tfd
+from tfvae.distributions import Logistic, ScalarDistribution, draws, tfd
 
 # The distance, in units of two levels' distance, up to which a value is a level:
 # float32 rounds k / (num_levels - 1) by up to 0.008 of these for 65,536 levels.
@@ -64,6 +64,11 @@ class CategoricalLevels(LevelsDistribution):
         return {"logits": tfd.ParameterProperties(event_ndims=1)}
 
     def _index_log_prob(self, k: tf.Tensor) -> tf.Tensor:
+        if draws.is_given():  # LiteRT lacks the kernel that is used below
+            k = k + tf.zeros_like(self.logits[..., 0])  # of every sample
+            table = tf.reshape(log_softmax(self.logits), [-1, self.num_levels])
+            index = tf.reshape(tf.cast(k, tf.int32), [-1])
+            return tf.reshape(tf.gather(table, index, batch_dims=1), tf.shape(k))
         # On a GPU, TensorFlow multiplies and reshapes an int32 on the host.
         return tfd.Categorical(self.logits).log_prob(tf.cast(k, tf.int64))
 
