@@ -125,7 +125,7 @@ def noise_inputs(
 
 
 def _of_rows(value: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Returns an input [rows, ...]; one row is not broadcast, but no runtime has it."""
+    """Returns an input [rows, ...]; a runtime refuses one of other rows."""
     return tf.reshape(value, [rows, *value.shape[1:]])
 
 
