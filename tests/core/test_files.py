@@ -12,6 +12,7 @@ from tfvae.core.files import (
     atomic_write,
     dated_archives,
     locked,
+    remove_partials,
     write_json,
     write_text,
 )
@@ -44,6 +45,20 @@ def test_json_is_written_as_text(tmp_path):
     assert (
         tmp_path / "file.json"
     ).read_text() == '{\n  "a": [\n    1,\n    null\n  ]\n}\n'
+
+
+def test_what_a_killed_process_left_is_removed_wherever_it_lies(tmp_path):
+    kept = tmp_path / "logs" / "projector" / "means.tsv"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("1")
+    for path in (tmp_path, kept.parent):
+        (path / ".means.0123.partial.tsv").write_text("1")
+        (path / ".4567.partial").mkdir()
+        (path / ".4567.partial" / ".a.89.partial").write_text("1")
+    remove_partials(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]
+    assert not list(tmp_path.rglob(".*"))
+    remove_partials(tmp_path / "none")  # nothing is there to remove
 
 
 def test_a_lock_that_is_a_folder_is_one_line(tmp_path):

@@ -26,12 +26,12 @@ def is_partial(path: Path) -> bool:
 
 
 def remove_partials(folder: Path) -> None:
-    """Removes what a killed process left half-written in a folder, which is locked."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if is_partial(path) and path.is_dir():
+    """Removes what a killed process left half-written, in a locked folder or below."""
+    for path in list(folder.rglob(f".*{PARTIAL}*")):
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        elif is_partial(path):
-            path.unlink()
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -153,7 +153,6 @@ def _lead(
     with locked(folder.path):
         store = CheckpointStore(folder.checkpoints)
         remove_partials(folder.path)
-        remove_partials(folder.checkpoints)
         # Another process may have begun the run since the folder was checked.
         run = run._replace(record=_updated_record(run.record, folder, allow_changed))
         resumed = restore(vae, config, folder, store)
