@@ -114,6 +114,32 @@ def wide_dtype() -> tf.DType:
     return tf.float32 if is_given() else tf.float64
 
 
+def log1p(x: tf.Tensor) -> tf.Tensor:
+    """Returns log(1 + x) with the digits of a small x, for x > -1.
+
+    Where noise is given it is made of what every runtime has, since some make log(1 +
+    x) of it: x log(u) / (u - 1) with u = 1 + x as it is rounded (Kahan).
+    """
+    if not is_given():
+        return tf.math.log1p(x)
+    small = tf.minimum(x, 1.0)
+    u = 1.0 + small
+    none = tf.equal(u, 1.0)
+    distance = tf.where(none, tf.ones_like(u), u - 1.0)
+    factor = tf.where(none, tf.ones_like(u), tf.math.log(u) / distance)
+    return tf.where(x > 1.0, tf.math.log(1.0 + x), small * factor)
+
+
+def expm1(x: tf.Tensor) -> tf.Tensor:
+    """Returns e^x - 1 with the digits of a small x.
+
+    Where noise is given it is tanh(x / 2) (e^x + 1), see `log1p`.
+    """
+    if not is_given():
+        return tf.math.expm1(x)
+    return tf.tanh(0.5 * x) * (tf.exp(x) + 1.0)
+
+
 @contextlib.contextmanager
 def recorded() -> Iterator[list[Drawn]]:
     """Yields a list that gets all noise drawn within, in order."""
@@ -205,7 +231,7 @@ def standard_exponential(shape: Shape, seed: tf.Tensor, dtype: tf.DType) -> tf.T
     # and large ones theirs.
     v = signed_uniform(shape, seed, dtype)
     half = 0.5 * tf.abs(v)
-    exponential = -tf.where(v > 0, tf.math.log(half), tf.math.log1p(-half))
+    exponential = -tf.where(v > 0, tf.math.log(half), log1p(-half))
     return tf.cast(exponential, dtype)
 
 
@@ -247,7 +273,7 @@ def standard_student_t(
     # it stands for e below half a unit in the last place, with half of this as mean.
     least = np.finfo(v.dtype.as_numpy_dtype).epsneg / 4
     half = tf.maximum(-tf.math.log(tf.abs(v[0])), least) / df  # e / df
-    radius = tf.sqrt(-df * tf.math.expm1(-2.0 * half)) * tf.exp(half)
+    radius = tf.sqrt(-df * expm1(-2.0 * half)) * tf.exp(half)
     return tf.cast(radius * tf.cos(math.pi * v[1]), dtype)
 
 

@@ -69,7 +69,7 @@ class StudentT(tfd.StudentT):
         df, scale = tf.convert_to_tensor(self.df), tf.convert_to_tensor(self.scale)
         y = (x - self.loc) / scale
         normaliser = log_gamma_step(0.5 * df) - 0.5 * tf.math.log(math.pi * df)
-        kernel = -0.5 * (df + 1.0) * tf.math.log(1.0 + y * y / df)
+        kernel = -0.5 * (df + 1.0) * draws.log1p(y * y / df)
         return kernel + normaliser - tf.math.log(scale)
 
     def _sample_n(self, n: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
@@ -142,13 +142,13 @@ class ContinuousBernoulli(tfd.ContinuousBernoulli):
         logits = tf.cast(logits, v.dtype)
         half = 0.5 * tf.abs(v)  # u where v is negative, 1 - u where it is positive
         size = tf.maximum(tf.abs(logits), 1e-20)
-        mass = -tf.math.expm1(-size)
+        mass = -draws.expm1(-size)
         # The rest, 1 - u mass, is e^-l + (1 - u) mass, which keeps the digits of a
         # small 1 - u; where l is small it is near 1, and u mass keeps them.
         near = (v < 0) | (size < 1.0)
         u = tf.where(v < 0, half, tf.where(near, 1.0 - half, tf.zeros_like(half)))
         rest = tf.exp(-size) + half * mass
-        log_rest = tf.where(near, tf.math.log1p(-u * mass), tf.math.log(rest))
+        log_rest = tf.where(near, draws.log1p(-u * mass), tf.math.log(rest))
         y = tf.clip_by_value(-log_rest / size, 0.0, 1.0)
         return tf.cast(tf.where(logits > 0, 1.0 - y, y), self.dtype)
 

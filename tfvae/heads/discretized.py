@@ -135,7 +135,7 @@ class DiscretizedLogistic(LevelsDistribution):
         loc, inverse = self._in_levels()
         below = -tf.nn.softplus((k - 0.5 - loc) * inverse)  # log sigmoid(-a)
         above = -tf.nn.softplus((loc - (k + 0.5)) * inverse)  # log sigmoid(b)
-        width = tf.math.log(-tf.math.expm1(-inverse))
+        width = tf.math.log(-draws.expm1(-inverse))
         zero = tf.zeros([], self.dtype)
         low, high = k > 0, k < self.num_levels - 1
         return (
