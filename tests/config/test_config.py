@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import typing
 
+import numpy as np
 import pytest
 
 from tfvae.config import Config
@@ -201,6 +203,19 @@ TOGETHER = [
     ),
     ({"sleep": 0.5}, "estimator 'rws'"),
     ({"ovis_gamma": 0.5}, "estimator 'ovis'"),
+    ({"ovis_auxiliary": 2}, "estimator 'ovis'"),
+    ({"estimator_temperature": 0.2}, "'rebar' or 'relax' or 'gumbel_rao'"),
+    ({"estimator_eta": 0.0}, "estimator 'rebar' or 'relax'"),
+    ({"estimator_coefficient": 0.0}, "estimator 'double_cv'"),
+    ({"estimator_adaptive": False}, "estimator 'double_cv' or 'rebar'"),
+    ({"estimator_hidden_sizes": ()}, "estimator 'rodeo' or 'relax'"),
+    ({"estimator_draws": 10}, "estimator 'gumbel_rao'"),
+    ({"estimator_others": 3}, "estimator 'rodeo'"),
+    (
+        {"latent": "bernoulli", "estimator": "ovis", "ovis_gamma": 0.5, **FOUR}
+        | {"ovis_auxiliary": 2},
+        "leave one of them out",
+    ),
     ({"first_beta": 0.5}, "objective 'tvo'"),
     ({"num_partitions": 1, "first_beta": 0.5, "objective": "tvo"}, "no effect"),
     ({"estimator": "rws", "num_samples": 1}, "num_samples 1"),
@@ -241,6 +256,39 @@ def test_every_argument_of_a_part_has_a_part_that_takes_it(field, owner, table):
     argument = building.ARGUMENTS[owner][field]
     assert any(building._takes(part, argument) for part in table.values())
     assert any(f.name == field for f in dataclasses.fields(Config))
+
+
+@pytest.mark.parametrize("owner", ["objective", "estimator"])
+def test_every_argument_of_an_objective_or_estimator_has_a_field(owner):
+    for part in building._TABLES[owner].values():
+        arguments = set(inspect.signature(part).parameters)
+        assert arguments <= set(building.ARGUMENTS[owner].values())
+
+
+ESTIMATORS_BUILT = [
+    ("rebar", {"temperature": 0.2, "eta": 0.0, "adaptive": False}),
+    ("relax", {"temperature": 0.2, "eta": 0.5, "hidden_sizes": (3, 2)}),
+    ("double_cv", {"coefficient": -0.5, "adaptive": False}),
+    ("rodeo", {"hidden_sizes": (), "others": 1}),
+    ("gumbel_rao", {"temperature": 0.2, "draws": 3}),
+]
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize(("name", "given"), ESTIMATORS_BUILT)
+def test_a_configurations_numbers_are_those_of_its_estimator(name, given):
+    config = Config(
+        **{f"estimator_{field}": value for field, value in given.items()},
+        **{"estimator": name, "latent": "bernoulli", "latent_size": 2},
+        **{"objective": "elbo", "num_samples": 2, "hidden_sizes": ()},
+    )
+    images = np.full([2, 2, 2, 1], 0.5)
+    vae = building.build_vae(config, (2, 2, 1), images[0], images, None)
+    building.compile_vae(vae, config, steps_per_epoch=1)
+    made = vae.estimator.get_config()
+    for field, value in given.items():
+        argument = building.ARGUMENTS["estimator"][f"estimator_{field}"]
+        assert made[argument] == value
 
 
 @pytest.mark.parametrize(

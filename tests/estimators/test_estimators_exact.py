@@ -145,6 +145,43 @@ def test_ovis_without_gamma_is_unbiased(family, kl_weight):
     assert_unbiased("ovis", family, Iwae(), 3, kl_weight)
 
 
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("kl_weight", [1.0, 0.4])
+@pytest.mark.parametrize("num_auxiliary", [1, 3])
+@pytest.mark.parametrize("family", ["bernoulli", "categorical"])
+def test_ovis_by_draws_is_unbiased(family, num_auxiliary, kl_weight):
+    estimator = Ovis(num_auxiliary=num_auxiliary)
+    assert_unbiased(estimator, family, Iwae(), 3, kl_weight)
+
+
+def test_ovis_by_draws_takes_away_the_mean_over_a_sample_given_the_others():
+    """E[d_s | z_t, t != s], which is a sum over the states of z_s."""
+    parts = [tf.constant(p) for p in PARAMS["bernoulli"]]
+    copies = [tf.tile(p[tf.newaxis], [4, 1]) for p in parts]
+    batch = problem("bernoulli", Iwae(), copies, 3, 1.0)
+    terms = batch.draw_log_weight_terms()
+    z, chances = states("bernoulli", parts)
+    single = problem("bernoulli", Iwae(), parts, 1, 1.0)
+    of_states = single.log_weight_terms(z).log_weights().numpy()  # [n]
+    chances = np.reshape(chances, [-1, 1])  # [n, 1]
+    weights = np.exp(terms.log_weights().numpy())  # [S, B]
+
+    def d(own, others):
+        return np.log((own + others) / 3) - own / (own + others)
+
+    for s in range(3):
+        others = np.delete(weights, s, axis=0).sum(axis=0)  # [B]
+        each = d(np.exp(of_states)[:, np.newaxis], others)  # [n, B]
+        mean = np.sum(chances * each, axis=0)
+        variance = np.sum(chances * each**2, axis=0) - mean**2
+        wanted = d(weights[s], others) - mean
+        count = 20_000
+        found = Ovis(num_auxiliary=count).coefficients(batch, terms).score[s]
+        error = np.sqrt(variance / count)
+        assert np.all(np.abs(found - wanted) < 5 * error)
+        assert np.all(5 * error < 0.05 * np.sqrt(variance))
+
+
 def exact_wake(family, num_samples):
     """The encoder's mean gradient in the wake part of rws, over all tuples."""
     parts = [tf.Variable(p) for p in PARAMS[family]]

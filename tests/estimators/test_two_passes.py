@@ -173,7 +173,9 @@ def test_chunks_of_discrete_samples_give_the_dense_gradient(latent, objective):
 
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("how", [{"sample_chunk": 4}, {"backward_samples": 6}, {}])
-@pytest.mark.parametrize("estimator", ["reinforce", "ovis", "rws"])
+@pytest.mark.parametrize(
+    "estimator", ["reinforce", "ovis", Ovis(num_auxiliary=3), "rws"], ids=str
+)
 def test_score_functions_in_two_passes_have_the_dense_gradient(estimator, how):
     how = how or {"backward_samples": 6, "sample_chunk": 4}
     assert_dense("bernoulli", Iwae(), 6, estimator, **how)
@@ -485,6 +487,7 @@ def test_layers_that_do_not_repeat_themselves_are_refused(layer):
         ("normal", Chunked(ESTIMATORS["stl"](), 3)),
         ("bernoulli", Chunked(Rws(0.25), 3)),
         ("bernoulli", Ovis(0.5)),
+        ("bernoulli", Chunked(Ovis(num_auxiliary=2), 3)),
     ],
 )
 def test_it_survives_saving(tmp_path, latent, estimator):

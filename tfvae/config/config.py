@@ -175,8 +175,24 @@ class ObjectiveSettings:
     """The first beta above 0 of objective tvo; None: 0.025."""
     ovis_gamma: Annotated[float, Range(0, 1)] | None = None
     """The gamma of estimator ovis, 0 without bias; None: 0."""
+    ovis_auxiliary: Annotated[int, Range(1, 2**20)] | None = None
+    """More samples for the baseline of estimator ovis; None: its limit, for many."""
     sleep: Annotated[float, Range(0, 1)] | None = None
     """The share of the model's own images in estimator rws; None: 0."""
+    estimator_temperature: Positive | None = None
+    """The first temperature of rebar and relax, that of gumbel_rao; None: 0.5."""
+    estimator_eta: Annotated[float, Range(-1000, 1000)] | None = None
+    """The first factor of the control variate of rebar and relax; None: 1."""
+    estimator_coefficient: Annotated[float, Range(-1000, 1000)] | None = None
+    """The first coefficient of estimator double_cv; None: 0."""
+    estimator_adaptive: bool = True
+    """Estimators rebar and double_cv: learn these numbers; else keep the first ones."""
+    estimator_hidden_sizes: Sizes | None = None
+    """Units of the network that relax or rodeo learns; None: 32; (): linear."""
+    estimator_draws: Annotated[int, Range(1, 2**20)] | None = None
+    """The conditional draws for each sample in estimator gumbel_rao; None: 10."""
+    estimator_others: Annotated[int, Range(1, 2**20)] | None = None
+    """The most other samples in a surrogate of estimator rodeo; None: 3."""
     kl_weight: Annotated[float, Range(0, 1e6)] = 1.0
     """The factor of the rate in the loss; only 1 makes a bound."""
     kl_warmup_steps: Natural = 0

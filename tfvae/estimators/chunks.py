@@ -40,8 +40,8 @@ class Chunked(TwoPasses):
         require_int("sample_chunk", self.sample_chunk)
 
     def evaluations(self, num_samples: int) -> int:
-        """Returns 2 S: all go forward again."""
-        return 2 * num_samples
+        """Returns those of its estimator and S: all go forward again."""
+        return self.estimator.evaluations(num_samples) + num_samples
 
     def check(
         self, objective: Objective, posterior: Distribution, num_samples: int

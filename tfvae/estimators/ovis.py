@@ -1,4 +1,4 @@
-"""The score function with the control variate that is optimal for many samples."""
+"""The score function of iwae with a control variate of nearly least variance."""
 
 import dataclasses
 import math
@@ -6,19 +6,27 @@ import math
 import keras
 import tensorflow as tf
 
+from tfvae.core.seeds import derive_seed
 from tfvae.core.types import InputError
-from tfvae.core.validation import require_share
+from tfvae.core.validation import require_int, require_share
 from tfvae.distributions import Distribution
-from tfvae.estimators.discrete import Reinforce
-from tfvae.objectives import Iwae, Objective
+from tfvae.estimators.discrete import Reinforce, constant_log_weights
+from tfvae.estimators.sum_over_samples import Coefficients
+from tfvae.estimators.variational_batch import VariationalBatch
+from tfvae.objectives import Iwae, LogWeightTerms, Objective
+from tfvae.objectives.leave_one_out import logsumexp_of_others
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
 class Ovis(Reinforce):
-    """OVIS, by its asymptotic control variate (Lievin et al., 2020, equation 17).
+    """OVIS (Lievin et al., 2020), by draws or by its asymptotic control variate.
 
-    With the normalised weights v_s, log q(z_s|x) has the coefficient
+    With the normalised weights v_s, log q(z_s|x) has the coefficient d_s - c_s, where
+    d_s = log mean_t w_t - v_s and the c_s of least variance is about the mean of d_s
+    over z_s, the other samples fixed. With `num_auxiliary` more samples c_s is the mean
+    of d_s with z_s replaced by each of them (equation 12), which has no bias. Without
+    any it is the limit for many samples (equation 17), with which d_s - c_s is
 
         -log(1 - v_s) - v_s + gamma (v_s + log(1 - 1 / S))
 
@@ -28,19 +36,34 @@ class Ovis(Reinforce):
 
     Attributes:
         gamma: From 0, without bias, to 1.
+        num_auxiliary: The samples for c_s, from which nothing else is learned; None:
+            the limit.
     """
 
     gamma: float = 0.0
-    method = "log q's gradient; the baseline is nearly optimal for many samples"
+    num_auxiliary: int | None = None
+    method = "log q's gradient; the baseline is nearly optimal"
     paper = "Lievin, Dittadi, Christensen and Winther (2020)"
 
     def __post_init__(self) -> None:
-        """Checks the number."""
+        """Checks the numbers."""
         require_share("gamma", self.gamma)
+        if self.num_auxiliary is not None:
+            require_int("num_auxiliary", self.num_auxiliary)
+            if self.gamma:
+                raise InputError(
+                    f"gamma (--ovis-gamma) {self.gamma} has no effect beside "
+                    f"num_auxiliary (--ovis-auxiliary) {self.num_auxiliary}; leave one "
+                    "of them out"
+                )
 
     def unbiased(self, objective: Objective) -> bool:
         """Returns True for iwae and gamma 0."""
         return type(objective) is Iwae and not self.gamma
+
+    def evaluations(self, num_samples: int) -> int:
+        """See `Estimator.evaluations`."""
+        return super().evaluations(num_samples) + (self.num_auxiliary or 0)
 
     def check(
         self, objective: Objective, posterior: Distribution, num_samples: int
@@ -54,6 +77,28 @@ class Ovis(Reinforce):
                 "use 'reinforce'"
             )
         super().check(objective, posterior, num_samples)
+
+    def coefficients(
+        self, batch: VariationalBatch, terms: LogWeightTerms
+    ) -> Coefficients:
+        """See `SumOverSamples.coefficients`."""
+        if self.num_auxiliary is None:
+            return super().coefficients(batch, terms)
+        seed = derive_seed(batch.seed, "auxiliary")
+        more = dataclasses.replace(batch, num_samples=self.num_auxiliary, seed=seed)
+        of_others = more.log_weight_terms(tf.stop_gradient(more.draw()))
+        others = constant_log_weights(more, of_others)  # [M, B]
+        log_weights = constant_log_weights(batch, terms)  # [S, B]
+        rest = logsumexp_of_others(log_weights)
+
+        def d(log_weights: tf.Tensor) -> tf.Tensor:
+            """Returns those of log-weights beside the others, but for -log S."""
+            total = tf.experimental.numpy.logaddexp(rest, log_weights)
+            return total - batch.kl_weight * tf.exp(log_weights - total)
+
+        control = tf.reduce_mean(d(others[:, tf.newaxis]), axis=0)  # [S, B]
+        joint = batch.objective.coefficients(log_weights)
+        return Coefficients(joint, d(log_weights) - control)
 
     def signals(self, objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns the signals that make the coefficient above, [S, B]."""

@@ -53,8 +53,8 @@ class ResampledBackward(TwoPasses):
             require_int("sample_chunk", self.sample_chunk)
 
     def evaluations(self, num_samples: int) -> int:
-        """Returns S + m: those that are kept go forward again."""
-        return num_samples + self.backward_samples
+        """Returns those of its estimator and m: what is kept goes forward again."""
+        return self.estimator.evaluations(num_samples) + self.backward_samples
 
     def check(
         self, objective: Objective, posterior: Distribution, num_samples: int

@@ -61,7 +61,18 @@ ARGUMENTS = {
         "num_partitions": "num_partitions",
         "first_beta": "first_beta",
     },
-    "estimator": {"ovis_gamma": "gamma", "sleep": "sleep"},
+    "estimator": {
+        "ovis_gamma": "gamma",
+        "ovis_auxiliary": "num_auxiliary",
+        "sleep": "sleep",
+        "estimator_temperature": "temperature",
+        "estimator_eta": "eta",
+        "estimator_coefficient": "coefficient",
+        "estimator_adaptive": "adaptive",
+        "estimator_hidden_sizes": "hidden_sizes",
+        "estimator_draws": "num_draws",
+        "estimator_others": "num_others",
+    },
 }
 _TRIAL_SHAPE = (1, 1, 1)
 # Fields of a run's data and course, which no model has.
