@@ -151,7 +151,10 @@ _PRINTED = {
     "arms-3": "100.84 (10^6 steps)",
 }
 BESIDE = "-5000"  # the end of the name of the row beside another
-_STEPS = ("--epochs", "200")  # 10^5 of 100 images of 50,000
+STEPS_AN_EPOCH = 500  # of 100 images of 50,000
+_STEPS, _MORE_STEPS = (("--epochs", epochs) for epochs in ("200", "800"))
+# The best three by L_100 after the fewer steps, and DisARM.
+_LONGER = ("disarm-2", "reinforce-3", "arms-3", "rodeo-4")
 _ANNEALED = (
     *("--latent", "bin_concrete", "--estimator", "pathwise", "--num-samples", "2"),
     *("--temperature-schedule", "exponential", "--temperature-steps", "100000"),
@@ -162,22 +165,26 @@ _ANNEALED = (
 
 def _discrete(recipe: str, league: str) -> dict[str, Row]:
     """Returns rows of the protocol: L_100 for three seeds, L_5000 beside for one."""
-    options = {
+    estimators = {
         f"{estimator}-{evaluations}": (
             *("--estimator", estimator, "--num-samples", str(samples)),
-            *_STEPS,
         )
         for evaluations, samples_of in _ESTIMATORS.items()
         for estimator, samples in samples_of.items()
     }
+    options = {name: (*given, *_STEPS) for name, given in estimators.items()}
     options["bin_concrete-2"] = (*_ANNEALED, *_STEPS)
+    for name in _LONGER:
+        options[f"{name}-long"] = (*estimators[name], *_MORE_STEPS)
     rows = {}
     for num_samples, seeds, end in ((100, _THREE, ""), (5000, (0,), BESIDE)):
         for name, given in options.items():
             quantity = _OF_TWIN if "bin_concrete" in given else "NLL"
-            printed = _PRINTED.get(name, "-") if league == "discrete" else "-"
+            of = name.removesuffix("-long")
+            own = seeds if of == name else (0,)
+            printed = _PRINTED.get(of, "-") if league == "discrete" else "-"
             rows[f"{league}-{name}{end}"] = Row(
-                recipe, printed, given, num_samples, quantity, seeds, league
+                recipe, printed, given, num_samples, quantity, own, league
             )
     return rows
 

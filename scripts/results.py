@@ -22,7 +22,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from result_rows import BESIDE, GROUPS, QUANTITIES, ROWS, Row, section_of
+from result_rows import (
+    BESIDE,
+    GROUPS,
+    QUANTITIES,
+    ROWS,
+    STEPS_AN_EPOCH,
+    Row,
+    section_of,
+)
 
 from tfvae.config.recipes import RECIPES
 
@@ -33,7 +41,7 @@ _COLUMNS = (
     *("binarisation", "split", "epochs", "minutes"),
 )
 _LEAGUE_COLUMNS = (
-    *("estimator", "S", "evaluations", "-ELBO in training", "printed"),
+    *("estimator", "S", "evaluations", "steps", "-ELBO in training", "printed"),
     *("-L_100, test", "-L_5000, test"),
 )
 
@@ -296,6 +304,7 @@ def _league_cells(
         f"`{relaxed or options['--estimator']}`" + (", annealed" if relaxed else ""),
         options["--num-samples"],
         str(found["evaluations_per_step"]),
+        f"{found['epochs'] * STEPS_AN_EPOCH:,}",
         # The relaxed model's own is of another density.
         "-" if relaxed else f"{statistics.mean(elbos):.2f}",
         row.reference,

@@ -107,6 +107,13 @@ def test_a_score_function_sends_no_gradient_to_the_decoders_input():
         ({"latent": "bernoulli", "estimator": "double_cv", "objective": "elbo"}, 8),
         ({"latent": "bernoulli", "estimator": "rodeo", "objective": "elbo"}, 8),
         ({"latent": "bernoulli", "estimator": "arms", "objective": "elbo"}, 4),
+        ({"latent": "bernoulli", "estimator": "rebar"}, 12),
+        ({"latent": "bernoulli", "estimator": "ovis", "ovis_auxiliary": 3}, 7),
+        (
+            {"latent": "bernoulli", "estimator": "ovis", "ovis_auxiliary": 3}
+            | {"sample_chunk": 2},
+            4 + 3 + 4,
+        ),
     ],
 )
 def test_a_model_says_how_often_a_step_evaluates_the_decoder(changes, evaluations):

@@ -31,6 +31,7 @@ from tfvae.estimators import (
     Ovis,
     Rws,
     check_combination,
+    get_estimator,
 )
 from tfvae.objectives import Ciwae, Elbo, Iwae, Miwae, Piwae, Renyi, Tvo
 
@@ -133,6 +134,36 @@ def test_what_is_claimed_to_be_unbiased_is_tested_above(objective):
     # test_control_variates.py
     special = {Elbo(): {"stl", "arms", "double_cv", "rodeo"}, Iwae(): {"ovis"}}
     assert claimed == tested | special.get(objective, set())
+
+
+COUNTED = [*ESTIMATORS, Ovis(num_auxiliary=5)]
+
+
+@pytest.mark.parametrize("given", COUNTED, ids=str)
+@pytest.mark.parametrize("num_samples", [2, 5])
+def test_a_step_has_the_evaluations_and_slopes_that_are_said(given, num_samples):
+    """Rows through log p(x|z), and those of gradients by z within the estimate."""
+    estimator = get_estimator(given)
+    family = "normal" if estimator.needs == "reparameterised" else "bernoulli"
+    objective = Iwae() if isinstance(estimator, Ovis) else Elbo()
+    parts = [tf.constant(np.tile(p, [3, 1])) for p in PARAMS[family]]
+    batch, counted = problem(family, objective, parts, num_samples, 1.0), []
+
+    @tf.custom_gradient
+    def counting(z):
+        counted.append(z.shape[0])
+
+        def on_the_way_back(upstream):
+            counted.append(upstream.shape[0])
+            return upstream
+
+        return tf.identity(z), on_the_way_back
+
+    counts = dataclasses.replace(
+        batch, log_likelihood=lambda z: batch.log_likelihood(counting(z))
+    )
+    estimator.estimate(counts)
+    assert sum(counted) == estimator.evaluations(num_samples)
 
 
 # -- encoders that follow something else -----------------------------------------------

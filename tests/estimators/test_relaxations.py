@@ -30,7 +30,7 @@ from tfvae.estimators import (
     Vimco,
 )
 from tfvae.estimators.learned import ControlVariate
-from tfvae.estimators.relaxations import perturbed_logits
+from tfvae.estimators.relaxations import one_hots_of, perturbed_logits
 from tfvae.export import export_saved_model
 from tfvae.objectives import Elbo, Iwae, Miwae, Renyi
 
@@ -96,6 +96,31 @@ def test_the_score_of_a_relaxed_function_is_its_gradient_times_shares(probs):
         through += by_log_probs - probs * by_log_probs.sum()
     assert np.max(np.abs(score)) > 1e-4
     np.testing.assert_allclose(through, score, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("z", [0.0, 1.0])
+def test_relaxed_bits_are_the_first_of_two_relaxed_classes(z):
+    """Both moments of softmax(u / temperature) given z, for each bit."""
+    copies, temperature = 100_000, 0.5
+    logits = PARAMS["bernoulli"][0]
+    parts = [tf.constant(np.tile(p, [copies, 1])) for p in PARAMS["bernoulli"]]
+    batch = problem("bernoulli", Elbo(), parts, 1, 1.0)
+    family = one_hots_of(batch.posterior, GumbelRao())
+    one_hots = family.of(tf.fill([1, copies, len(logits)], tf.constant(z, tf.float64)))
+    u = family.perturbed(batch, one_hots)
+    np.testing.assert_array_equal(tf.argmax(u, axis=-1), 1 - z)
+    found = family.relaxed(u, temperature)[0].numpy()  # [copies, D]
+    for d, logit in enumerate(logits):
+        p = 1 / (1 + np.exp(-logit))
+        of_states = given_each_state(np.array([p, 1 - p]))
+        exact_u, chances = of_states[int(1 - z)]
+        relaxed = tf.nn.softmax(exact_u / temperature)[:, 0].numpy()
+        for power in (1, 2):
+            wanted = np.average(relaxed**power, weights=chances)
+            draws = found[:, d] ** power
+            error = draws.std(ddof=1) / np.sqrt(copies)
+            assert abs(draws.mean() - wanted) < 5 * error
+            assert 5 * error < 0.05 * draws.std()
 
 
 # -- straight through ------------------------------------------------------------------

@@ -62,17 +62,37 @@ class OneHots(NamedTuple):
         """Returns z [S, B, ...] of one-hots, or of what stands for them."""
         return one_hots[..., 0] if self.binary else one_hots
 
-    def gumbel(
-        self, batch: VariationalBatch, seed: tf.Tensor, *leading: int
+    def relaxed(self, u: tf.Tensor, temperature: float | tf.Tensor) -> tf.Tensor:
+        """Returns softmax(u / temperature) as z, of u [..., S, B, ..., K]."""
+        if self.binary:
+            return tf.sigmoid((u[..., 0] - u[..., 1]) / temperature)
+        return tf.nn.softmax(u / temperature)
+
+    def perturbed(
+        self, batch: VariationalBatch, one_hots: tf.Tensor, *leading: int
     ) -> tf.Tensor:
-        """Draws Gumbel(0, 1) noise for each sample, [*leading, S, B, ..., K]."""
-        sizes = tf.unstack(tf.shape(self.logits))
-        return draw_for_shard(
-            lambda shape: draws.standard_gumbel(shape, seed, self.logits.dtype),
+        """Draws u given z, constants [*leading, S, B, ..., K], up to their maximum.
+
+        The maximum depends on neither z nor the logits, and nothing here on it. With
+        two classes it is 0, and one Logistic number, the difference of two Gumbel ones,
+        says how far the other lies below.
+        """
+        seed = derive_seed(batch.seed, "gumbel")
+        draw = draws.standard_logistic if self.binary else draws.standard_gumbel
+        logits = tf.stop_gradient(self.logits)
+        sizes = tf.unstack(tf.shape(logits)[:-1] if self.binary else tf.shape(logits))
+        noise = draw_for_shard(
+            lambda shape: draw(shape, seed, logits.dtype),
             [*leading, batch.num_samples, *sizes],
             batch.shard,
             axis=len(leading) + 1,
         )
+        log_probs = tf.nn.log_softmax(logits)
+        if not self.binary:
+            return perturbed_logits(log_probs, one_hots, noise)
+        of_other = tf.reduce_sum((1.0 - one_hots) * log_probs, axis=-1)  # [S, B, ...]
+        below = -tf.nn.softplus(noise - of_other)
+        return (1.0 - one_hots) * below[..., tf.newaxis]
 
 
 def one_hots_of(posterior: Distribution, estimator: Estimator) -> OneHots:
@@ -125,12 +145,12 @@ class _OfOneHots(StraightThrough):
 
     def stand_in(self, batch: VariationalBatch, z: tf.Tensor) -> tf.Tensor:
         family = one_hots_of(batch.posterior, self)
-        return family.z(self.relaxed(batch, family, family.of(z)))
+        return self.relaxed(batch, family, family.of(z))
 
     def relaxed(
         self, batch: VariationalBatch, family: OneHots, one_hots: tf.Tensor
     ) -> tf.Tensor:
-        """Returns what stands for one-hots, both [S, B, ..., K]."""
+        """Returns what stands for z [S, B, ...], given its one-hots."""
         raise NotImplementedError
 
 
@@ -152,11 +172,12 @@ class Reinmax(_OfOneHots):
     def relaxed(
         self, batch: VariationalBatch, family: OneHots, one_hots: tf.Tensor
     ) -> tf.Tensor:
-        """Returns 2 p - pi / 2, [S, B, ..., K]."""
+        """Returns 2 p - pi / 2, as z."""
         logits, probs = family.logits, tf.nn.softmax(family.logits)
         middle = tf.stop_gradient(0.5 * (one_hots + probs))  # [S, B, ..., K]
         zero = logits - tf.stop_gradient(logits)
-        return 2.0 * tf.nn.softmax(tf.math.log(middle) + zero) - 0.5 * probs
+        found = 2.0 * tf.nn.softmax(tf.math.log(middle) + zero) - 0.5 * probs
+        return family.z(found)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -189,13 +210,10 @@ class GumbelRao(_OfOneHots):
     def relaxed(
         self, batch: VariationalBatch, family: OneHots, one_hots: tf.Tensor
     ) -> tf.Tensor:
-        """Returns mean_j softmax(u_j / temperature), [S, B, ..., K]."""
-        seed = derive_seed(batch.seed, "gumbel")
-        gumbel = family.gumbel(batch, seed, self.num_draws)  # [J, S, B, ..., K]
-        log_probs = tf.nn.log_softmax(family.logits)
-        u = tf.stop_gradient(perturbed_logits(log_probs, one_hots, gumbel))
+        """Returns mean_j softmax(u_j / temperature), as z."""
+        u = family.perturbed(batch, one_hots, self.num_draws)  # [J, S, B, ..., K]
         zero = family.logits - tf.stop_gradient(family.logits)
-        return tf.reduce_mean(tf.nn.softmax((u + zero) / self.temperature), axis=0)
+        return tf.reduce_mean(family.relaxed(u + zero, self.temperature), axis=0)
 
 
 class Control(NamedTuple):
@@ -254,7 +272,7 @@ class Drawn(NamedTuple):
     Attributes:
         family: The one-hot variables.
         one_hots: [S, B, ..., K] The samples.
-        u: [S, B, ..., K] Perturbed logits of which they are the maxima.
+        u: [S, B, ..., K] Perturbed logits of which they are the maxima, up to these.
         log_weights: [S, B] The loss's log w_s.
     """
 
@@ -280,8 +298,9 @@ class _Controlled(ScoreFunction):
 
     That is Tucker et al.'s difference of two reparameterised gradients, of u and of u
     given z. Made of the same noise, both are the same numbers with other derivatives,
-    so that there is a closed form, and S samples cost 2 S evaluations. The gradient is
-    unbiased for every objective, and for any smooth function in the place of V_s.
+    so that there is a closed form, and S samples cost 3 S evaluations, with those of
+    slopes. The gradient is unbiased for every objective, and for any smooth function in
+    the place of V_s.
 
     Attributes:
         temperature: The relaxation's.
@@ -290,7 +309,7 @@ class _Controlled(ScoreFunction):
 
     temperature: float = 0.5
     eta: float = 1.0
-    evaluations_per_sample = 2
+    evaluations_per_sample = 3
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
@@ -314,10 +333,9 @@ class _Controlled(ScoreFunction):
         z = tf.stop_gradient(batch.draw())
         terms = batch.log_weight_terms(z)
         log_weights = constant_log_weights(batch, terms)
-        gumbel = family.gumbel(batch, derive_seed(batch.seed, "gumbel"))
         one_hots = family.of(z)
-        u = perturbed_logits(tf.nn.log_softmax(family.logits), one_hots, gumbel)
-        drawn = Drawn(family, one_hots, tf.stop_gradient(u), log_weights)
+        u = family.perturbed(batch, one_hots)
+        drawn = Drawn(family, one_hots, u, log_weights)
         gradient, moving = adapted(
             batch, lambda control: logits_gradient(batch, drawn, control), self.start
         )  # [B, ..., K], []
@@ -413,7 +431,7 @@ def _relaxed_values(
     u = drawn.u
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(u)
-        z = drawn.family.z(tf.nn.softmax(u / control.temperature))
+        z = drawn.family.relaxed(u, control.temperature)
         log_weights = batch.log_weight_terms(z).loss_log_weights(batch.kl_weight)
         if control.correction is not None:
             log_weights += control.correction(z)
