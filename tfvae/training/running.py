@@ -227,7 +227,7 @@ def _announce(
                 f"{position.step + 1} to {end}"
             )
     for note in lines:
-        print(f"note: {note}")
+        print(f"note: {note}", flush=True)  # before a first epoch that may be long
 
 
 def _fit(
