@@ -83,7 +83,14 @@ SOURCES: Mapping[str, Source] = {
         "mnist-best",
         "mnist-best with layers of 128 and 64 and 20 variables, so that it is small",
         _MNIST,
-        {"hidden_sizes": (128, 64), "latent_size": 20, "epochs": 50},
+        {
+            "hidden_sizes": (128, 64),
+            "latent_size": 20,
+            "epochs": 50,
+            "activation": "relu",
+            "leaky_slope": None,
+            "center_inputs": False,
+        },
         num_samples=100,
     ),
 }
