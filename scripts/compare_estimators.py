@@ -141,7 +141,7 @@ def draw_variances(spreads: Sequence[Spread]) -> Figure:
             own = [s for s in spreads if s.estimator == name]
             found = [s.variance[part] for s in own]
             axis.errorbar(
-                [s.evaluations * 1.02**index for s in own],
+                [s.evaluations * 1.008**index for s in own],
                 [m.value for m in found],
                 [m.error for m in found],
                 fmt=f"{'os^vDP*X'[index % 8]}{'-' if own[0].unbiased else ':'}",
