@@ -2,8 +2,8 @@
 """Times a training step of each estimator for Bernoulli latents, and prints a table.
 
 The recipe is mnist-discrete with two samples. Beside the step, through `fit`, stand its
-matrix products alone, which take turns with it, and the uniform numbers of its bits and
-pixels alone.
+matrix products alone, which take turns with it, and alone the uniform numbers that it
+draws: those of its bits, of what else the estimator draws, and of its pixels.
 
     .venv/bin/python scripts/estimator_costs.py [--manual-dir PATH/TO/mnist]
 """
@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfvae.benchmark import run_benchmark
@@ -27,10 +28,10 @@ from tfvae.config.settings import Benchmarking
 from tfvae.core.types import InputError
 from tfvae.distributions import draws
 from tfvae.estimators import ESTIMATORS
-from tfvae.training.building import check_config
+from tfvae.training.building import build_vae, check_config, compile_vae
 
 SAMPLES = 2
-_PIXELS = 784
+_SHAPE = (28, 28, 1)
 _REPEATS = 200
 
 
@@ -115,11 +116,21 @@ def measure(config: Config, settings: Benchmarking) -> Cost:
 
 
 def noise_milliseconds(config: Config) -> float:
-    """Times the uniform numbers of a step's bits and pixels."""
-    shapes = (
-        (config.num_samples, config.batch_size, config.latent_size),
-        (config.batch_size, _PIXELS),
-    )
+    """Times the uniform numbers of a step, in the shapes in which it draws them."""
+    image = np.full(_SHAPE, 0.5, np.float32)
+    vae = build_vae(config, _SHAPE, image)
+    compile_vae(vae, config, steps_per_epoch=1)
+    x = tf.zeros([config.batch_size, *_SHAPE])
+    seed = tf.constant([0, 0])
+    given = {"objective": vae.objective}
+    batch = vae.variational_batch(x, config.num_samples, seed, **given)
+    with draws.recorded() as drawn:
+        vae.estimator.estimate(batch)
+    if any(each.law != draws.SIGNED_UNIFORM for each in drawn):
+        raise AssertionError(
+            f"{config.estimator} draws other numbers than uniform ones"
+        )
+    shapes = [x.shape, *(each.values.shape for each in drawn)]
 
     @tf.function
     def numbers(seed: tf.Tensor) -> tf.Tensor:
