@@ -14,7 +14,6 @@ from tfvae.estimators.discrete import Reinforce, constant_log_weights
 from tfvae.estimators.sum_over_samples import Coefficients
 from tfvae.estimators.variational_batch import VariationalBatch
 from tfvae.objectives import Iwae, LogWeightTerms, Objective
-from tfvae.objectives.leave_one_out import logsumexp_of_others
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -89,16 +88,19 @@ class Ovis(Reinforce):
         of_others = more.log_weight_terms(tf.stop_gradient(more.draw()))
         others = constant_log_weights(more, of_others)  # [M, B]
         log_weights = constant_log_weights(batch, terms)  # [S, B]
-        rest = logsumexp_of_others(log_weights)
-
-        def d(log_weights: tf.Tensor) -> tf.Tensor:
-            """Returns those of log-weights beside the others, but for -log S."""
-            total = tf.experimental.numpy.logaddexp(rest, log_weights)
-            return total - batch.kl_weight * tf.exp(log_weights - total)
-
-        control = tf.reduce_mean(d(others[:, tf.newaxis]), axis=0)  # [S, B]
-        joint = batch.objective.coefficients(log_weights)
-        return Coefficients(joint, d(log_weights) - control)
+        objective, factor = batch.objective, batch.kl_weight
+        # Each of the M in the place of each sample, beside each other: [S, M B].
+        beside = tf.tile(log_weights, [1, self.num_auxiliary])
+        instead = tf.broadcast_to(tf.reshape(others, [1, -1]), tf.shape(beside))
+        replaced = objective.value_with_replaced(beside, instead)
+        shares = tf.exp(instead - replaced - math.log(batch.num_samples))  # v_s
+        each = tf.reshape(
+            replaced - factor * shares,
+            [batch.num_samples, self.num_auxiliary, tf.shape(log_weights)[1]],
+        )
+        joint = objective.coefficients(log_weights)  # [S, B]
+        signals = objective.value(log_weights) - factor * joint
+        return Coefficients(joint, signals - tf.reduce_mean(each, axis=1))
 
     def signals(self, objective: Objective, log_weights: tf.Tensor) -> tf.Tensor:
         """Returns the signals that make the coefficient above, [S, B]."""
