@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from helpers.models import slow_but
 from tfvae import data
 from tfvae.core.types import InputError
 from tfvae.data.sources.tfds import _Source
+from tfvae.data.sources.tfds_builder import prepare
+from tfvae.data.spec import DatasetSpec
 
 MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist"
 
@@ -51,6 +54,21 @@ def test_prepared_data_are_read_without_a_network_or_a_word(
     out, err = capfd.readouterr()
     assert out == ""
     assert [line for line in err.splitlines() if "preparing" in line] == []
+
+
+def test_of_two_programs_that_prepare_at_once_the_second_takes_what_the_first_wrote(
+    toy_dir, tmp_path
+):
+    class Slower:
+        data_path = tmp_path / "toy"
+
+        def download_and_prepare(self, download_config):
+            shutil.copytree(toy_dir / "toy", self.data_path)
+            raise FileExistsError("the destination exists")
+
+    spec = DatasetSpec("toy", str(tmp_path), None, None, None, 0, 0)
+    builder = prepare(Slower(), spec)
+    assert builder.info.splits["train"].num_examples == 137
 
 
 @pytest.mark.slow

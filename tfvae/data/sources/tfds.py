@@ -54,8 +54,7 @@ def load_tfds(spec: DatasetSpec) -> ImageData:
         InputError: if TFDS has no such data set, it cannot be prepared, or its images
             cannot be used.
     """
-    builder = make_builder(spec)
-    prepare(builder, spec)
+    builder = prepare(make_builder(spec), spec)
     form = _FORMATS.get(builder.name, ImageFormat())
     if spec.image_size is not None:
         form = form._replace(image_size=spec.image_size)

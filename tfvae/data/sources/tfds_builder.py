@@ -50,15 +50,21 @@ def is_tfds_name(name: str) -> bool:
     return bool(_NAME.match(name))
 
 
-def prepare(builder: Any, spec: DatasetSpec) -> None:
+def prepare(builder: Any, spec: DatasetSpec) -> Any:
     """Downloads and writes the data unless that was done before.
+
+    Several programs may do so at once: the first to be done wins, and the others take
+    its data.
+
+    Returns:
+        The builder to read with.
 
     Raises:
         InputError: if it fails, most often for want of a network, or `manual_dir` is
             missing.
     """
     if builder.data_path.exists():
-        return
+        return builder
     if spec.manual_dir is not None:
         check_folder(spec.manual_dir, "manual_dir (--manual-dir)")
     print(f"preparing {spec.name} ...", file=sys.stderr, flush=True)
@@ -71,11 +77,14 @@ def prepare(builder: Any, spec: DatasetSpec) -> None:
         with contextlib.redirect_stdout(io.StringIO()), _fewer_retries():
             builder.download_and_prepare(download_config=config)
     except Exception as error:  # downloads fail in many ways
+        if builder.data_path.exists():  # another program was faster
+            return make_builder(spec)
         raise InputError(
             f"data set {spec.name!r} could not be prepared ({first_line(error)}); "
             "without a network give the folder of its original files as manual_dir "
             "(--manual-dir), or of data that TFDS has prepared as data_dir (--data-dir)"
         ) from error
+    return builder
 
 
 @contextlib.contextmanager
