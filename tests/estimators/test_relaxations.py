@@ -30,7 +30,12 @@ from tfvae.estimators import (
     Vimco,
 )
 from tfvae.estimators.learned import ControlVariate
-from tfvae.estimators.relaxations import one_hots_of, perturbed_logits
+from tfvae.estimators.relaxed_families import (
+    Bits,
+    OneHots,
+    perturbed_logits,
+    relaxable,
+)
 from tfvae.export import export_saved_model
 from tfvae.objectives import Elbo, Iwae, Miwae, Renyi
 
@@ -105,10 +110,10 @@ def test_relaxed_bits_are_the_first_of_two_relaxed_classes(z):
     logits = PARAMS["bernoulli"][0]
     parts = [tf.constant(np.tile(p, [copies, 1])) for p in PARAMS["bernoulli"]]
     batch = problem("bernoulli", Elbo(), parts, 1, 1.0)
-    family = one_hots_of(batch.posterior, GumbelRao())
-    one_hots = family.of(tf.fill([1, copies, len(logits)], tf.constant(z, tf.float64)))
-    u = family.perturbed(batch, one_hots)
-    np.testing.assert_array_equal(tf.argmax(u, axis=-1), 1 - z)
+    family = relaxable(batch.posterior, GumbelRao())
+    states = tf.fill([1, copies, len(logits)], tf.constant(z, tf.float64))
+    u = family.perturbed(batch, states)
+    np.testing.assert_array_equal(tf.sign(u), 2 * z - 1)
     found = family.relaxed(u, temperature)[0].numpy()  # [copies, D]
     for d, logit in enumerate(logits):
         p = 1 / (1 + np.exp(-logit))
@@ -121,6 +126,40 @@ def test_relaxed_bits_are_the_first_of_two_relaxed_classes(z):
             error = draws.std(ddof=1) / np.sqrt(copies)
             assert abs(draws.mean() - wanted) < 5 * error
             assert 5 * error < 0.05 * draws.std()
+
+
+def test_bits_have_the_slopes_of_two_classes():
+    shape, temperature = (4, 3, 20, 2), 0.6  # [J, S, B, D]
+    draw = np.random.default_rng(0)
+    logits = tf.constant(draw.normal(0, 3, shape[2:]))
+    u, signals = draw.logistic(0, 3, shape), draw.normal(0, 1, (*shape[1:3], 1))
+    z, slopes = (u[0] > 0) * 1.0, draw.normal(0, 1, shape[1:])
+
+    def two(first, second):
+        return tf.stack([first, second], axis=-1)
+
+    def found(family, logits, z, u, signals, slopes) -> list[np.ndarray]:
+        """The gradients by the logits for a loss of slopes by z."""
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(logits)
+            of = family(logits)
+            losses = [
+                tf.reduce_sum(slopes * of.with_slope_at_both_ends(z)),
+                tf.reduce_sum(slopes * of.with_mean_slope(u, temperature)),
+            ]
+        gradients = [tape.gradient(loss, logits) for loss in losses]
+        return [*gradients, of.logits_gradient(z, u[0], signals, slopes)]
+
+    ours = found(Bits, logits, z, u, signals, slopes)
+    # The decoder sees the first class alone; a value of u_1 - u_2 has the slopes +-.
+    of_first, of_both = two(slopes, 0 * slopes), two(slopes, -slopes)
+    below = two(np.minimum(u, 0), np.minimum(-u, 0))
+    given = (OneHots, two(logits, 0 * logits), two(z, 1 - z), below)
+    signals = signals[..., np.newaxis]
+    theirs = found(*given, signals, of_first)[:2] + found(*given, signals, of_both)[2:]
+    for one, other in zip(ours, theirs, strict=True):
+        assert np.all(np.abs(one) > 1e-9)
+        np.testing.assert_allclose(one, other[..., 0], rtol=1e-9)
 
 
 # -- straight through ------------------------------------------------------------------

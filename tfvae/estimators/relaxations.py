@@ -1,12 +1,6 @@
 """Estimators for discrete latent variables that are made with a relaxation.
 
-A one-hot z of K classes with probabilities pi is the place of the largest of
-
-    u_k = log pi_k + g_k,    g_k ~ Gumbel(0, 1),
-
-and softmax(u / temperature) is a continuous stand-in for it (Maddison, Mnih and Teh,
-2017; Jang, Gu and Poole, 2017). A Bernoulli variable is the first of two classes whose
-logits are (logits, 0). All that follows is written for one-hots.
+What is relaxed, and how, is in `relaxed_families`.
 """
 
 from __future__ import annotations
@@ -20,17 +14,9 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tfvae.core.seeds import derive_seed
-from tfvae.core.sharding import draw_for_shard
-from tfvae.core.types import InputError
 from tfvae.core.validation import require_int, require_number, require_real
-from tfvae.distributions import (
-    AnyBernoulli,
-    Distribution,
-    OneHotCategorical,
-    draws,
-)
-from tfvae.estimators.base import Estimate, Estimator, estimator_name
+from tfvae.distributions import Distribution
+from tfvae.estimators.base import Estimate
 from tfvae.estimators.discrete import (
     ScoreFunction,
     StraightThrough,
@@ -38,125 +24,26 @@ from tfvae.estimators.discrete import (
     constant_log_weights,
 )
 from tfvae.estimators.learned import ControlVariate, adapted
+from tfvae.estimators.relaxed_families import Relaxable, relaxable
 from tfvae.estimators.variational_batch import VariationalBatch
 from tfvae.networks import batch_apply, mlp
 from tfvae.objectives import Objective
 
 
-class OneHots(NamedTuple):
-    """A posterior of independent one-hot variables.
-
-    Attributes:
-        logits: [B, ..., K] Those of the classes.
-        binary: Whether z is the first of two classes, and not the whole one-hot.
-    """
-
-    logits: tf.Tensor
-    binary: bool
-
-    def of(self, z: tf.Tensor) -> tf.Tensor:
-        """Returns the one-hots [S, B, ..., K] of z [S, B, ...]."""
-        return tf.stack([z, 1.0 - z], axis=-1) if self.binary else z
-
-    def z(self, one_hots: tf.Tensor) -> tf.Tensor:
-        """Returns z [S, B, ...] of one-hots, or of what stands for them."""
-        return one_hots[..., 0] if self.binary else one_hots
-
-    def relaxed(self, u: tf.Tensor, temperature: float | tf.Tensor) -> tf.Tensor:
-        """Returns softmax(u / temperature) as z, of u [..., S, B, ..., K]."""
-        if self.binary:
-            return tf.sigmoid((u[..., 0] - u[..., 1]) / temperature)
-        return tf.nn.softmax(u / temperature)
-
-    def perturbed(
-        self, batch: VariationalBatch, one_hots: tf.Tensor, *leading: int
-    ) -> tf.Tensor:
-        """Draws u given z, constants [*leading, S, B, ..., K], up to their maximum.
-
-        The maximum depends on neither z nor the logits, and nothing here on it. With
-        two classes it is 0, and one Logistic number, the difference of two Gumbel ones,
-        says how far the other lies below.
-        """
-        seed = derive_seed(batch.seed, "gumbel")
-        draw = draws.standard_logistic if self.binary else draws.standard_gumbel
-        logits = tf.stop_gradient(self.logits)
-        sizes = tf.unstack(tf.shape(logits)[:-1] if self.binary else tf.shape(logits))
-        noise = draw_for_shard(
-            lambda shape: draw(shape, seed, logits.dtype),
-            [*leading, batch.num_samples, *sizes],
-            batch.shard,
-            axis=len(leading) + 1,
-        )
-        log_probs = tf.nn.log_softmax(logits)
-        if not self.binary:
-            return perturbed_logits(log_probs, one_hots, noise)
-        of_other = tf.reduce_sum((1.0 - one_hots) * log_probs, axis=-1)  # [S, B, ...]
-        below = -tf.nn.softplus(noise - of_other)
-        return (1.0 - one_hots) * below[..., tf.newaxis]
-
-
-def one_hots_of(posterior: Distribution, estimator: Estimator) -> OneHots:
-    """Returns the one-hot variables of a posterior.
-
-    Raises:
-        InputError: if it is not of independent Bernoulli or one-hot variables.
-    """
-    inner = getattr(posterior, "distribution", posterior)
-    if isinstance(inner, AnyBernoulli):
-        logits = inner.logits_parameter()  # [B, D]
-        return OneHots(tf.stack([logits, tf.zeros_like(logits)], axis=-1), True)
-    if isinstance(inner, OneHotCategorical):  # TFP's own stops the gradient by z
-        return OneHots(inner.logits_parameter(), False)
-    raise InputError(
-        f"estimator {estimator_name(estimator)!r} is for Bernoulli and one-hot "
-        f"posteriors, and this one is {posterior.name}; use 'reinforce' or 'vimco'"
-    )
-
-
-def perturbed_logits(
-    log_probs: tf.Tensor, one_hots: tf.Tensor, gumbel: tf.Tensor
-) -> tf.Tensor:
-    """Returns u [..., K] given the place of its largest element.
-
-        u_k = g_k where z_k = 1, and -log(e^-u_k + e^-(log pi_i + g_i)) for the others i
-
-    Args:
-        log_probs: [..., K] log pi, normalised.
-        one_hots: [..., K] z.
-        gumbel: [..., K] Gumbel(0, 1) noise.
-
-    Paulus, Maddison and Krause (2021), after Maddison, Tarlow and Minka (2014).
-    """
-    top = tf.reduce_sum(one_hots * gumbel, axis=-1, keepdims=True)
-    # As a difference from the largest, which is 0 or more.
-    others = top - tf.nn.softplus(top - gumbel - log_probs)
-    return tf.where(one_hots > 0.5, top, others)
-
-
 @dataclasses.dataclass(frozen=True)
-class _OfOneHots(StraightThrough):
+class _Relaxed(StraightThrough):
     """The base of those that give z another stand-in than the posterior's mean."""
 
     def check(
         self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
         super().check(objective, posterior, num_samples)
-        one_hots_of(posterior, self)
-
-    def stand_in(self, batch: VariationalBatch, z: tf.Tensor) -> tf.Tensor:
-        family = one_hots_of(batch.posterior, self)
-        return self.relaxed(batch, family, family.of(z))
-
-    def relaxed(
-        self, batch: VariationalBatch, family: OneHots, one_hots: tf.Tensor
-    ) -> tf.Tensor:
-        """Returns what stands for z [S, B, ...], given its one-hots."""
-        raise NotImplementedError
+        relaxable(posterior, self)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
-class Reinmax(_OfOneHots):
+class Reinmax(_Relaxed):
     """Straight-through to second order (Liu et al., 2023): biased.
 
     The gradient of E[f(z)] is a sum of differences f(z) - f(z'). Straight-through takes
@@ -169,20 +56,14 @@ class Reinmax(_OfOneHots):
     method = "through z by the trapezoid rule: the slopes at both ends of a step"
     paper = "Liu, Dong, Liu, Yu and Gao (2023)"
 
-    def relaxed(
-        self, batch: VariationalBatch, family: OneHots, one_hots: tf.Tensor
-    ) -> tf.Tensor:
-        """Returns 2 p - pi / 2, as z."""
-        logits, probs = family.logits, tf.nn.softmax(family.logits)
-        middle = tf.stop_gradient(0.5 * (one_hots + probs))  # [S, B, ..., K]
-        zero = logits - tf.stop_gradient(logits)
-        found = 2.0 * tf.nn.softmax(tf.math.log(middle) + zero) - 0.5 * probs
-        return family.z(found)
+    def stand_in(self, batch: VariationalBatch, z: tf.Tensor) -> tf.Tensor:
+        """See `StraightThrough.stand_in`."""
+        return relaxable(batch.posterior, self).with_slope_at_both_ends(z)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
 @dataclasses.dataclass(frozen=True)
-class GumbelRao(_OfOneHots):
+class GumbelRao(_Relaxed):
     """Straight-through Gumbel-softmax, Rao-Blackwellised: biased.
 
     z gets the gradient of softmax(u / temperature), of which this is the mean over
@@ -207,13 +88,11 @@ class GumbelRao(_OfOneHots):
         require_number("temperature", self.temperature)
         require_int("num_draws", self.num_draws)
 
-    def relaxed(
-        self, batch: VariationalBatch, family: OneHots, one_hots: tf.Tensor
-    ) -> tf.Tensor:
-        """Returns mean_j softmax(u_j / temperature), as z."""
-        u = family.perturbed(batch, one_hots, self.num_draws)  # [J, S, B, ..., K]
-        zero = family.logits - tf.stop_gradient(family.logits)
-        return tf.reduce_mean(family.relaxed(u + zero, self.temperature), axis=0)
+    def stand_in(self, batch: VariationalBatch, z: tf.Tensor) -> tf.Tensor:
+        """See `StraightThrough.stand_in`; its gradient is that of the mean."""
+        family = relaxable(batch.posterior, self)
+        u = family.perturbed(batch, z, self.num_draws)  # [J, S, B, ...]
+        return family.with_mean_slope(u, self.temperature)
 
 
 class Control(NamedTuple):
@@ -270,14 +149,14 @@ class Drawn(NamedTuple):
     """Samples, as a control variate sees them: constants.
 
     Attributes:
-        family: The one-hot variables.
-        one_hots: [S, B, ..., K] The samples.
-        u: [S, B, ..., K] Perturbed logits of which they are the maxima, up to these.
+        family: The variables.
+        z: [S, B, ...] The samples.
+        u: [S, B, ...] The perturbed logits that they are made of.
         log_weights: [S, B] The loss's log w_s.
     """
 
-    family: OneHots
-    one_hots: tf.Tensor
+    family: Relaxable
+    z: tf.Tensor
     u: tf.Tensor
     log_weights: tf.Tensor
 
@@ -325,20 +204,18 @@ class _Controlled(ScoreFunction):
         self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
         super().check(objective, posterior, num_samples)
-        one_hots_of(posterior, self)
+        relaxable(posterior, self)
 
     def estimate(self, batch: VariationalBatch) -> Estimate:
         """See `Estimator.estimate`; without a learned layer `start` is used."""
-        family = one_hots_of(batch.posterior, self)
+        family = relaxable(batch.posterior, self)
         z = tf.stop_gradient(batch.draw())
         terms = batch.log_weight_terms(z)
         log_weights = constant_log_weights(batch, terms)
-        one_hots = family.of(z)
-        u = family.perturbed(batch, one_hots)
-        drawn = Drawn(family, one_hots, u, log_weights)
+        drawn = Drawn(family, z, family.perturbed(batch, z), log_weights)
         gradient, moving = adapted(
             batch, lambda control: logits_gradient(batch, drawn, control), self.start
-        )  # [B, ..., K], []
+        )  # [B, ...], []
         coefficients = batch.objective.coefficients(drawn.log_weights)
         log_joint = terms.log_likelihood + batch.kl_weight * terms.log_prior
         of_decoder = tf.reduce_sum(coefficients * log_joint, axis=0)  # [B]
@@ -400,12 +277,12 @@ class Relax(_Controlled):
 def logits_gradient(
     batch: VariationalBatch, drawn: Drawn, control: Control
 ) -> tf.Tensor:
-    """Returns the estimate of the gradient of the logits, [B, ..., K].
+    """Returns the estimate of the gradient of the logits, [B, ...].
 
     It is a constant but for the control's parameters.
     """
     objective, log_weights = batch.objective, drawn.log_weights
-    replaced, slopes = _relaxed_values(batch, drawn, control)  # [S, B], [S, B, ..., K]
+    replaced, slopes = _relaxed_values(batch, drawn, control)  # [S, B], [S, B, ...]
     signals = value = objective.value(log_weights)
     if batch.num_samples > 1:
         signals = Vimco().signals(objective, log_weights)
@@ -415,19 +292,13 @@ def logits_gradient(
     signals -= batch.kl_weight * (coefficients - 1.0 / batch.num_samples)
     axes = [1] * (drawn.u.shape.rank - 2)
     signals = tf.reshape(signals, tf.concat([tf.shape(signals), axes], axis=0))
-    shares = tf.exp(drawn.u - tf.reduce_max(drawn.u, axis=-1, keepdims=True))
-    # Of log pi, the sum over samples; then of the logits, through their log-softmax.
-    found = signals * drawn.one_hots + control.eta * shares * slopes
-    found = tf.reduce_sum(found, axis=0)
-    total = tf.reduce_sum(found, axis=-1, keepdims=True)
-    logits = tf.stop_gradient(drawn.family.logits)
-    return found - tf.nn.softmax(logits) * total
+    return drawn.family.logits_gradient(drawn.z, drawn.u, signals, control.eta * slopes)
 
 
 def _relaxed_values(
     batch: VariationalBatch, drawn: Drawn, control: Control
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns V_s [S, B] with relaxed z_s, and its slopes [S, B, ..., K] by u_s."""
+    """Returns V_s [S, B] with relaxed z_s, and its slopes [S, B, ...] by u_s."""
     u = drawn.u
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(u)

@@ -1,0 +1,197 @@
+"""The families of discrete variables that have a relaxation, given their logits.
+
+A one-hot z of K classes with probabilities pi is the place of the largest of
+
+    u_k = log pi_k + g_k,    g_k ~ Gumbel(0, 1),
+
+and softmax(u / temperature) is a continuous stand-in for it (Maddison, Mnih and Teh,
+2017; Jang, Gu and Poole, 2017). A Bernoulli variable is the first of two classes whose
+logits are (logits, 0): it is 1 where u = u_1 - u_2 = logits + Logistic(0, 1) is above
+0, and sigmoid(u / temperature) stands for it. Bits need no axis of two classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import tensorflow as tf
+
+from tfvae.core.seeds import derive_seed
+from tfvae.core.sharding import draw_for_shard
+from tfvae.core.types import InputError
+from tfvae.distributions import (
+    AnyBernoulli,
+    Distribution,
+    OneHotCategorical,
+    draws,
+)
+from tfvae.estimators.base import Estimator, estimator_name
+from tfvae.estimators.variational_batch import VariationalBatch
+
+
+class Bits(NamedTuple):
+    """Independent Bernoulli variables.
+
+    Attributes:
+        logits: [B, ...]
+    """
+
+    logits: tf.Tensor
+
+    def relaxed(self, u: tf.Tensor, temperature: float | tf.Tensor) -> tf.Tensor:
+        """Returns what stands for z, of u [..., S, B, ...]."""
+        return tf.sigmoid(u / temperature)
+
+    def perturbed(
+        self, batch: VariationalBatch, z: tf.Tensor, *leading: int
+    ) -> tf.Tensor:
+        """Draws u given z, constants [*leading, S, B, ...].
+
+        With the sign 2 z - 1 and a Logistic number g it is
+
+            sign softplus(g - log sigmoid(-sign logits)):
+
+        how far the other class lies below the first, by `perturbed_logits`.
+        """
+        noise = _noise(draws.standard_logistic, batch, self.logits, leading)
+        sign = 2.0 * z - 1.0
+        of_other = tf.nn.softplus(sign * tf.stop_gradient(self.logits))
+        return sign * tf.nn.softplus(noise + of_other)
+
+    def with_slope_at_both_ends(self, z: tf.Tensor) -> tf.Tensor:
+        """Returns `Reinmax`'s stand-in for z [S, B, ...].
+
+        Its 2 p (1 - p) - pi (1 - pi) / 2 is half the probability of the other value.
+        """
+        other = tf.abs(z - tf.sigmoid(self.logits))
+        return tf.stop_gradient(0.5 * other) * self.logits
+
+    def with_mean_slope(self, u: tf.Tensor, temperature: float) -> tf.Tensor:
+        """Returns what has the gradient of the mean of relaxed u [J, S, B, ...]."""
+        z = self.relaxed(u, temperature)
+        slope = tf.reduce_mean(z * (1.0 - z), axis=0) / temperature
+        return tf.stop_gradient(slope) * self.logits
+
+    def logits_gradient(
+        self, z: tf.Tensor, u: tf.Tensor, signals: tf.Tensor, slopes: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the sum over samples of signal d log q(z|x) + `through_draw`.
+
+        Args:
+            z: [S, B, ...] The samples.
+            u: [S, B, ...] Of which they are made.
+            signals: [S, B, 1, ...]
+            slopes: [S, B, ...] Of any function of relaxed z, by u.
+
+        Returns:
+            [B, ...] The second part has the mean of the function times d log q(z|x).
+        """
+        logits = tf.stop_gradient(self.logits)
+        # In place of e^(u_k - max u) for both classes: 1 for z's and e^-|u| for the
+        # other, each by d log pi_k, which is its own times the other's probability.
+        of_z = tf.sigmoid((2.0 * z - 1.0) * logits)
+        through_draw = (1.0 - of_z) + of_z * tf.exp(-tf.abs(u))
+        score = z - tf.sigmoid(logits)
+        return tf.reduce_sum(signals * score + slopes * through_draw, axis=0)
+
+
+class OneHots(NamedTuple):
+    """Independent one-hot variables.
+
+    Attributes:
+        logits: [B, ..., K] Those of the classes.
+    """
+
+    logits: tf.Tensor
+
+    def relaxed(self, u: tf.Tensor, temperature: float | tf.Tensor) -> tf.Tensor:
+        """Returns what stands for z, of u [..., S, B, ..., K]."""
+        return tf.nn.softmax(u / temperature)
+
+    def perturbed(
+        self, batch: VariationalBatch, z: tf.Tensor, *leading: int
+    ) -> tf.Tensor:
+        """Draws u given z, constants [*leading, S, B, ..., K]."""
+        log_probs = tf.nn.log_softmax(tf.stop_gradient(self.logits))
+        noise = _noise(draws.standard_gumbel, batch, self.logits, leading)
+        return perturbed_logits(log_probs, z, noise)
+
+    def with_slope_at_both_ends(self, z: tf.Tensor) -> tf.Tensor:
+        """Returns `Reinmax`'s stand-in for z [S, B, ..., K]."""
+        probs = tf.nn.softmax(self.logits)
+        middle = tf.stop_gradient(0.5 * (z + probs))
+        moved = tf.math.log(middle) + self._with_slope_alone()
+        return 2.0 * tf.nn.softmax(moved) - 0.5 * probs
+
+    def with_mean_slope(self, u: tf.Tensor, temperature: float) -> tf.Tensor:
+        """Returns what has the gradient of the mean of relaxed u [J, S, B, ..., K]."""
+        return tf.reduce_mean(
+            self.relaxed(u + self._with_slope_alone(), temperature), axis=0
+        )
+
+    def logits_gradient(
+        self, z: tf.Tensor, u: tf.Tensor, signals: tf.Tensor, slopes: tf.Tensor
+    ) -> tf.Tensor:
+        """See `Bits.logits_gradient`; all but the signals are [S, B, ..., K]."""
+        shares = tf.exp(u - tf.reduce_max(u, axis=-1, keepdims=True))
+        by_log_probs = tf.reduce_sum(signals * z + shares * slopes, axis=0)
+        total = tf.reduce_sum(by_log_probs, axis=-1, keepdims=True)
+        return by_log_probs - tf.nn.softmax(tf.stop_gradient(self.logits)) * total
+
+    def _with_slope_alone(self) -> tf.Tensor:
+        """Returns zeros with the gradient of the logits."""
+        return self.logits - tf.stop_gradient(self.logits)
+
+
+Relaxable: TypeAlias = Bits | OneHots
+
+
+def relaxable(posterior: Distribution, estimator: Estimator) -> Relaxable:
+    """Returns the variables of a posterior.
+
+    Raises:
+        InputError: if it is not of independent Bernoulli or one-hot variables.
+    """
+    inner = getattr(posterior, "distribution", posterior)
+    if isinstance(inner, AnyBernoulli):
+        return Bits(inner.logits_parameter())
+    if isinstance(inner, OneHotCategorical):  # TFP's own stops the gradient by z
+        return OneHots(inner.logits_parameter())
+    raise InputError(
+        f"estimator {estimator_name(estimator)!r} is for Bernoulli and one-hot "
+        f"posteriors, and this one is {posterior.name}; use 'reinforce' or 'vimco'"
+    )
+
+
+def perturbed_logits(
+    log_probs: tf.Tensor, one_hots: tf.Tensor, gumbel: tf.Tensor
+) -> tf.Tensor:
+    """Returns u [..., K] given the place of its largest element.
+
+        u_k = g_k where z_k = 1, and -log(e^-u_k + e^-(log pi_i + g_i)) for the others i
+
+    Args:
+        log_probs: [..., K] log pi, normalised.
+        one_hots: [..., K] z.
+        gumbel: [..., K] Gumbel(0, 1) noise.
+
+    Paulus, Maddison and Krause (2021), after Maddison, Tarlow and Minka (2014).
+    """
+    top = tf.reduce_sum(one_hots * gumbel, axis=-1, keepdims=True)
+    # As a difference from the largest, which is 0 or more.
+    others = top - tf.nn.softplus(top - gumbel - log_probs)
+    return tf.where(one_hots > 0.5, top, others)
+
+
+def _noise(
+    draw: Callable, batch: VariationalBatch, logits: tf.Tensor, leading: tuple[int, ...]
+) -> tf.Tensor:
+    """Draws [*leading, S, *shape of the logits]."""
+    seed = derive_seed(batch.seed, "gumbel")
+    return draw_for_shard(
+        lambda shape: draw(shape, seed, logits.dtype),
+        [*leading, batch.num_samples, *tf.unstack(tf.shape(logits))],
+        batch.shard,
+        axis=len(leading) + 1,
+    )
