@@ -115,8 +115,8 @@ def measure(config: Config, settings: Benchmarking) -> Cost:
     )
 
 
-def noise_milliseconds(config: Config) -> float:
-    """Times the uniform numbers of a step, in the shapes in which it draws them."""
+def noise_shapes(config: Config) -> list[tuple[int, ...]]:
+    """Returns the shapes of a step's draws of uniform numbers, its pixels' first."""
     image = np.full(_SHAPE, 0.5, np.float32)
     vae = build_vae(config, _SHAPE, image)
     compile_vae(vae, config, steps_per_epoch=1)
@@ -130,7 +130,12 @@ def noise_milliseconds(config: Config) -> float:
         raise AssertionError(
             f"{config.estimator} draws other numbers than uniform ones"
         )
-    shapes = [x.shape, *(each.values.shape for each in drawn)]
+    return [tuple(x.shape), *(tuple(each.values.shape) for each in drawn)]
+
+
+def noise_milliseconds(config: Config) -> float:
+    """Times the uniform numbers of a step, in the shapes in which it draws them."""
+    shapes = noise_shapes(config)
 
     @tf.function
     def numbers(seed: tf.Tensor) -> tf.Tensor:

@@ -68,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{name:24} {state:8} tfvae train {shlex.join(_train(ROWS[name]))}")
         return 0
     if not args.table:
-        for place in range(max(len(ROWS[name].seeds) for name in names)):
+        most = max(len(ROWS[name].seeds) for name in names)
+        for place in range(min(most, args.seeds or most)):
             for name in names:
                 if not _do_row(name, place, args):
                     return 1
@@ -144,9 +145,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data-dir", help="where TFDS keeps prepared data")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "results")
+    parser.add_argument(
+        "--seeds", type=_count, help="the most of a row; by default all it has"
+    )
     parser.add_argument("--list", action="store_true", help="what there is to run")
     parser.add_argument("--table", action="store_true", help="make the table alone")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count of 1 or more")
+    return int(text)
 
 
 def _do_row(name: str, place: int, args: argparse.Namespace) -> bool:

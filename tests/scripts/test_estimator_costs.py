@@ -21,6 +21,25 @@ def test_every_estimator_for_bits_is_timed_and_no_other():
     }
 
 
+@pytest.mark.parametrize(
+    ("estimator", "wanted"),
+    [
+        ("vimco", [(2, 5, 200)]),
+        ("rebar", [(2, 5, 200), (2, 5, 200)]),  # z, and u given z
+        ("gumbel_rao", [(2, 5, 200), (10, 2, 5, 200)]),
+    ],
+)
+def test_the_noise_is_what_the_estimator_draws(estimator, wanted):
+    config = dataclasses.replace(
+        RECIPES["mnist-discrete"].config,
+        num_samples=2,
+        batch_size=5,
+        estimator=estimator,
+    )
+    found = estimator_costs.noise_shapes(config)
+    assert found == [(5, 28, 28, 1), *wanted]
+
+
 def test_the_table_begins_with_the_cheapest_and_has_their_part_of_the_work():
     costs = [Cost("arms", "elbo", 2, 6.0, 4.0, 1.0), Cost("b", "elbo", 2, 5.0, 4.0, 1)]
     lines = estimator_costs.table(costs).splitlines()

@@ -119,6 +119,27 @@ def test_a_row_is_run_once_and_written_down(tmp_path, monkeypatch, eagerly_here)
     assert not any("evaluation" in name or "model" in name for name in changed)
 
 
+def test_fewer_seeds_are_run_where_that_is_asked_for(monkeypatch, tmp_path):
+    done = []
+    monkeypatch.setattr(results, "ROWS", {"digits": DIGITS, "one": DIGITS})
+    monkeypatch.setattr(
+        results, "_do_row", lambda name, place, args: done.append((name, place)) or True
+    )
+    monkeypatch.setattr(results, "write_tables", lambda: None)
+    assert results.main(["--seeds", "1"]) == 0
+    assert done == [("digits", 0), ("one", 0)]
+    done.clear()
+    assert results.main(["digits"]) == 0
+    assert done == [("digits", 0), ("digits", 1)]
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "two"])
+def test_a_bad_count_of_seeds_is_status_2(count, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        results.main([f"--seeds={count}"])
+    assert count in capsys.readouterr().err
+
+
 def test_an_unknown_row_is_one_line_and_status_2(capsys):
     assert results.main(["no-such-row"]) == 2
     assert "no-such-row" in capsys.readouterr().err
