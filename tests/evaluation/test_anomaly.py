@@ -197,11 +197,12 @@ def test_likelihood_is_the_exact_one_with_the_exact_posterior():
     )
 
 
-def test_typicality_is_small_at_the_mean_and_large_at_the_mode(wrong):
-    x, mode = draw(200, 14), MODEL.bias[np.newaxis]
-    detector = anomaly.calibrate(wrong, x, "typicality", reference=draw(200, 15))
+def test_typicality_is_small_at_the_mean_and_large_at_the_mode():
+    # Of the exact posterior: nothing is as likely as the mode, whatever the draws.
+    x, mode, vae = draw(200, 14), MODEL.bias[np.newaxis], exact_model()
+    detector = anomaly.calibrate(vae, x, "typicality", reference=draw(200, 15))
     assert detector.size == 200
-    likelihood = anomaly.calibrate(wrong, x, "likelihood")
+    likelihood = anomaly.calibrate(vae, x, "likelihood")
     np.testing.assert_allclose(
         detector.scores(x), np.abs(likelihood.scores(x) + detector.score.mean)
     )
