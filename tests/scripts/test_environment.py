@@ -1,0 +1,70 @@
+"""scripts/environment: .venv is made once, whoever asks for it."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+# In place of Python: it says what it is asked for, and is slow to make .venv.
+PYTHON = """#!/usr/bin/env bash
+case "$1 $2" in
+"-VV ") echo "Python 3.11.7" ;;
+"-m venv") echo venv >>asked; sleep 0.3; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+"-m pip") echo pip >>asked; sleep 0.3; [ ! -e no-network ] ;;
+esac
+"""
+
+
+@pytest.fixture
+def clone(tmp_path) -> pathlib.Path:
+    """A folder with the script and what it is made from."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "environment", tmp_path / "scripts")
+    for name in ("setup.cfg", "pyproject.toml"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "scripts" / "ask").write_text(
+        'set -euo pipefail\nsource "$(dirname "${BASH_SOURCE[0]}")/environment"\n'
+    )
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    return tmp_path
+
+
+def started(clone: pathlib.Path) -> subprocess.Popen:
+    environment = {"PATH": "/usr/bin:/bin", "PYTHON": str(clone / "python")}
+    return subprocess.Popen(
+        ["bash", "scripts/ask"],
+        cwd=clone,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def asked(clone: pathlib.Path) -> list[str]:
+    return (clone / "asked").read_text().split()
+
+
+def test_two_scripts_that_are_started_at_once_make_one_environment(clone):
+    if shutil.which("flock") is None:
+        pytest.skip("there is no flock here")
+    both = [started(clone) for _ in range(2)]
+    assert [one.communicate()[1] for one in both] == ["", ""]
+    assert [one.returncode for one in both] == [0, 0]
+    assert asked(clone) == ["venv", "pip", "pip"]
+
+
+def test_it_is_made_anew_when_what_it_was_made_from_changes_or_it_failed(clone):
+    (clone / "no-network").touch()
+    out, err = (failed := started(clone)).communicate()
+    assert failed.returncode == 2 and "could not be installed" in err
+    (clone / "no-network").unlink()
+    for change, times in [("", 2), ("", 2), ("[options]", 3)]:
+        (clone / "setup.cfg").write_text(change)
+        assert (again := started(clone)).communicate()[1] == "" and not again.returncode
+        assert asked(clone).count("venv") == times
