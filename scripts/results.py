@@ -14,7 +14,6 @@ import csv
 import json
 import os
 import shlex
-import shutil
 import statistics
 import subprocess
 import sys
@@ -174,13 +173,31 @@ def _do_row(name: str, place: int, args: argparse.Namespace) -> bool:
         how = ["--num-samples", str(row.num_samples)]
         if not _tfvae("evaluate", [str(folder), *how]):
             return False
-        shutil.copy(folder / "evaluation.json", _evaluation(row, folder))
+        scored = _read(folder / "evaluation.json") | {"revision": _revision()}
+        _write(_evaluation(row, folder), scored)
     FOUND.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_collect(row, folders), indent=2) + "\n"
-    aside = _found_file(name).with_suffix(".partial")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, _found_file(name))
+    collected = _collect(row, folders)
+    if _has_more(name, collected):
+        print(f"results: {_found_file(name)} has more seeds than {place + 1}: kept")
+        return True
+    _write(_found_file(name), collected)
     return True
+
+
+def _has_more(name: str, found: Mapping[str, Any]) -> bool:
+    """Whether what stands there is of the same command, with more seeds."""
+    try:
+        before = _read(_found_file(name))
+    except FileNotFoundError:
+        return False
+    same = before["train"] == found["train"]
+    return same and len(before["runs"]) > len(found["runs"])
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    aside = path.with_suffix(".partial")
+    aside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    os.replace(aside, path)
 
 
 def _train(row: Row) -> list[str]:
@@ -261,7 +278,8 @@ def _collect(row: Row, folders: Sequence[Path]) -> dict[str, Any]:
         "device": evaluation["device"],
         "cores": len(os.sched_getaffinity(0)),
         "versions": evaluation["versions"],
-        "revision": _revision(),
+        # Runs of earlier versions do not say it.
+        "revision": evaluation.get("revision", _revision()),
     }
 
 

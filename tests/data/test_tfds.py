@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import fcntl
 import gzip
 import shutil
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,18 +60,26 @@ def test_prepared_data_are_read_without_a_network_or_a_word(
 
 
 def test_of_two_programs_that_prepare_at_once_the_second_takes_what_the_first_wrote(
-    toy_dir, tmp_path
+    toy_dir, tmp_path, capfd
 ):
-    class Slower:
-        data_path = tmp_path / "toy"
-
-        def download_and_prepare(self, download_config):
-            shutil.copytree(toy_dir / "toy", self.data_path)
-            raise FileExistsError("the destination exists")
-
     spec = DatasetSpec("toy", str(tmp_path), None, None, None, 0, 0)
-    builder = prepare(Slower(), spec)
-    assert builder.info.splits["train"].num_examples == 137
+    stale = SimpleNamespace(data_path=tmp_path / "toy", info=SimpleNamespace(splits={}))
+    with ThreadPoolExecutor() as pool, open(tmp_path / ".tfvae.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as the first program has it
+        second = pool.submit(prepare, stale, spec)
+        with pytest.raises(TimeoutError):
+            second.result(0.3)
+        shutil.copytree(toy_dir / "toy", stale.data_path)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert second.result().info.splits["train"].num_examples == 137
+    said = capfd.readouterr().err
+    assert said == f"waiting for another program that prepares data in {tmp_path} ...\n"
+
+
+def test_a_builder_that_is_older_than_the_data_is_made_anew(toy_dir):
+    spec = DatasetSpec("toy", str(toy_dir), None, None, None, 0, 0)
+    stale = SimpleNamespace(data_path=toy_dir / "toy", info=SimpleNamespace(splits={}))
+    assert prepare(stale, spec).info.splits["train"].num_examples == 137
 
 
 @pytest.mark.slow

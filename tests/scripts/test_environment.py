@@ -9,11 +9,13 @@ import subprocess
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
+PATH = "/usr/bin:/bin"
 # In place of Python: it says what it is asked for, and is slow to make .venv.
 PYTHON = """#!/usr/bin/env bash
 case "$1 $2" in
 "-VV ") echo "Python 3.11.7" ;;
 "-m venv") echo venv >>asked; sleep 0.3; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+"-c import"*) echo "$0" ;;
 "-m pip") echo pip >>asked; sleep 0.3; [ ! -e no-network ] ;;
 esac
 """
@@ -35,7 +37,7 @@ def clone(tmp_path) -> pathlib.Path:
 
 
 def started(clone: pathlib.Path) -> subprocess.Popen:
-    environment = {"PATH": "/usr/bin:/bin", "PYTHON": str(clone / "python")}
+    environment = {"PATH": PATH, "PYTHON": str(clone / "python")}
     return subprocess.Popen(
         ["bash", "scripts/ask"],
         cwd=clone,
@@ -51,12 +53,28 @@ def asked(clone: pathlib.Path) -> list[str]:
 
 
 def test_two_scripts_that_are_started_at_once_make_one_environment(clone):
-    if shutil.which("flock") is None:
+    if shutil.which("flock", path=PATH) is None:
         pytest.skip("there is no flock here")
     both = [started(clone) for _ in range(2)]
-    assert [one.communicate()[1] for one in both] == ["", ""]
+    said = [one.communicate() for one in both]
+    assert [err for _, err in said] == ["", ""]
     assert [one.returncode for one in both] == [0, 0]
+    # Else the second was too late to show anything.
+    assert sum("waiting for another script" in out for out, _ in said) == 1
     assert asked(clone) == ["venv", "pip", "pip"]
+
+
+def test_a_lock_that_cannot_be_written_is_no_matter_once_it_is_made(clone):
+    lock = clone / ".venv.lock"
+    lock.mkdir()  # what root cannot write either
+    out, err = (refused := started(clone)).communicate()
+    assert refused.returncode == 2 and err.count("\n") == 1 and ".venv.lock" in err
+    lock.rmdir()
+    assert (made := started(clone)).communicate()[1] == "" and not made.returncode
+    lock.unlink()
+    lock.mkdir()
+    assert (again := started(clone)).communicate()[1] == "" and not again.returncode
+    assert asked(clone).count("venv") == 1
 
 
 def test_it_is_made_anew_when_what_it_was_made_from_changes_or_it_failed(clone):

@@ -108,6 +108,11 @@ def test_a_row_is_run_once_and_written_down(tmp_path, monkeypatch, eagerly_here)
     assert found["num_samples"] == 3 and found["epochs"] == 1
     assert found["evaluations_per_step"] == 2 and found["dataset"] == "digits"
 
+    revision = json.loads((runs[0] / "evaluation-3.json").read_text())["revision"]
+    assert found["revision"] == revision
+    assert results.main([*arguments, "--seeds", "1"]) == 0
+    assert json.loads((tmp_path / "found" / "digits.json").read_text()) == found
+
     before = {p: p.stat().st_mtime_ns for run in runs for p in run.rglob("*")}
     assert results.main(arguments) == 0
     changed = {
@@ -131,6 +136,17 @@ def test_fewer_seeds_are_run_where_that_is_asked_for(monkeypatch, tmp_path):
     done.clear()
     assert results.main(["digits"]) == 0
     assert done == [("digits", 0), ("digits", 1)]
+
+
+def test_what_has_more_seeds_is_kept(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(results, "FOUND", tmp_path)
+    row = {"train": "tfvae train digits", "runs": [{"seed": 0}]}
+    more = row | {"runs": [{"seed": 0}, {"seed": 1}]}
+    assert not results._has_more("digits", row)
+    results._write(tmp_path / "digits.json", more)
+    assert results._has_more("digits", row)
+    assert not results._has_more("digits", more)
+    assert not results._has_more("digits", row | {"train": "tfvae train other"})
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "two"])

@@ -60,12 +60,11 @@ class Bits(NamedTuple):
         return sign * tf.nn.softplus(noise + of_other)
 
     def with_slope_at_both_ends(self, z: tf.Tensor) -> tf.Tensor:
-        """Returns `Reinmax`'s stand-in for z [S, B, ...].
+        """Returns what has the gradient of `Reinmax`'s stand-in for z [S, B, ...].
 
         Its 2 p (1 - p) - pi (1 - pi) / 2 is half the probability of the other value.
         """
-        other = tf.abs(z - tf.sigmoid(self.logits))
-        return tf.stop_gradient(0.5 * other) * self.logits
+        return tf.stop_gradient(0.5 * self._other(z)) * self.logits
 
     def with_mean_slope(self, u: tf.Tensor, temperature: float) -> tf.Tensor:
         """Returns what has the gradient of the mean of relaxed u [J, S, B, ...]."""
@@ -76,7 +75,12 @@ class Bits(NamedTuple):
     def logits_gradient(
         self, z: tf.Tensor, u: tf.Tensor, signals: tf.Tensor, slopes: tf.Tensor
     ) -> tf.Tensor:
-        """Returns the sum over samples of signal d log q(z|x) + `through_draw`.
+        """Returns the sum over samples of signal d log q(z|x) + slope c(u).
+
+        With c(u) = sum_k e^(u_k - max u) |d log pi_k / d logits| of the two classes,
+        1 for z's own and e^-|u| for the other, each by the probability of the one
+        that it is not. The slope by u_2 is that by u_1 with the other sign, and so is
+        d log pi_2: both terms have the sign of the slope.
 
         Args:
             z: [S, B, ...] The samples.
@@ -87,13 +91,14 @@ class Bits(NamedTuple):
         Returns:
             [B, ...] The second part has the mean of the function times d log q(z|x).
         """
-        logits = tf.stop_gradient(self.logits)
-        # In place of e^(u_k - max u) for both classes: 1 for z's and e^-|u| for the
-        # other, each by d log pi_k, which is its own times the other's probability.
-        of_z = tf.sigmoid((2.0 * z - 1.0) * logits)
-        through_draw = (1.0 - of_z) + of_z * tf.exp(-tf.abs(u))
-        score = z - tf.sigmoid(logits)
+        other = tf.stop_gradient(self._other(z))
+        through_draw = other + (1.0 - other) * tf.exp(-tf.abs(u))
+        score = (2.0 * z - 1.0) * other
         return tf.reduce_sum(signals * score + slopes * through_draw, axis=0)
+
+    def _other(self, z: tf.Tensor) -> tf.Tensor:
+        """Returns the probability of the value that z does not have, |z - pi|."""
+        return tf.sigmoid((1.0 - 2.0 * z) * self.logits)
 
 
 class OneHots(NamedTuple):
@@ -118,7 +123,7 @@ class OneHots(NamedTuple):
         return perturbed_logits(log_probs, z, noise)
 
     def with_slope_at_both_ends(self, z: tf.Tensor) -> tf.Tensor:
-        """Returns `Reinmax`'s stand-in for z [S, B, ..., K]."""
+        """Returns `Reinmax`'s stand-in for z [S, B, ..., K], 2 p - pi / 2."""
         probs = tf.nn.softmax(self.logits)
         middle = tf.stop_gradient(0.5 * (z + probs))
         moved = tf.math.log(middle) + self._with_slope_alone()

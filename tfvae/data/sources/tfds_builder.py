@@ -1,6 +1,7 @@
 """The preparation of a TFDS data set: quiet, and without a server where it can be."""
 
 import contextlib
+import fcntl
 import io
 import os
 import re
@@ -53,8 +54,8 @@ def is_tfds_name(name: str) -> bool:
 def prepare(builder: Any, spec: DatasetSpec) -> Any:
     """Downloads and writes the data unless that was done before.
 
-    Several programs may do so at once: the first to be done wins, and the others take
-    its data.
+    Of several programs that do so at once the first goes on, and the others wait and
+    take its data.
 
     Returns:
         The builder to read with.
@@ -63,10 +64,17 @@ def prepare(builder: Any, spec: DatasetSpec) -> Any:
         InputError: if it fails, most often for want of a network, or `manual_dir` is
             missing.
     """
-    if builder.data_path.exists():
-        return builder
-    if spec.manual_dir is not None:
-        check_folder(spec.manual_dir, "manual_dir (--manual-dir)")
+    if not builder.data_path.exists():
+        if spec.manual_dir is not None:
+            check_folder(spec.manual_dir, "manual_dir (--manual-dir)")
+        with _alone(spec):
+            if not builder.data_path.exists():
+                _write(builder, spec)
+    # One that was made before another program had written the data knows no splits.
+    return builder if builder.info.splits else make_builder(spec)
+
+
+def _write(builder: Any, spec: DatasetSpec) -> None:
     print(f"preparing {spec.name} ...", file=sys.stderr, flush=True)
     config = tfds.download.DownloadConfig(
         manual_dir=spec.manual_dir and os.path.expanduser(spec.manual_dir),
@@ -77,14 +85,32 @@ def prepare(builder: Any, spec: DatasetSpec) -> Any:
         with contextlib.redirect_stdout(io.StringIO()), _fewer_retries():
             builder.download_and_prepare(download_config=config)
     except Exception as error:  # downloads fail in many ways
-        if builder.data_path.exists():  # another program was faster
-            return make_builder(spec)
         raise InputError(
             f"data set {spec.name!r} could not be prepared ({first_line(error)}); "
             "without a network give the folder of its original files as manual_dir "
             "(--manual-dir), or of data that TFDS has prepared as data_dir (--data-dir)"
         ) from error
-    return builder
+
+
+@contextlib.contextmanager
+def _alone(spec: DatasetSpec) -> Iterator[None]:
+    """Waits until no other program prepares data in the same folder."""
+    folder = os.path.expanduser(spec.data_dir or tfds.core.constants.DATA_DIR)
+    with contextlib.ExitStack() as stack:
+        # A bucket, or a folder that cannot be written, is left to TFDS.
+        with contextlib.suppress(OSError):
+            os.makedirs(folder, exist_ok=True)
+            lock = stack.enter_context(open(os.path.join(folder, ".tfvae.lock"), "a"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(
+                    f"waiting for another program that prepares data in {folder} ...",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager
