@@ -154,7 +154,7 @@ BESIDE = "-5000"  # the end of the name of the row beside another
 STEPS_AN_EPOCH = 500  # of 100 images of 50,000
 _STEPS, _MORE_STEPS = (("--epochs", epochs) for epochs in ("200", "800"))
 # The best three by L_100 after the fewer steps, and DisARM.
-_LONGER = ("disarm-2", "reinforce-3", "arms-3", "rodeo-4")
+_LONGER = ("disarm-2", "gumbel_rao-2", "arms-3", "reinforce-3")
 _ANNEALED = (
     *("--latent", "bin_concrete", "--estimator", "pathwise", "--num-samples", "2"),
     *("--temperature-schedule", "exponential", "--temperature-steps", "100000"),
