@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 from helpers.exact_gradients import PARAMS, assert_unbiased, exact, problem, states
 from helpers.models import binary_images, tiny_vae
+from scipy import special
 
 from tfvae.core.types import InputError
 from tfvae.estimators import (
@@ -160,6 +161,24 @@ def test_bits_have_the_slopes_of_two_classes():
     for one, other in zip(ours, theirs, strict=True):
         assert np.all(np.abs(one) > 1e-9)
         np.testing.assert_allclose(one, other[..., 0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("logit", [12.0, 20.0, 80.0, 1e4, -20.0, -1e4])
+def test_bits_that_are_nearly_sure_keep_their_digits_in_float32(logit):
+    logits = tf.fill([1, 1], np.float32(logit))
+    z = tf.constant([[[0.0]], [[1.0]]])  # [S, B, D], one of them all but impossible
+    rare = special.expit(-abs(logit))
+    other = np.array([1 - rare, rare] if logit > 0 else [rare, 1 - rare])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        stand_in = Bits(logits).with_slope_at_both_ends(z)
+    slopes = tape.jacobian(stand_in, logits).numpy().ravel()
+    np.testing.assert_allclose(slopes, 0.5 * other, rtol=1e-5)
+    for u, share in ((0.0, 1.0), (1e30, 0.0)):  # e^-|u| of the other class
+        signals, ones = tf.constant([[[3.0]], [[0.0]]]), tf.ones_like(z)
+        found = Bits(logits).logits_gradient(z, u * ones, signals, ones)
+        wanted = -3 * other[0] + np.sum(other + (1 - other) * share)
+        np.testing.assert_allclose(found[0, 0], wanted, rtol=1e-5)
 
 
 # -- straight through ------------------------------------------------------------------
