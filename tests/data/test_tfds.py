@@ -16,7 +16,7 @@ from helpers.models import slow_but
 from tfvae import data
 from tfvae.core.types import InputError
 from tfvae.data.sources.tfds import _Source
-from tfvae.data.sources.tfds_builder import prepare
+from tfvae.data.sources.tfds_builder import _alone, prepare
 from tfvae.data.spec import DatasetSpec
 
 MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist"
@@ -74,6 +74,12 @@ def test_of_two_programs_that_prepare_at_once_the_second_takes_what_the_first_wr
         assert second.result().info.splits["train"].num_examples == 137
     said = capfd.readouterr().err
     assert said == f"waiting for another program that prepares data in {tmp_path} ...\n"
+
+
+def test_a_bucket_is_not_made_a_folder_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with _alone(DatasetSpec("toy", "gs://bucket/data", None, None, None, 0, 0)):
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_builder_that_is_older_than_the_data_is_made_anew(toy_dir):
