@@ -246,9 +246,11 @@ def _is_scored(row: Row, folder: Path) -> bool:
 
 def _collect(row: Row, folders: Sequence[Path]) -> dict[str, Any]:
     """Returns what the row's runs found, with the conditions."""
-    found = []
+    found, revisions = [], {}
     for seed, folder in zip(row.seeds, folders, strict=False):
         evaluation = _read(_evaluation(row, folder))
+        # Runs of earlier versions do not say it.
+        revisions[evaluation.get("revision", _revision())] = seed
         section = section_of(evaluation, row.quantity)
         value, error = QUANTITIES[row.quantity](section)
         found.append(
@@ -278,8 +280,7 @@ def _collect(row: Row, folders: Sequence[Path]) -> dict[str, Any]:
         "device": evaluation["device"],
         "cores": len(os.sched_getaffinity(0)),
         "versions": evaluation["versions"],
-        # Runs of earlier versions do not say it.
-        "revision": evaluation.get("revision", _revision()),
+        "revision": ", ".join(revisions),
     }
 
 
