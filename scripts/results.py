@@ -39,6 +39,8 @@ _COLUMNS = (
     *("row", "recipe and options", "source", "reference", "ours", "quantity", "K"),
     *("binarisation", "split", "epochs", "minutes"),
 )
+# Settings that say where images lie, or which of the runs it is.
+_OF_THE_PLACE = ("dataset", "data_dir", "manual_dir", "seed")
 _LEAGUE_COLUMNS = (
     *("estimator", "S", "evaluations", "steps", "-ELBO in training", "printed"),
     *("-L_100, test", "-L_5000, test"),
@@ -190,7 +192,7 @@ def _has_more(name: str, found: Mapping[str, Any]) -> bool:
         before = _read(_found_file(name))
     except FileNotFoundError:
         return False
-    same = before["train"] == found["train"]
+    same = all(before[key] == found[key] for key in ("train", "settings"))
     return same and len(before["runs"]) > len(found["runs"])
 
 
@@ -228,6 +230,22 @@ def _evaluation(row: Row, folder: Path) -> Path:
 def _tfvae(command: str, arguments: Sequence[str]) -> bool:
     done = subprocess.run([sys.executable, "-m", "tfvae", command, *arguments])
     return done.returncode == 0
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a run that a row is held to.
+
+    A recipe can change under its name; a row whose settings are no longer those of its
+    command is to be run again.
+
+    Args:
+        config: All settings, as `config.json` has them; None is what has no effect.
+    """
+    return {
+        name: value
+        for name, value in config.items()
+        if value is not None and name not in _OF_THE_PLACE
+    }
 
 
 def _is_scored(row: Row, folder: Path) -> bool:
@@ -281,6 +299,7 @@ def _collect(row: Row, folders: Sequence[Path]) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "versions": evaluation["versions"],
         "revision": ", ".join(revisions),
+        "settings": settings_of(_read(folders[-1] / "config.json")["config"]),
     }
 
 

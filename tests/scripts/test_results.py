@@ -24,21 +24,29 @@ DIGITS = Row(
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_rows_are_understood(name, monkeypatch, tmp_path):
-    """Each goes as far as importing TensorFlow: its options are good."""
+def test_rows_are_understood_and_found_with_these_settings(name, monkeypatch, tmp_path):
+    """A row whose recipe or options have changed since is to be run again."""
+    understood = []
 
     class Understood(Exception):
         pass
 
-    def stop():
+    def stop(config):  # as late as all options are read, and before TensorFlow is
+        understood.append(config)
         raise Understood
 
-    monkeypatch.setattr(cli.commands, "import_tensorflow", stop)
+    monkeypatch.setattr(cli.commands, "choose_threads", stop)
     row = ROWS[name]
     with pytest.raises(Understood):
         arguments = [row.recipe, *row.options, "--workdir", str(tmp_path / "run")]
         cli.main(["train", *arguments])
     assert row.quantity in QUANTITIES
+    (config,) = understood
+    path = results.FOUND / f"{name}.json"
+    if path.exists():  # a field that is new since has the value that had been the rule
+        settings = json.loads(path.read_text())["settings"]
+        now = config.to_dict()
+        assert settings == {field: now[field] for field in settings}
 
 
 def test_the_tf1_tutorials_gaussian_cost_is_half_the_squared_error_and_the_rate():
@@ -66,7 +74,7 @@ def test_every_group_has_a_table():
 
 
 def test_what_was_found_is_of_the_rows_as_they_are():
-    """A row whose options have changed since is to be run again."""
+    """What is evaluated, and the seeds; settings are compared above."""
     files = {
         path.stem: json.loads(path.read_text()) for path in results.FOUND.glob("*")
     }
@@ -107,6 +115,7 @@ def test_a_row_is_run_once_and_written_down(tmp_path, monkeypatch, eagerly_here)
         )
     assert found["num_samples"] == 3 and found["epochs"] == 1
     assert found["evaluations_per_step"] == 2 and found["dataset"] == "digits"
+    assert found["settings"]["epochs"] == 1 and "seed" not in found["settings"]
 
     revision = json.loads((runs[0] / "evaluation-3.json").read_text())["revision"]
     assert found["revision"] == revision
@@ -140,13 +149,14 @@ def test_fewer_seeds_are_run_where_that_is_asked_for(monkeypatch, tmp_path):
 
 def test_what_has_more_seeds_is_kept(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(results, "FOUND", tmp_path)
-    row = {"train": "tfvae train digits", "runs": [{"seed": 0}]}
+    row = {"train": "tfvae train digits", "settings": {}, "runs": [{"seed": 0}]}
     more = row | {"runs": [{"seed": 0}, {"seed": 1}]}
     assert not results._has_more("digits", row)
     results._write(tmp_path / "digits.json", more)
     assert results._has_more("digits", row)
     assert not results._has_more("digits", more)
     assert not results._has_more("digits", row | {"train": "tfvae train other"})
+    assert not results._has_more("digits", row | {"settings": {"num_samples": 9}})
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "two"])
