@@ -77,6 +77,19 @@ def test_a_lock_that_cannot_be_written_is_no_matter_once_it_is_made(clone):
     assert asked(clone).count("venv") == 1
 
 
+@pytest.mark.parametrize("program", ["false", "ls", "no-such-program"])
+def test_what_is_no_python_is_one_line_and_status_2(clone, program):
+    done = subprocess.run(
+        ["bash", "scripts/ask"],
+        cwd=clone,
+        env={"PATH": PATH, "PYTHON": program},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and program in done.stderr
+
+
 def test_it_is_made_anew_when_what_it_was_made_from_changes_or_it_failed(clone):
     (clone / "no-network").touch()
     out, err = (failed := started(clone)).communicate()
