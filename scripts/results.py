@@ -72,8 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         most = max(len(ROWS[name].seeds) for name in names)
         for place in range(min(most, args.seeds or most)):
             for name in names:
-                if not _do_row(name, place, args):
-                    return 1
+                if status := _do_row(name, place, args):
+                    return status
     write_tables()
     return 0
 
@@ -160,30 +160,33 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _do_row(name: str, place: int, args: argparse.Namespace) -> bool:
-    """Trains and scores the row's run of one seed, and writes down what was found."""
+def _do_row(name: str, place: int, args: argparse.Namespace) -> int:
+    """Trains and scores the row's run of one seed, and writes down what was found.
+
+    Returns the exit status of what failed, or 0.
+    """
     row = ROWS[name]
     if place >= len(row.seeds):
-        return True
+        return 0
     folders = [_folder(row, seed, args.runs) for seed in row.seeds[: place + 1]]
     seed, folder = row.seeds[place], folders[-1]
     print(f"-- {name}, seed {seed}: {folder}", flush=True)
     train = [*_train(row), "--seed", str(seed), *_data(row, args)]
-    if not _tfvae("train", [*train, "--workdir", str(folder)]):
-        return False
+    if status := _tfvae("train", [*train, "--workdir", str(folder)]):
+        return status
     if not _is_scored(row, folder):
         how = ["--num-samples", str(row.num_samples)]
-        if not _tfvae("evaluate", [str(folder), *how]):
-            return False
+        if status := _tfvae("evaluate", [str(folder), *how]):
+            return status
         scored = _read(folder / "evaluation.json") | {"revision": _revision()}
         _write(_evaluation(row, folder), scored)
     FOUND.mkdir(parents=True, exist_ok=True)
     collected = _collect(row, folders)
     if _has_more(name, collected):
         print(f"results: {_found_file(name)} has more seeds than {place + 1}: kept")
-        return True
-    _write(_found_file(name), collected)
-    return True
+    else:
+        _write(_found_file(name), collected)
+    return 0
 
 
 def _has_more(name: str, found: Mapping[str, Any]) -> bool:
@@ -227,9 +230,9 @@ def _evaluation(row: Row, folder: Path) -> Path:
     return folder / f"evaluation-{row.num_samples}.json"
 
 
-def _tfvae(command: str, arguments: Sequence[str]) -> bool:
-    done = subprocess.run([sys.executable, "-m", "tfvae", command, *arguments])
-    return done.returncode == 0
+def _tfvae(command: str, arguments: Sequence[str]) -> int:
+    program = [sys.executable, "-m", "tfvae", command]
+    return subprocess.run([*program, *arguments]).returncode
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:

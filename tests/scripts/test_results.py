@@ -97,7 +97,7 @@ def test_a_row_is_run_once_and_written_down(tmp_path, monkeypatch, eagerly_here)
     monkeypatch.setattr(results, "write_tables", lambda: None)
 
     def run_here(command, given):  # in this process, which has TensorFlow already
-        return cli.main([command, *given]) == 0
+        return cli.main([command, *given])
 
     monkeypatch.setattr(results, "_tfvae", run_here)
     arguments = ["digits", "--runs", str(tmp_path / "runs")]
@@ -137,7 +137,7 @@ def test_fewer_seeds_are_run_where_that_is_asked_for(monkeypatch, tmp_path):
     done = []
     monkeypatch.setattr(results, "ROWS", {"digits": DIGITS, "one": DIGITS})
     monkeypatch.setattr(
-        results, "_do_row", lambda name, place, args: done.append((name, place)) or True
+        results, "_do_row", lambda name, place, args: done.append((name, place))
     )
     monkeypatch.setattr(results, "write_tables", lambda: None)
     assert results.main(["--seeds", "1"]) == 0
@@ -157,6 +157,16 @@ def test_what_has_more_seeds_is_kept(monkeypatch, tmp_path, capsys):
     assert not results._has_more("digits", more)
     assert not results._has_more("digits", row | {"train": "tfvae train other"})
     assert not results._has_more("digits", row | {"settings": {"num_samples": 9}})
+
+
+def test_bad_input_of_a_run_ends_with_its_status(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(results, "ROWS", {"digits": DIGITS})
+    monkeypatch.setattr(
+        results, "_tfvae", lambda command, given: asked.append(command) or 2
+    )
+    assert results.main(["digits", "--runs", str(tmp_path)]) == 2
+    assert asked == ["train"]
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "two"])
