@@ -3,8 +3,9 @@
 A run lies in runs/results, named after its recipe and options, so that rows which
 differ in the quantity alone share it. What a run's folder holds already is not done
 again, and a run that was stopped goes on. The first seed of all rows comes before the
-second of any. What was found stands in docs/results/ROW.json, and the tables in
-docs/results.md and docs/discrete.md are made from these files.
+second of any. What was found stands in docs/results/ROW.json, where a run takes the
+place of the one with its seed, and other seeds stay if they had the same settings. The
+tables in docs/results.md and docs/discrete.md are made from these files.
 """
 
 from __future__ import annotations
@@ -149,6 +150,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seeds", type=_count, help="the most of a row; by default all it has"
     )
+    parser.add_argument(
+        "--missing", action="store_true", help="leave out what docs/results has"
+    )
     parser.add_argument("--list", action="store_true", help="what there is to run")
     parser.add_argument("--table", action="store_true", help="make the table alone")
     return parser
@@ -168,8 +172,11 @@ def _do_row(name: str, place: int, args: argparse.Namespace) -> int:
     row = ROWS[name]
     if place >= len(row.seeds):
         return 0
-    folders = [_folder(row, seed, args.runs) for seed in row.seeds[: place + 1]]
-    seed, folder = row.seeds[place], folders[-1]
+    seed = row.seeds[place]
+    if args.missing and seed in _recorded(name, {"train": _command(row)}):
+        print(f"-- {name}, seed {seed}: is in {_found_file(name)}")
+        return 0
+    folder = _folder(row, seed, args.runs)
     print(f"-- {name}, seed {seed}: {folder}", flush=True)
     train = [*_train(row), "--seed", str(seed), *_data(row, args)]
     if status := _tfvae("train", [*train, "--workdir", str(folder)]):
@@ -180,23 +187,22 @@ def _do_row(name: str, place: int, args: argparse.Namespace) -> int:
             return status
         scored = _read(folder / "evaluation.json") | {"revision": _revision()}
         _write(_evaluation(row, folder), scored)
+    common, run = _collect(row, seed, folder)
+    runs = _recorded(name, common) | {seed: run}
     FOUND.mkdir(parents=True, exist_ok=True)
-    collected = _collect(row, folders)
-    if _has_more(name, collected):
-        print(f"results: {_found_file(name)} has more seeds than {place + 1}: kept")
-    else:
-        _write(_found_file(name), collected)
+    in_order = [runs[seed] for seed in row.seeds if seed in runs]
+    _write(_found_file(name), common | {"runs": in_order})
     return 0
 
 
-def _has_more(name: str, found: Mapping[str, Any]) -> bool:
-    """Whether what stands there is of the same command, with more seeds."""
+def _recorded(name: str, common: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Returns what stands there by seed, if it has all of this in common with it."""
     try:
         before = _read(_found_file(name))
     except FileNotFoundError:
-        return False
-    same = all(before[key] == found[key] for key in ("train", "settings"))
-    return same and len(before["runs"]) > len(found["runs"])
+        return {}
+    same = all(before.get(key) == value for key, value in common.items())
+    return {run["seed"]: run for run in before["runs"]} if same else {}
 
 
 def _write(path: Path, values: Mapping[str, Any]) -> None:
@@ -207,6 +213,10 @@ def _write(path: Path, values: Mapping[str, Any]) -> None:
 
 def _train(row: Row) -> list[str]:
     return [row.recipe, *row.options]
+
+
+def _command(row: Row) -> str:
+    return f"tfvae train {shlex.join(_train(row))} --seed SEED --workdir DIR"
 
 
 def _data(row: Row, args: argparse.Namespace) -> list[str]:
@@ -265,45 +275,43 @@ def _is_scored(row: Row, folder: Path) -> bool:
     )
 
 
-def _collect(row: Row, folders: Sequence[Path]) -> dict[str, Any]:
-    """Returns what the row's runs found, with the conditions."""
-    found, revisions = [], {}
-    for seed, folder in zip(row.seeds, folders, strict=False):
-        evaluation = _read(_evaluation(row, folder))
-        # Runs of earlier versions do not say it.
-        revisions[evaluation.get("revision", _revision())] = seed
-        section = section_of(evaluation, row.quantity)
-        value, error = QUANTITIES[row.quantity](section)
-        found.append(
-            {
-                "seed": seed,
-                "value": value,
-                "standard_error": error,
-                "training_elbo": _read(folder / "metrics.json")["elbo"],
-                "minutes": _minutes(folder / "history.csv"),
-                "active_units": [
-                    layer["active_units"] for layer in section["posterior"]["layers"]
-                ],
-            }
-        )
+def _collect(
+    row: Row, seed: int, folder: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns what all seeds of a row have in common, and what this one's run found."""
+    evaluation = _read(_evaluation(row, folder))
+    metrics = _read(folder / "metrics.json")
+    section = section_of(evaluation, row.quantity)
+    value, error = QUANTITIES[row.quantity](section)
     same = ("split", "num_images", "binarization", "num_samples")
-    return {
-        "train": f"tfvae train {shlex.join(_train(row))} --seed SEED --workdir DIR",
+    common = {
+        "train": _command(row),
         "evaluate": f"tfvae evaluate DIR --num-samples {row.num_samples}",
         "quantity": row.quantity,
         # A folder's name says nothing elsewhere.
         "dataset": evaluation["dataset"].partition(":")[0],
         **{key: evaluation[key] for key in same},
         "evaluations_per_step": evaluation["evaluations_per_step"],
-        "epochs": _read(folder / "metrics.json")["epoch"],
-        "runs": found,
+        "epochs": metrics["epoch"],
+        "settings": settings_of(_read(folder / "config.json")["config"]),
+    }
+    run = {
+        "seed": seed,
+        "value": value,
+        "standard_error": error,
+        "training_elbo": metrics["elbo"],
+        "minutes": _minutes(folder / "history.csv"),
+        "active_units": [
+            layer["active_units"] for layer in section["posterior"]["layers"]
+        ],
         "date": evaluation["date"].split(" ")[0],
         "device": evaluation["device"],
         "cores": len(os.sched_getaffinity(0)),
         "versions": evaluation["versions"],
-        "revision": ", ".join(revisions),
-        "settings": settings_of(_read(folders[-1] / "config.json")["config"]),
+        # Runs of earlier versions do not say it.
+        "revision": evaluation.get("revision", _revision()),
     }
+    return common, run
 
 
 def _revision() -> str:

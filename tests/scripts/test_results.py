@@ -118,7 +118,7 @@ def test_a_row_is_run_once_and_written_down(tmp_path, monkeypatch, eagerly_here)
     assert found["settings"]["epochs"] == 1 and "seed" not in found["settings"]
 
     revision = json.loads((runs[0] / "evaluation-3.json").read_text())["revision"]
-    assert found["revision"] == revision
+    assert found["runs"][0]["revision"] == revision
     assert results.main([*arguments, "--seeds", "1"]) == 0
     assert json.loads((tmp_path / "found" / "digits.json").read_text()) == found
 
@@ -131,6 +131,14 @@ def test_a_row_is_run_once_and_written_down(tmp_path, monkeypatch, eagerly_here)
         if before.get(path) != path.stat().st_mtime_ns
     }
     assert not any("evaluation" in name or "model" in name for name in changed)
+
+    # Elsewhere, what is written down is enough.
+    assert results.main(["digits", "--missing", "--runs", str(tmp_path / "new")]) == 0
+    assert not (tmp_path / "new").exists()
+    kept = found | {"runs": found["runs"][1:]}
+    (tmp_path / "found" / "digits.json").write_text(json.dumps(kept))
+    assert results.main([*arguments, "--missing"]) == 0
+    assert json.loads((tmp_path / "found" / "digits.json").read_text()) == found
 
 
 def test_fewer_seeds_are_run_where_that_is_asked_for(monkeypatch, tmp_path):
@@ -147,16 +155,16 @@ def test_fewer_seeds_are_run_where_that_is_asked_for(monkeypatch, tmp_path):
     assert done == [("digits", 0), ("digits", 1)]
 
 
-def test_what_has_more_seeds_is_kept(monkeypatch, tmp_path, capsys):
+def test_other_seeds_stay_while_the_settings_do(monkeypatch, tmp_path):
     monkeypatch.setattr(results, "FOUND", tmp_path)
-    row = {"train": "tfvae train digits", "settings": {}, "runs": [{"seed": 0}]}
-    more = row | {"runs": [{"seed": 0}, {"seed": 1}]}
-    assert not results._has_more("digits", row)
-    results._write(tmp_path / "digits.json", more)
-    assert results._has_more("digits", row)
-    assert not results._has_more("digits", more)
-    assert not results._has_more("digits", row | {"train": "tfvae train other"})
-    assert not results._has_more("digits", row | {"settings": {"num_samples": 9}})
+    common = {"train": "tfvae train digits", "settings": {"num_samples": 2}}
+    runs = [{"seed": 0, "value": 1.0}, {"seed": 1, "value": 2.0}]
+    assert results._recorded("digits", common) == {}
+    results._write(tmp_path / "digits.json", common | {"runs": runs})
+    assert results._recorded("digits", common) == {0: runs[0], 1: runs[1]}
+    assert results._recorded("digits", common | {"settings": {}}) == {}
+    assert results._recorded("digits", common | {"not said then": 1}) == {}
+    assert results._recorded("digits", common | {"train": "tfvae train other"}) == {}
 
 
 def test_bad_input_of_a_run_ends_with_its_status(monkeypatch, tmp_path):
