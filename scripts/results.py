@@ -173,7 +173,8 @@ def _do_row(name: str, place: int, args: argparse.Namespace) -> int:
     if place >= len(row.seeds):
         return 0
     seed = row.seeds[place]
-    if args.missing and seed in _recorded(name, {"train": _command(row)}):
+    # That its settings are those of the command, the tests hold.
+    if args.missing and seed in _recorded(name, _asked(row)):
         print(f"-- {name}, seed {seed}: is in {_found_file(name)}")
         return 0
     folder = _folder(row, seed, args.runs)
@@ -189,6 +190,8 @@ def _do_row(name: str, place: int, args: argparse.Namespace) -> int:
         _write(_evaluation(row, folder), scored)
     common, run = _collect(row, seed, folder)
     runs = _recorded(name, common) | {seed: run}
+    if dropped := sorted(_recorded(name, {}).keys() - runs.keys()):
+        print(f"results: {name} had other settings with seeds {dropped}: left out")
     FOUND.mkdir(parents=True, exist_ok=True)
     in_order = [runs[seed] for seed in row.seeds if seed in runs]
     _write(_found_file(name), common | {"runs": in_order})
@@ -215,8 +218,13 @@ def _train(row: Row) -> list[str]:
     return [row.recipe, *row.options]
 
 
-def _command(row: Row) -> str:
-    return f"tfvae train {shlex.join(_train(row))} --seed SEED --workdir DIR"
+def _asked(row: Row) -> dict[str, str]:
+    """Returns the commands and the quantity of a row, as its file has them."""
+    return {
+        "train": f"tfvae train {shlex.join(_train(row))} --seed SEED --workdir DIR",
+        "evaluate": f"tfvae evaluate DIR --num-samples {row.num_samples}",
+        "quantity": row.quantity,
+    }
 
 
 def _data(row: Row, args: argparse.Namespace) -> list[str]:
@@ -285,9 +293,7 @@ def _collect(
     value, error = QUANTITIES[row.quantity](section)
     same = ("split", "num_images", "binarization", "num_samples")
     common = {
-        "train": _command(row),
-        "evaluate": f"tfvae evaluate DIR --num-samples {row.num_samples}",
-        "quantity": row.quantity,
+        **_asked(row),
         # A folder's name says nothing elsewhere.
         "dataset": evaluation["dataset"].partition(":")[0],
         **{key: evaluation[key] for key in same},

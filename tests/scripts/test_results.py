@@ -91,7 +91,9 @@ def test_what_was_found_is_of_the_rows_as_they_are():
 
 
 @pytest.mark.slow
-def test_a_row_is_run_once_and_written_down(tmp_path, monkeypatch, eagerly_here):
+def test_a_row_is_run_once_and_written_down(
+    tmp_path, monkeypatch, capsys, eagerly_here
+):
     monkeypatch.setattr(results, "ROWS", {"digits": DIGITS})
     monkeypatch.setattr(results, "FOUND", tmp_path / "found")
     monkeypatch.setattr(results, "write_tables", lambda: None)
@@ -139,6 +141,12 @@ def test_a_row_is_run_once_and_written_down(tmp_path, monkeypatch, eagerly_here)
     (tmp_path / "found" / "digits.json").write_text(json.dumps(kept))
     assert results.main([*arguments, "--missing"]) == 0
     assert json.loads((tmp_path / "found" / "digits.json").read_text()) == found
+
+    other = found | {"settings": found["settings"] | {"epochs": 9}}
+    (tmp_path / "found" / "digits.json").write_text(json.dumps(other))
+    capsys.readouterr()
+    assert results.main([*arguments, "--seeds", "1"]) == 0
+    assert "other settings with seeds [1]" in capsys.readouterr().out
 
 
 def test_fewer_seeds_are_run_where_that_is_asked_for(monkeypatch, tmp_path):
