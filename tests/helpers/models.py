@@ -270,6 +270,7 @@ BOUNDS = {
     "elbo": numpy_elbo,
     "iwae": numpy_iwae,
     "renyi": lambda lw: 2 * numpy_iwae(lw / 2),  # alpha = 1/2
+    "vr_iwae": lambda lw: 2 * numpy_iwae(lw / 2),  # alpha = 1/2
     "ciwae": lambda lw: (numpy_elbo(lw) + numpy_iwae(lw)) / 2,  # beta = 1/2
     "miwae": lambda lw: numpy_groups(lw, numpy_iwae),
     "piwae": numpy_iwae,

@@ -25,6 +25,7 @@ from tfvae.objectives import (
     Piwae,
     Renyi,
     Tvo,
+    VrIwae,
     get_objective,
 )
 
@@ -225,6 +226,31 @@ def test_a_renyi_bound_below_zero_is_none():
     assert np.all(above.numpy())
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_vr_iwae_grows_with_the_samples_from_the_elbo(alpha):
+    """Daudel et al. (2023), here over every pair of draws of a law of 8 log-weights."""
+    draws = np.log(np.random.default_rng(0).gamma(1.0, size=8))
+    pairs = np.stack(np.meshgrid(draws, draws)).reshape(2, -1)  # [2, 64]
+    objective = VrIwae(alpha)
+    assert objective.is_bound
+    value = np.mean(objective.value(tf.constant(pairs)))
+    np.testing.assert_array_equal(
+        objective.value(tf.constant(pairs)), Renyi(alpha).value(tf.constant(pairs))
+    )
+    elbo, evidence = np.mean(draws), np.log(np.mean(np.exp(draws)))
+    assert value <= evidence
+    if alpha == 1:
+        np.testing.assert_allclose(value, elbo, rtol=1e-14)
+    else:
+        assert value > elbo + 0.01
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan"), "half"])
+def test_vr_iwae_refuses_an_alpha_for_which_it_is_none(alpha):
+    with pytest.raises(InputError, match=f"alpha {alpha!r}"):
+        VrIwae(alpha)
+
+
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"miwae"}))
 def test_the_order_of_the_samples_does_not_matter(name):
     log_weights = random_log_weights()
@@ -277,6 +303,7 @@ def test_an_analytic_rate_takes_the_place_of_every_samples_own():
         Elbo(analytic_kl=True),
         Elbo(free_bits=0.5),
         Renyi(0.3),
+        VrIwae(0.3),
         Ciwae(0.2),
         Miwae(3),
         Piwae(4),

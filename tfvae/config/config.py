@@ -164,7 +164,7 @@ class ObjectiveSettings:
     free_bits: Annotated[float, Range(0, 1e6)] = 0.0
     """Objective elbo: nats below which the rate of one latent variable is free."""
     alpha: Annotated[float, Range(-1000, 1000)] | None = None
-    """The order of objective renyi; None: 0.5."""
+    """The order of objective renyi, or of vr_iwae, there from 0 to 1; None: 0.5."""
     beta: Annotated[float, Range(0, 1)] | None = None
     """The elbo's part in objective ciwae; None: 0.5. For a beta-VAE: kl_weight."""
     num_groups: Count | None = None

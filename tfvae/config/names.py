@@ -35,7 +35,9 @@ PriorName = Literal["standard", "learned", "mixture", "vamp", "conditional"]
 ConditionName = Literal["label"]
 ClassifierName = Literal["as_encoder", "augmented"]
 MissingName = Literal["mcar", "mar"]
-ObjectiveName = Literal["elbo", "iwae", "renyi", "ciwae", "miwae", "piwae", "tvo"]
+ObjectiveName = Literal[
+    "elbo", "iwae", "renyi", "vr_iwae", "ciwae", "miwae", "piwae", "tvo"
+]
 EstimatorName = Literal[
     "pathwise",
     "stl",

@@ -12,7 +12,15 @@ objective says, for log-weights [S, B], its value [B] and the coefficients
 from collections.abc import Mapping
 
 from tfvae.core.lookup import resolve
-from tfvae.objectives.bounds import Ciwae, Elbo, Iwae, LogWeightTerms, Objective, Renyi
+from tfvae.objectives.bounds import (
+    Ciwae,
+    Elbo,
+    Iwae,
+    LogWeightTerms,
+    Objective,
+    Renyi,
+    VrIwae,
+)
 from tfvae.objectives.groups import Miwae, Piwae
 from tfvae.objectives.thermodynamic import Tvo
 
@@ -20,6 +28,7 @@ OBJECTIVES: Mapping[str, type[Objective]] = {
     "elbo": Elbo,
     "iwae": Iwae,
     "renyi": Renyi,
+    "vr_iwae": VrIwae,
     "ciwae": Ciwae,
     "miwae": Miwae,
     "piwae": Piwae,
@@ -47,6 +56,7 @@ __all__ = [
     "Piwae",
     "Renyi",
     "Tvo",
+    "VrIwae",
     "get_objective",
 ]
 __dir__ = __all__.copy  # what completion shows

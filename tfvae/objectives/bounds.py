@@ -261,10 +261,8 @@ class Renyi(Objective):
     """The variational Renyi bound (Li and Turner, 2016).
 
     log mean_s w_s^(1 - alpha) / (1 - alpha): `iwae` at alpha = 0, `elbo` at 1, and a
-    lower bound for every alpha >= 0; below 0 it is no bound. For alpha in [0, 1) its
-    expectation is the VR-IWAE bound (Daudel, Benton, Shi and Doucet, 2023), and so a
-    gradient of that, which is not one of the Renyi bound of infinitely many samples,
-    has no bias; `dreg` is their doubly reparameterised one.
+    lower bound for every alpha >= 0; below 0 it is no bound. Gradients follow its
+    expectation over the samples that there are; see `VrIwae`.
 
     Attributes:
         alpha: Any finite number.
@@ -272,7 +270,7 @@ class Renyi(Objective):
 
     alpha: float = 0.5
     formula = "log mean_s w_s^(1 - alpha) / (1 - alpha)"
-    paper = "Li and Turner (2016); as VR-IWAE Daudel et al. (2023)"
+    paper = "Li and Turner (2016)"
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
@@ -320,6 +318,27 @@ class Renyi(Objective):
         """Returns what `iwae` has of w^(1 - alpha), / (1 - alpha), or the elbo."""
         power = 1.0 - self.alpha
         return of(Elbo(), 1.0) if power == 0 else of(Iwae(), power) / power
+
+
+@keras.saving.register_keras_serializable(package="tfvae")
+@dataclasses.dataclass(frozen=True)
+class VrIwae(Renyi):
+    """The VR-IWAE bound (Daudel, Benton, Shi and Doucet, 2023), from `iwae` to `elbo`.
+
+    Its value is that of `Renyi`, and what differs is what this is a value of: the
+    VR-IWAE bound is the expectation over S samples, for alpha in [0, 1), and grows with
+    S. So its gradients have no bias, where the same are biased for the Renyi bound of
+    infinitely many samples. Estimator `dreg` is the paper's doubly reparameterised one.
+
+    Attributes:
+        alpha: From 0 (`iwae`) to 1 (the limit, `elbo`).
+    """
+
+    paper = "Daudel, Benton, Shi and Doucet (2023)"
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        require_share("alpha", self.alpha)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
