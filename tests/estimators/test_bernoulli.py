@@ -10,13 +10,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from helpers import hierarchies
 from helpers.learned import with_random_layer
 from helpers.models import binary_images, standard_error, tiny_vae
 
 from tfvae.core.sharding import BatchShard
+from tfvae.core.types import InputError
 from tfvae.distributions import Bernoulli, draws
 from tfvae.estimators import ESTIMATORS, DoubleCv, VariationalBatch, get_estimator
-from tfvae.estimators.bernoulli import Disarm, Ugc, bernoulli_of, coupled_bernoulli
+from tfvae.estimators.bernoulli import (
+    Disarm,
+    DrawnLayer,
+    Ugc,
+    bernoulli_of,
+    coupled_bernoulli,
+)
 from tfvae.objectives import Elbo, Iwae, Objective
 
 tfd = tfp.distributions
@@ -249,8 +257,9 @@ def test_ugc_is_disarm_where_no_variable_is_sure():
     v = draws.signed_uniform([3, 1, D], tf.constant([1, 2]), tf.float64)
     given = tf.constant(logits)[tf.newaxis]
     batch, z = batch_of(given, Elbo(), 3), draws.bernoulli(given, v)
-    one, none = Ugc().twins(batch, given, v, z)
-    for mine, other in zip(one, Disarm().twins(batch, given, v, z)[0], strict=True):
+    layer = DrawnLayer(given, v, z)
+    one, none = Ugc().twins(batch, layer, 0)
+    for mine, other in zip(one, Disarm().twins(batch, layer, 0)[0], strict=True):
         np.testing.assert_array_equal(mine, other)
     np.testing.assert_array_equal(none.weight, 0)
     np.testing.assert_array_equal(none.z, z)
@@ -261,7 +270,8 @@ def test_ugc_flips_the_variables_that_are_nearly_sure():
     shape = [900, 1, D]
     v = draws.signed_uniform(shape, tf.constant([1, 2]), tf.float64)
     z = draws.bernoulli(logits, v)
-    twin, flip = Ugc().twins(batch_of(logits, Elbo(), 900), logits, v, z)
+    batch, layer = batch_of(logits, Elbo(), 900), DrawnLayer(logits, v, z)
+    twin, flip = Ugc().twins(batch, layer, 0)
     sure = np.array([False, True, False, True, True])
     np.testing.assert_array_equal(twin.weight.numpy()[0] == 0, sure)
     flipped = (flip.z != z).numpy()[:, 0]  # [S, D]
@@ -344,10 +354,16 @@ def test_an_objective_without_closed_forms_has_the_same_gradient(name):
 
 
 @pytest.mark.parametrize("name", ["disarm", *NEW])
-def test_a_hierarchy_is_refused_by_name(name):
+def test_a_posterior_of_another_kind_is_refused_by_name(name):
     mixture = tfd.MultivariateNormalDiag(tf.zeros([D]), name="Chain")
     with pytest.raises(ValueError, match=rf"^estimator '{name}'[^\n]*Chain[^\n]*$"):
         bernoulli_of(ESTIMATORS[name](), mixture)
+
+
+@pytest.mark.parametrize("name", ["arms", "double_cv", "rodeo"])
+def test_a_hierarchy_is_refused_where_samples_must_share_a_distribution(name):
+    with pytest.raises(InputError, match=rf"^estimator '{name}'[^\n]*use 'disarm'"):
+        hierarchies.model("bernoulli").compile(estimator=name, num_samples=2)
 
 
 def test_models_saved_when_disarm_was_in_another_module_load():

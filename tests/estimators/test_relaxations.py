@@ -178,7 +178,7 @@ def test_bits_that_are_nearly_sure_keep_their_digits_in_float32(logit):
         signals, ones = tf.constant([[[3.0]], [[0.0]]]), tf.ones_like(z)
         found = Bits(logits).logits_gradient(z, u * ones, signals, ones)
         wanted = -3 * other[0] + np.sum(other + (1 - other) * share)
-        np.testing.assert_allclose(found[0, 0], wanted, rtol=1e-5)
+        np.testing.assert_allclose(np.sum(found), wanted, rtol=1e-5)
 
 
 # -- straight through ------------------------------------------------------------------
@@ -549,14 +549,6 @@ def test_an_export_does_not_hold_what_was_learned(tmp_path):
 
 
 # -- refused ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["reinmax", "gumbel_rao", "rebar", "relax"])
-def test_a_hierarchy_is_refused_in_one_line(name):
-    from helpers.hierarchies import model
-
-    with pytest.raises(InputError, match=rf"^estimator '{name}' is for Bernoulli.*$"):
-        model("bernoulli").compile(estimator=name)
 
 
 @pytest.mark.parametrize(

@@ -5,23 +5,35 @@ from __future__ import annotations
 import functools
 import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.hierarchies import SHAPE, Chain, X, at_states, model, small
+from helpers.learned import with_random_layer
 from helpers.models import binary_images, standard_error
 
 from tfvae.core.seeds import derive_seed
-from tfvae.estimators import ESTIMATORS
+from tfvae.estimators import (
+    ESTIMATORS,
+    Estimator,
+    GumbelRao,
+    Reinmax,
+    StraightThrough,
+    get_estimator,
+)
+from tfvae.estimators.relaxed_families import Bits
 from tfvae.models import VAE
 from tfvae.objectives import Elbo, Iwae, Objective
 
 
-def gradients(vae: VAE, x, objective: Objective, estimator: str, samples: int, seed):
+def gradients(
+    vae: VAE, x, objective: Objective, estimator: str | Estimator, samples: int, seed
+):
     with tf.GradientTape() as tape:
         x = tf.cast(x, tf.float64)
         batch = vae.variational_batch(x, samples, seed, True, objective)
-        surrogate = ESTIMATORS[estimator]().estimate(batch).surrogate
+        surrogate = get_estimator(estimator).estimate(batch).surrogate
         surrogate = tf.reduce_mean(surrogate)
     return tape.gradient(surrogate, vae.trainable_variables)
 
@@ -54,13 +66,19 @@ def test_the_pathwise_gradient_is_that_of_central_differences(family):
 COPIES, SEEDS = 8000, 50
 
 
-def repeated(vae: VAE, objective: Objective, estimator: str, samples: int = 2):
-    """SEEDS independent means of COPIES gradients, one array a variable."""
+def repeated(
+    vae: VAE,
+    objective: Objective,
+    estimator: str | Estimator,
+    samples: int = 2,
+    seeds: int = SEEDS,
+):
+    """Independent means of COPIES gradients, [seeds, ...] a variable."""
     x = np.tile(binary_images(1, seed=4, shape=SHAPE), [COPIES, 1, 1, 1])
     step = tf.function(
         lambda seed: gradients(vae, x, objective, estimator, samples, seed)
     )
-    draws = [step(derive_seed(11, "test", index)) for index in range(SEEDS)]
+    draws = [step(derive_seed(11, "test", index)) for index in range(seeds)]
     return [np.stack([d[i] for d in draws]) for i in range(len(draws[0]))]
 
 
@@ -142,15 +160,104 @@ def exact_gradient(vae: VAE, objective: Objective, samples: int):
     return tape.gradient(expected, vae.trainable_variables)
 
 
-@pytest.mark.slow
+UNBIASED = ["reinforce", "vimco", "disarm", "bitflip", "ugc", "rebar", "relax"]
+
+
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("objective", [Elbo(), Iwae()])
-@pytest.mark.parametrize("estimator", ["reinforce", "vimco"])
+@pytest.mark.parametrize("estimator", UNBIASED)
 def test_discrete_estimators_are_unbiased_for_bernoulli_layers(estimator, objective):
     vae = small("bernoulli")
-    found = repeated(vae, objective, estimator)
+    posterior = vae.encode(binary_images(1, shape=SHAPE))
+    made = with_random_layer(ESTIMATORS[estimator](), posterior)
+    noisy = estimator == "relax"  # its control variate is a random network
+    found = repeated(vae, objective, made, seeds=3 * SEEDS if noisy else SEEDS)
     wanted = exact_gradient(vae, objective, 2)
     for draws, slope in zip(found, wanted, strict=True):
         error = standard_error(draws)
         assert np.all(np.abs(draws.mean(axis=0) - slope) < 5 * error + 1e-12)
         size = np.linalg.norm(slope)
         assert np.linalg.norm(5 * error) < 0.05 * size, "5 % would not be seen"
+
+
+# -- through z, layer by layer ---------------------------------------------------------
+
+
+def of_the_mean(logits, z, u):
+    return tf.sigmoid(logits)
+
+
+def of_two_classes(logits, z, u):
+    """Algorithm 2 of Liu et al. (2023), at temperature 1, for classes (1, 0)."""
+    both = tf.stack([logits, tf.zeros_like(logits)], axis=-1)
+    one_hot = tf.stack([z, 1 - z], axis=-1)
+    middle = tf.stop_gradient(0.5 * (one_hot + tf.nn.softmax(both)))
+    moved = tf.nn.softmax(tf.math.log(middle) + both - tf.stop_gradient(both))
+    return (2 * moved - 0.5 * tf.nn.softmax(both))[..., 0]
+
+
+def of_a_relaxed_draw(logits, z, u):
+    return tf.sigmoid((logits + u - tf.stop_gradient(logits)) / 0.7)
+
+
+@pytest.mark.parametrize("objective", [Elbo(), Iwae()])
+@pytest.mark.parametrize(
+    ("estimator", "stand_in"),
+    [
+        (StraightThrough(), of_the_mean),
+        (Reinmax(), of_two_classes),
+        (GumbelRao(0.7, 1), of_a_relaxed_draw),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_biased_estimators_go_through_the_draws_of_every_layer(
+    estimator, stand_in, objective
+):
+    """By hand, with networks called one by one and densities written out."""
+    vae, samples, seed = model("bernoulli", (3, 2, 4)), 3, 5
+    x = tf.constant(binary_images(4, shape=SHAPE), tf.float64)
+    found = gradients(vae, x, objective, estimator, samples, seed)
+    batch = vae.variational_batch(x, samples, seed, True, objective)
+    drawn = tf.split(batch.draw(), vae.latent.sizes, axis=-1)
+
+    def run(network, z):
+        flat = network(tf.reshape(z, [-1, z.shape[-1]]), training=False)
+        return tf.reshape(flat, [*z.shape[:-1], -1])
+
+    def log_prob(logits, value):
+        return tf.reduce_sum(value * logits - tf.nn.softplus(logits), axis=-1)
+
+    with tf.GradientTape() as tape:
+        logits, chain, log_weights = vae.encoder.params(x), [], 0.0
+        for k, z in enumerate(drawn):
+            u = Bits(logits).perturbed(batch, z, layer=k)
+            through = stand_in(logits, z, u)
+            chain.append(z + through - tf.stop_gradient(through))
+            log_weights -= log_prob(logits, chain[-1])
+            if k < 2:
+                logits = run(vae.latent.upward[k], chain[-1])
+        log_weights += log_prob(tf.zeros(4, tf.float64), chain[2])
+        for k in range(2):
+            logits = run(vae.latent.downward[k], chain[k + 1])
+            log_weights += log_prob(logits, chain[k])
+        pixels = run(vae.decoder.network, chain[0])
+        log_weights += log_prob(pixels, tf.reshape(x, [4, -1]))
+        value = tf.reduce_mean(objective.value(log_weights))
+    wanted = tape.gradient(value, vae.trainable_variables)
+    for one, other in zip(found, wanted, strict=True):
+        assert np.any(np.abs(other) > 1e-4)
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("estimator", ["disarm", "ugc", "rebar", "gumbel_rao"])
+def test_three_layers_of_bits_train(estimator):
+    vae, x = model("bernoulli", (3, 2, 4)), binary_images(40, shape=SHAPE)
+    vae.compile(keras.optimizers.Adam(0.03), "elbo", 4, estimator, seed=1)
+    before = [v.numpy() for v in vae.trainable_variables]
+    first = vae.evaluate(x, verbose=0, return_dict=True)["elbo"]
+    vae.fit(x, epochs=30, batch_size=20, verbose=0)
+    after = vae.evaluate(x, verbose=0, return_dict=True)["elbo"]
+    assert after > first + 0.2
+    for old, variable in zip(before, vae.trainable_variables, strict=True):
+        assert np.any(old != variable.numpy()), variable.path

@@ -19,6 +19,7 @@ from tfvae.core.seeds import derive_seed
 from tfvae.core.sharding import draw_for_shard
 from tfvae.core.types import InputError
 from tfvae.distributions import AnyBernoulli, Distribution, draws
+from tfvae.estimators import layers
 from tfvae.estimators.base import Estimate, Estimator, estimator_name
 from tfvae.estimators.discrete import (
     ScoreFunction,
@@ -26,6 +27,7 @@ from tfvae.estimators.discrete import (
     surrogate_without_signals,
 )
 from tfvae.estimators.variational_batch import VariationalBatch
+from tfvae.heads.latent_hierarchy import LayerChain
 from tfvae.objectives import LogWeightTerms, Objective
 from tfvae.objectives.leave_one_out import sum_of_others
 
@@ -47,7 +49,7 @@ class LogitsGradient(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class BernoulliEstimator(ScoreFunction):
-    """The base of the estimators of this module, with `logits_gradient` of its own."""
+    """The base of the estimators for one layer, with `logits_gradient` of its own."""
 
     def check(
         self, objective: Objective, posterior: Distribution, num_samples: int
@@ -72,6 +74,20 @@ class BernoulliEstimator(ScoreFunction):
         return Estimate(found.terms, surrogate + through_logits - found.moving)
 
 
+class DrawnLayer(NamedTuple):
+    """The samples of one layer.
+
+    Attributes:
+        logits: [B, D], or given the samples of the layer below, [S, B, D].
+        v: [S, B, D] Uniform numbers of (-1, 1), of which the samples are made.
+        z: [S, B, D] The samples.
+    """
+
+    logits: tf.Tensor
+    v: tf.Tensor
+    z: tf.Tensor
+
+
 class Twin(NamedTuple):
     """Samples beside z, and what the difference between the two says.
 
@@ -83,7 +99,7 @@ class Twin(NamedTuple):
 
     Attributes:
         z: [S, B, D] The twins.
-        weight: [B, D]
+        weight: The logits' shape.
     """
 
     z: tf.Tensor
@@ -91,32 +107,70 @@ class Twin(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Twinned(BernoulliEstimator):
-    """The base of the estimators whose samples have twins."""
+class _Twinned(ScoreFunction):
+    """The base of the estimators whose samples have twins.
+
+    In a hierarchy each layer has twins of its own. The layers below are those of the
+    samples, and the layers above are drawn anew, of the same uniform numbers.
+    """
+
+    def check(
+        self, objective: Objective, posterior: Distribution, num_samples: int
+    ) -> None:
+        """See `Estimator.check`."""
+        super().check(objective, posterior, num_samples)
+        layers.walk(posterior, lambda k, layer: bernoulli_of(self, layer).mean())
 
     def twins(
-        self, batch: VariationalBatch, logits: tf.Tensor, v: tf.Tensor, z: tf.Tensor
+        self, batch: VariationalBatch, drawn: DrawnLayer, number: int
     ) -> list[Twin]:
-        """Returns the twins of samples z, which are made of v; both are [S, B, D]."""
+        """Returns the twins of the samples of layer `number`, which are constants."""
         raise NotImplementedError
 
-    def logits_gradient(
-        self, batch: VariationalBatch, logits: tf.Tensor
-    ) -> LogitsGradient:
-        """See `BernoulliEstimator.logits_gradient`."""
-        v = _uniform(batch, estimator_name(self), tf.shape(logits), logits.dtype)
-        z = draws.bernoulli(logits, v)  # [S, B, D]
-        terms = batch.log_weight_terms(z)
+    def estimate(self, batch: VariationalBatch) -> Estimate:
+        """See `Estimator.estimate`."""
+        drawn: list[DrawnLayer] = []
+
+        def draw(k: int, layer: Distribution) -> tf.Tensor:
+            logits = bernoulli_of(self, layer).logits
+            tail = tf.shape(logits)[-2:]  # [B, D]
+            v = _uniform(batch, estimator_name(self), tail, logits.dtype, k)
+            z = draws.bernoulli(tf.stop_gradient(logits), v)
+            drawn.append(DrawnLayer(logits, v, z))
+            return z
+
+        terms = batch.log_weight_terms(layers.walk(batch.posterior, draw))
+        surrogate = surrogate_without_signals(batch, terms)
+        for k in range(len(drawn)):
+            surrogate += self._through_logits(batch, terms, drawn, k)
+        return Estimate(terms, surrogate)
+
+    def _through_logits(
+        self,
+        batch: VariationalBatch,
+        terms: LogWeightTerms,
+        drawn: list[DrawnLayer],
+        k: int,
+    ) -> tf.Tensor:
+        """Returns [B] what has the gradient that goes through layer k's logits."""
+        logits, _, z = layer = drawn[k]
+        constant = layer._replace(logits=tf.stop_gradient(logits))
+        twins = self.twins(batch, constant, k)
+        changed = [_with_twin(batch.posterior, drawn, k, twin.z) for twin in twins]
+        found = layers.terms_of_changed(batch, terms, k, tf.concat(changed, axis=0))
+        instead = tf.stop_gradient(found.loss_log_weights(batch.kl_weight))
+        instead = tf.unstack(tf.reshape(instead, [len(twins), batch.num_samples, -1]))
         log_weights = constant_log_weights(batch, terms)  # [S, B]
         value = batch.objective.value(log_weights)  # [B]
-        twins = self.twins(batch, logits, v, z)
         gradient = tf.zeros_like(logits)
-        for twin, instead in zip(twins, _log_weights_of(batch, twins), strict=True):
-            replaced = batch.objective.value_with_replaced(log_weights, instead)
-            difference = (value - replaced)[..., tf.newaxis]  # [S, B, 1]
-            found = tf.reduce_sum(difference * (z - twin.z), axis=0)  # [B, D]
-            gradient += found * twin.weight
-        return LogitsGradient(terms, gradient)
+        for twin, other in zip(twins, instead, strict=True):
+            replaced = batch.objective.value_with_replaced(log_weights, other)
+            difference = (value - replaced)[..., tf.newaxis] * (z - twin.z)
+            if logits.shape.rank == 2:
+                difference = tf.reduce_sum(difference, axis=0)
+            gradient += difference * twin.weight
+        through = tf.reduce_sum(tf.stop_gradient(gradient) * logits, axis=-1)
+        return through if logits.shape.rank == 2 else tf.reduce_sum(through, axis=0)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -139,10 +193,10 @@ class Disarm(_Twinned):
     paper = "Dong, Mnih and Tucker (2020)"
 
     def twins(
-        self, batch: VariationalBatch, logits: tf.Tensor, v: tf.Tensor, z: tf.Tensor
+        self, batch: VariationalBatch, drawn: DrawnLayer, number: int
     ) -> list[Twin]:
         """Returns the antithetic one."""
-        return [_antithetic(logits, v)]
+        return [_antithetic(drawn)]
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -164,10 +218,11 @@ class Bitflip(_Twinned):
     paper = "Kunes et al. (2023)"
 
     def twins(
-        self, batch: VariationalBatch, logits: tf.Tensor, v: tf.Tensor, z: tf.Tensor
+        self, batch: VariationalBatch, drawn: DrawnLayer, number: int
     ) -> list[Twin]:
         """Returns the one with a flipped variable."""
-        return [_flipped(self, batch, logits, z, tf.ones_like(logits, tf.bool))]
+        anyone = tf.ones_like(drawn.logits, tf.bool)
+        return [_flipped(self, batch, drawn, number, anyone)]
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -187,14 +242,14 @@ class Ugc(_Twinned):
     paper = "Kunes et al. (2023)"
 
     def twins(
-        self, batch: VariationalBatch, logits: tf.Tensor, v: tf.Tensor, z: tf.Tensor
+        self, batch: VariationalBatch, drawn: DrawnLayer, number: int
     ) -> list[Twin]:
         """Returns an antithetic and a flipped one."""
-        size = tf.cast(tf.shape(logits)[-1], logits.dtype)
-        sure = tf.sigmoid(-tf.abs(logits)) < 0.5 / size  # [B, D]
-        twin, weight = _antithetic(logits, v)
+        size = tf.cast(tf.shape(drawn.logits)[-1], drawn.logits.dtype)
+        sure = tf.sigmoid(-tf.abs(drawn.logits)) < 0.5 / size
+        twin, weight = _antithetic(drawn)
         weight = tf.where(sure, tf.zeros_like(weight), weight)
-        return [Twin(twin, weight), _flipped(self, batch, logits, z, sure)]
+        return [Twin(twin, weight), _flipped(self, batch, drawn, number, sure)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,51 +363,68 @@ def bernoulli_of(estimator: Estimator, posterior: Distribution) -> AnyBernoulli:
     """
     inner = getattr(posterior, "distribution", posterior)
     if not isinstance(inner, AnyBernoulli):
+        chain = isinstance(posterior, LayerChain)
         raise InputError(
-            f"estimator {estimator_name(estimator)!r} is for Bernoulli posteriors of "
-            f"one layer, and this one is {posterior.name}; use 'reinforce' or 'vimco'"
+            f"estimator {estimator_name(estimator)!r} is for Bernoulli posteriors"
+            f"{' of one layer' if chain else ''}, and this one is {posterior.name}; "
+            f"use {'disarm' if chain else 'reinforce'!r} or 'vimco'"
         )
     return inner
 
 
-def _log_weights_of(batch: VariationalBatch, twins: list[Twin]) -> list[tf.Tensor]:
-    """Returns the loss's log-weights of all twins, [S, B] each, as constants."""
-    terms = batch.log_weight_terms(tf.concat([twin.z for twin in twins], axis=0))
-    log_weights = tf.stop_gradient(terms.loss_log_weights(batch.kl_weight))
-    return tf.unstack(tf.reshape(log_weights, [len(twins), batch.num_samples, -1]))
+def _with_twin(
+    posterior: Distribution, drawn: list[DrawnLayer], k: int, twin: tf.Tensor
+) -> tf.Tensor:
+    """Returns the samples with layer k's twins, and the layers above drawn of them."""
+
+    def pick(number: int, layer: Distribution) -> tf.Tensor:
+        if number > k:
+            return draws.bernoulli(layers.logits_of(layer), drawn[number].v)
+        return twin if number == k else drawn[number].z
+
+    return layers.walk(posterior, pick)
 
 
-def _antithetic(logits: tf.Tensor, v: tf.Tensor) -> Twin:
-    """Returns the twins made of -v, of uniform v of (-1, 1); see `Disarm`."""
-    return Twin(draws.bernoulli(logits, -v), 0.5 * tf.sigmoid(tf.abs(logits)))
+def _antithetic(drawn: DrawnLayer) -> Twin:
+    """Returns the twins made of -v; see `Disarm`."""
+    twin = draws.bernoulli(drawn.logits, -drawn.v)
+    return Twin(twin, 0.5 * tf.sigmoid(tf.abs(drawn.logits)))
 
 
 def _flipped(
     estimator: Estimator,
     batch: VariationalBatch,
-    logits: tf.Tensor,
-    z: tf.Tensor,
+    drawn: DrawnLayer,
+    layer: int,
     among: tf.Tensor,
 ) -> Twin:
-    """Returns twins of z with one variable `among` [B, D] flipped, if there is any."""
-    purpose = f"{estimator_name(estimator)} variable"
+    """Returns twins with one variable `among`, of the logits' shape, flipped.
+
+    Where there is none they are the samples.
+    """
+    logits, _, z = drawn
+    purpose, tail = f"{estimator_name(estimator)} variable", tf.shape(logits)[-2:-1]
     # In float64, so that the variables are equally likely to 2^-53.
-    u = 0.5 * (1.0 + _uniform(batch, purpose, tf.shape(logits)[:1], tf.float64))
+    u = 0.5 * (1.0 + _uniform(batch, purpose, tail, tf.float64, layer))
     among = tf.cast(among, logits.dtype)
-    number = tf.reduce_sum(among, axis=-1)  # [B]
+    number = tf.reduce_sum(among, axis=-1)  # [B] or [S, B]
     wide = tf.cast(number, tf.float64)
     rank = tf.cast(tf.minimum(tf.floor(u * wide), wide - 1.0), logits.dtype)  # [S, B]
-    before = tf.cumsum(among, axis=-1, exclusive=True)  # [B, D]
+    before = tf.cumsum(among, axis=-1, exclusive=True)
     here = among * tf.cast(before == rank[..., tf.newaxis], logits.dtype)  # [S, B, D]
     variance = tf.sigmoid(logits) * tf.sigmoid(-logits)
-    return Twin(tf.abs(z - here), number[:, tf.newaxis] * variance)
+    return Twin(tf.abs(z - here), number[..., tf.newaxis] * variance)
 
 
 def _uniform(
-    batch: VariationalBatch, purpose: str, tail: tf.Tensor, dtype: tf.DType
+    batch: VariationalBatch,
+    purpose: str,
+    tail: tf.Tensor,
+    dtype: tf.DType,
+    layer: int = 0,
 ) -> tf.Tensor:
-    """Returns uniform numbers of (-1, 1), [S, *tail], tail [B, ...]."""
-    seed = derive_seed(batch.seed, purpose)
+    """Returns uniform numbers of (-1, 1) for a layer, [S, *tail], tail [B, ...]."""
+    seed = derive_seed(layers.layer_seed(batch.seed, layer), purpose)
     return draw_for_shard(
         lambda shape: draws.signed_uniform(shape, seed, dtype),
         [batch.num_samples, *tf.unstack(tail)],

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfvae.core.types import InputError
 from tfvae.distributions import Distribution
+from tfvae.estimators import layers
 from tfvae.estimators.base import Estimate, Estimator, estimator_name
 from tfvae.estimators.sum_over_samples import (
     Coefficients,
@@ -164,14 +165,24 @@ class StraightThrough(DiscreteEstimator):
 
     def estimate(self, batch: VariationalBatch) -> Estimate:
         """See `Estimator.estimate`."""
-        z = tf.stop_gradient(batch.draw())
-        through = self.stand_in(batch, z)
-        terms = batch.log_weight_terms(z + (through - tf.stop_gradient(through)))
+        values = layers.split(batch.posterior, tf.stop_gradient(batch.draw()))
+
+        def with_gradient(k: int, layer: Distribution) -> tf.Tensor:
+            through = self.stand_in(batch, k, layer, values[k])
+            return values[k] + (through - tf.stop_gradient(through))
+
+        terms = batch.log_weight_terms(layers.walk(batch.posterior, with_gradient))
         return Estimate(terms, batch.surrogate(terms))
 
-    def stand_in(self, batch: VariationalBatch, z: tf.Tensor) -> tf.Tensor:
-        """Returns what gives z [S, B, ...] its gradient: the mean, [B, ...]."""
-        return batch.posterior.mean()
+    def stand_in(
+        self, batch: VariationalBatch, k: int, layer: Distribution, z: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns what gives z [S, B, ...] of layer k its gradient, here the mean.
+
+        It broadcasts with z. The distribution of a layer above the first is given the
+        draws below it, and has their gradient.
+        """
+        return layer.mean()
 
 
 def constant_log_weights(batch: VariationalBatch, terms: LogWeightTerms) -> tf.Tensor:

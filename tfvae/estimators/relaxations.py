@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -16,7 +17,8 @@ import tensorflow as tf
 
 from tfvae.core.validation import require_int, require_number, require_real
 from tfvae.distributions import Distribution
-from tfvae.estimators.base import Estimate
+from tfvae.estimators import layers
+from tfvae.estimators.base import Estimate, Estimator
 from tfvae.estimators.discrete import (
     ScoreFunction,
     StraightThrough,
@@ -27,7 +29,7 @@ from tfvae.estimators.learned import ControlVariate, adapted
 from tfvae.estimators.relaxed_families import Relaxable, relaxable
 from tfvae.estimators.variational_batch import VariationalBatch
 from tfvae.networks import batch_apply, mlp
-from tfvae.objectives import Objective
+from tfvae.objectives import LogWeightTerms, Objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ class _Relaxed(StraightThrough):
         self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
         super().check(objective, posterior, num_samples)
-        relaxable(posterior, self)
+        _layers_at(posterior, posterior.mean(), self)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -56,9 +58,11 @@ class Reinmax(_Relaxed):
     method = "through z by the trapezoid rule: the slopes at both ends of a step"
     paper = "Liu, Dong, Liu, Yu and Gao (2023)"
 
-    def stand_in(self, batch: VariationalBatch, z: tf.Tensor) -> tf.Tensor:
+    def stand_in(
+        self, batch: VariationalBatch, k: int, layer: Distribution, z: tf.Tensor
+    ) -> tf.Tensor:
         """See `StraightThrough.stand_in`."""
-        return relaxable(batch.posterior, self).with_slope_at_both_ends(z)
+        return relaxable(layer, self).with_slope_at_both_ends(z)
 
 
 @keras.saving.register_keras_serializable(package="tfvae")
@@ -88,10 +92,12 @@ class GumbelRao(_Relaxed):
         require_number("temperature", self.temperature)
         require_int("num_draws", self.num_draws)
 
-    def stand_in(self, batch: VariationalBatch, z: tf.Tensor) -> tf.Tensor:
+    def stand_in(
+        self, batch: VariationalBatch, k: int, layer: Distribution, z: tf.Tensor
+    ) -> tf.Tensor:
         """See `StraightThrough.stand_in`; its gradient is that of the mean."""
-        family = relaxable(batch.posterior, self)
-        u = family.perturbed(batch, z, self.num_draws)  # [J, S, B, ...]
+        family = relaxable(layer, self)
+        u = family.perturbed(batch, z, self.num_draws, layer=k)  # [J, S, B, ...]
         return family.with_mean_slope(u, self.temperature)
 
 
@@ -145,19 +151,31 @@ class RelaxedControl(ControlVariate):
         return tf.convert_to_tensor(self.gain) * batch_apply(self.network, z)[..., 0]
 
 
-class Drawn(NamedTuple):
-    """Samples, as a control variate sees them: constants.
+class DrawnLayer(NamedTuple):
+    """The samples of one layer.
 
     Attributes:
-        family: The variables.
+        family: The variables, given the samples of the layer below.
         z: [S, B, ...] The samples.
         u: [S, B, ...] The perturbed logits that they are made of.
-        log_weights: [S, B] The loss's log w_s.
     """
 
     family: Relaxable
     z: tf.Tensor
     u: tf.Tensor
+
+
+class Drawn(NamedTuple):
+    """Samples, as a control variate sees them: constants.
+
+    Attributes:
+        layers: The posterior's layers.
+        terms: The terms of their log-weights.
+        log_weights: [S, B] The loss's log w_s.
+    """
+
+    layers: list[DrawnLayer]
+    terms: LogWeightTerms
     log_weights: tf.Tensor
 
 
@@ -179,7 +197,8 @@ class _Controlled(ScoreFunction):
     given z. Made of the same noise, both are the same numbers with other derivatives,
     so that there is a closed form, and S samples cost 3 S evaluations, with those of
     slopes. The gradient is unbiased for every objective, and for any smooth function in
-    the place of V_s.
+    the place of V_s. In a hierarchy each layer has its own V_s: the layers below are as
+    drawn, and those above relaxed too, of the noise that made their draws.
 
     Attributes:
         temperature: The relaxation's.
@@ -204,22 +223,25 @@ class _Controlled(ScoreFunction):
         self, objective: Objective, posterior: Distribution, num_samples: int
     ) -> None:
         super().check(objective, posterior, num_samples)
-        relaxable(posterior, self)
+        _layers_at(posterior, posterior.mean(), self)
 
     def estimate(self, batch: VariationalBatch) -> Estimate:
         """See `Estimator.estimate`; without a learned layer `start` is used."""
-        family = relaxable(batch.posterior, self)
         z = tf.stop_gradient(batch.draw())
         terms = batch.log_weight_terms(z)
-        log_weights = constant_log_weights(batch, terms)
-        drawn = Drawn(family, z, family.perturbed(batch, z), log_weights)
+        found = [
+            DrawnLayer(family, value, family.perturbed(batch, value, layer=k))
+            for k, (family, value) in enumerate(_layers_at(batch.posterior, z, self))
+        ]
+        drawn = Drawn(found, terms, constant_log_weights(batch, terms))
         gradient, moving = adapted(
             batch, lambda control: logits_gradient(batch, drawn, control), self.start
         )  # [B, ...], []
         coefficients = batch.objective.coefficients(drawn.log_weights)
         log_joint = terms.log_likelihood + batch.kl_weight * terms.log_prior
         of_decoder = tf.reduce_sum(coefficients * log_joint, axis=0)  # [B]
-        of_encoder = _inner(tf.stop_gradient(gradient), family.logits)
+        logits = _of_images([layer.family.logits for layer in found])
+        of_encoder = _inner(tf.stop_gradient(gradient), logits)
         return Estimate(terms, of_decoder + of_encoder - moving)
 
 
@@ -279,36 +301,84 @@ def logits_gradient(
 ) -> tf.Tensor:
     """Returns the estimate of the gradient of the logits, [B, ...].
 
-    It is a constant but for the control's parameters.
+    It is a constant but for the control's parameters. Those of several layers are put
+    together as their logits are, by `_of_images`.
     """
     objective, log_weights = batch.objective, drawn.log_weights
-    replaced, slopes = _relaxed_values(batch, drawn, control)  # [S, B], [S, B, ...]
-    signals = value = objective.value(log_weights)
+    value = objective.value(log_weights)
+    plain = value
     if batch.num_samples > 1:
-        signals = Vimco().signals(objective, log_weights)
-    signals = (1.0 - control.eta) * signals + control.eta * (value - replaced)
-    coefficients = objective.coefficients(log_weights)
+        plain = Vimco().signals(objective, log_weights)
     # log q is a part of the log-weights too; see `tfvae.estimators.discrete`.
-    signals -= batch.kl_weight * (coefficients - 1.0 / batch.num_samples)
-    axes = [1] * (drawn.u.shape.rank - 2)
-    signals = tf.reshape(signals, tf.concat([tf.shape(signals), axes], axis=0))
-    return drawn.family.logits_gradient(drawn.z, drawn.u, signals, control.eta * slopes)
+    own = batch.kl_weight * (
+        objective.coefficients(log_weights) - 1.0 / batch.num_samples
+    )
+    gradients = []
+    for k, (family, z, u) in enumerate(drawn.layers):
+        replaced, slopes = _relaxed_values(batch, drawn, control, k)
+        signals = (1.0 - control.eta) * plain + control.eta * (value - replaced) - own
+        axes = [1] * (u.shape.rank - 2)
+        signals = tf.reshape(signals, tf.concat([tf.shape(signals), axes], axis=0))
+        found = family.logits_gradient(z, u, signals, control.eta * slopes)
+        shared = family.logits.shape.rank < found.shape.rank
+        gradients.append(tf.reduce_sum(found, axis=0) if shared else found)
+    return _of_images(gradients)
 
 
 def _relaxed_values(
-    batch: VariationalBatch, drawn: Drawn, control: Control
+    batch: VariationalBatch, drawn: Drawn, control: Control, k: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns V_s [S, B] with relaxed z_s, and its slopes [S, B, ...] by u_s."""
-    u = drawn.u
+    """Returns V_s [S, B] with z_s relaxed from layer k on, and its slopes by u_s."""
+    u, temperature = drawn.layers[k].u, control.temperature
+
+    def pick(number: int, distribution: Distribution) -> tf.Tensor:
+        layer = drawn.layers[number]
+        if number < k:
+            return layer.z
+        if number == k:
+            return layer.family.relaxed(u, temperature)
+        noise = tf.stop_gradient(layer.u - layer.family.logits)
+        return layer.family.relaxed(layers.logits_of(distribution) + noise, temperature)
+
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(u)
-        z = drawn.family.relaxed(u, control.temperature)
-        log_weights = batch.log_weight_terms(z).loss_log_weights(batch.kl_weight)
+        z = layers.walk(batch.posterior, pick)
+        terms = layers.terms_of_changed(batch, drawn.terms, k, z)
+        log_weights = terms.loss_log_weights(batch.kl_weight)
         if control.correction is not None:
             log_weights += control.correction(z)
         log_weights = tf.ensure_shape(log_weights, drawn.log_weights.shape)
         replaced = batch.objective.value_with_replaced(drawn.log_weights, log_weights)
     return replaced, tape.gradient(replaced, u)
+
+
+def _layers_at(
+    posterior: Distribution, z: tf.Tensor, estimator: Estimator
+) -> list[tuple[Relaxable, tf.Tensor]]:
+    """Returns the variables of each layer given the values below, and their values.
+
+    Raises:
+        InputError: if they are not Bernoulli or one-hot variables.
+    """
+    values, families = layers.split(posterior, z), []
+
+    def pick(k: int, layer: Distribution) -> tf.Tensor:
+        families.append(relaxable(layer, estimator))
+        return values[k]
+
+    layers.walk(posterior, pick)
+    return list(zip(families, values, strict=True))
+
+
+def _of_images(parts: list[tf.Tensor]) -> tf.Tensor:
+    """Returns what layers have of each image: [B, ...] of one, and [B, n] of several.
+
+    Layer 0 has [B, D], and others [S, B, D].
+    """
+    if len(parts) == 1:
+        return parts[0]
+    above = [tf.unstack(part) for part in parts[1:]]
+    return tf.concat([parts[0], *itertools.chain(*above)], axis=-1)
 
 
 def _inner(constant: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

@@ -27,6 +27,7 @@ from tfvae.distributions import (
     draws,
 )
 from tfvae.estimators.base import Estimator, estimator_name
+from tfvae.estimators.layers import layer_seed, logits_of
 from tfvae.estimators.variational_batch import VariationalBatch
 
 
@@ -34,7 +35,7 @@ class Bits(NamedTuple):
     """Independent Bernoulli variables.
 
     Attributes:
-        logits: [B, ...]
+        logits: [B, ...], or of each sample its own, [S, B, ...].
     """
 
     logits: tf.Tensor
@@ -44,9 +45,9 @@ class Bits(NamedTuple):
         return tf.sigmoid(u / temperature)
 
     def perturbed(
-        self, batch: VariationalBatch, z: tf.Tensor, *leading: int
+        self, batch: VariationalBatch, z: tf.Tensor, *leading: int, layer: int = 0
     ) -> tf.Tensor:
-        """Draws u given z, constants [*leading, S, B, ...].
+        """Draws u given z of a layer, constants [*leading, S, B, ...].
 
         With the sign 2 z - 1 and a Logistic number g it is
 
@@ -54,7 +55,7 @@ class Bits(NamedTuple):
 
         how far the other class lies below the first, by `perturbed_logits`.
         """
-        noise = _noise(draws.standard_logistic, batch, self.logits, leading)
+        noise = _noise(draws.standard_logistic, batch, z, leading, layer)
         sign = 2.0 * z - 1.0
         of_other = tf.nn.softplus(sign * tf.stop_gradient(self.logits))
         return sign * tf.nn.softplus(noise + of_other)
@@ -75,7 +76,7 @@ class Bits(NamedTuple):
     def logits_gradient(
         self, z: tf.Tensor, u: tf.Tensor, signals: tf.Tensor, slopes: tf.Tensor
     ) -> tf.Tensor:
-        """Returns the sum over samples of signal d log q(z|x) + slope c(u).
+        """Returns signal d log q(z|x) + slope c(u) of each sample, [S, B, ...].
 
         With c(u) = sum_k e^(u_k - max u) |d log pi_k / d logits| of the two classes,
         1 for z's own and e^-|u| for the other, each by the probability of the one
@@ -89,12 +90,13 @@ class Bits(NamedTuple):
             slopes: [S, B, ...] Of any function of relaxed z, by u.
 
         Returns:
-            [B, ...] The second part has the mean of the function times d log q(z|x).
+            [S, B, ...] The second part has the mean of the function times
+            d log q(z|x).
         """
         other = tf.stop_gradient(self._other(z))
         through_draw = other + (1.0 - other) * tf.exp(-tf.abs(u))
         score = (2.0 * z - 1.0) * other
-        return tf.reduce_sum(signals * score + slopes * through_draw, axis=0)
+        return signals * score + slopes * through_draw
 
     def _other(self, z: tf.Tensor) -> tf.Tensor:
         """Returns the probability of the value that z does not have, |z - pi|."""
@@ -115,11 +117,11 @@ class OneHots(NamedTuple):
         return tf.nn.softmax(u / temperature)
 
     def perturbed(
-        self, batch: VariationalBatch, z: tf.Tensor, *leading: int
+        self, batch: VariationalBatch, z: tf.Tensor, *leading: int, layer: int = 0
     ) -> tf.Tensor:
-        """Draws u given z, constants [*leading, S, B, ..., K]."""
+        """Draws u given z of a layer, constants [*leading, S, B, ..., K]."""
         log_probs = tf.nn.log_softmax(tf.stop_gradient(self.logits))
-        noise = _noise(draws.standard_gumbel, batch, self.logits, leading)
+        noise = _noise(draws.standard_gumbel, batch, z, leading, layer)
         return perturbed_logits(log_probs, z, noise)
 
     def with_slope_at_both_ends(self, z: tf.Tensor) -> tf.Tensor:
@@ -140,7 +142,7 @@ class OneHots(NamedTuple):
     ) -> tf.Tensor:
         """See `Bits.logits_gradient`; all but the signals are [S, B, ..., K]."""
         shares = tf.exp(u - tf.reduce_max(u, axis=-1, keepdims=True))
-        by_log_probs = tf.reduce_sum(signals * z + shares * slopes, axis=0)
+        by_log_probs = signals * z + shares * slopes
         total = tf.reduce_sum(by_log_probs, axis=-1, keepdims=True)
         return by_log_probs - tf.nn.softmax(tf.stop_gradient(self.logits)) * total
 
@@ -160,9 +162,9 @@ def relaxable(posterior: Distribution, estimator: Estimator) -> Relaxable:
     """
     inner = getattr(posterior, "distribution", posterior)
     if isinstance(inner, AnyBernoulli):
-        return Bits(inner.logits_parameter())
+        return Bits(logits_of(posterior))
     if isinstance(inner, OneHotCategorical):  # TFP's own stops the gradient by z
-        return OneHots(inner.logits_parameter())
+        return OneHots(logits_of(posterior))
     raise InputError(
         f"estimator {estimator_name(estimator)!r} is for Bernoulli and one-hot "
         f"posteriors, and this one is {posterior.name}; use 'reinforce' or 'vimco'"
@@ -190,13 +192,17 @@ def perturbed_logits(
 
 
 def _noise(
-    draw: Callable, batch: VariationalBatch, logits: tf.Tensor, leading: tuple[int, ...]
+    draw: Callable,
+    batch: VariationalBatch,
+    z: tf.Tensor,
+    leading: tuple[int, ...],
+    layer: int,
 ) -> tf.Tensor:
-    """Draws [*leading, S, *shape of the logits]."""
-    seed = derive_seed(batch.seed, "gumbel")
+    """Draws [*leading, *shape of z] for one layer."""
+    seed = derive_seed(layer_seed(batch.seed, layer), "gumbel")
     return draw_for_shard(
-        lambda shape: draw(shape, seed, logits.dtype),
-        [*leading, batch.num_samples, *tf.unstack(tf.shape(logits))],
+        lambda shape: draw(shape, seed, z.dtype),
+        [*leading, batch.num_samples, *tf.unstack(tf.shape(z)[1:])],
         batch.shard,
         axis=len(leading) + 1,
     )
