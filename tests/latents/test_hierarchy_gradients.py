@@ -14,6 +14,7 @@ from helpers.learned import with_random_layer
 from helpers.models import binary_images, standard_error
 
 from tfvae.core.seeds import derive_seed
+from tfvae.core.sharding import BatchShard
 from tfvae.estimators import (
     ESTIMATORS,
     Estimator,
@@ -23,7 +24,7 @@ from tfvae.estimators import (
     get_estimator,
 )
 from tfvae.estimators.relaxed_families import Bits
-from tfvae.models import VAE
+from tfvae.models import VAE, Batch
 from tfvae.objectives import Elbo, Iwae, Objective
 
 
@@ -261,3 +262,43 @@ def test_three_layers_of_bits_train(estimator):
     assert after > first + 0.2
     for old, variable in zip(before, vae.trainable_variables, strict=True):
         assert np.any(old != variable.numpy()), variable.path
+
+
+def summed(vae: VAE, batch: Batch, estimator: str) -> list[tf.Tensor]:
+    with tf.GradientTape() as tape:
+        given = vae.variational_batch(batch, 3, 5, True, Elbo())
+        surrogate = tf.reduce_sum(get_estimator(estimator).estimate(given).surrogate)
+    return tape.gradient(surrogate, vae.trainable_variables)
+
+
+LAYER_BY_LAYER = ["disarm", "bitflip", "ugc", "rebar", "gumbel_rao"]
+
+
+@pytest.mark.parametrize("estimator", LAYER_BY_LAYER)
+def test_replicas_draw_what_one_device_draws_for_every_layer(estimator):
+    vae = model("bernoulli", (3, 2, 4))
+    x = tf.constant(binary_images(5, shape=SHAPE), tf.float64)
+    whole = summed(vae, Batch(x), estimator)
+    parts = [
+        summed(
+            vae, Batch(x[a:b], shard=BatchShard(*map(tf.constant, shard))), estimator
+        )
+        for a, b, shard in ((0, 2, (0, 2, 5)), (2, 5, (2, 3, 5)))
+    ]
+    for one, *others in zip(whole, *parts, strict=True):
+        assert np.any(np.abs(one) > 1e-3)
+        np.testing.assert_allclose(sum(others), one, rtol=0, atol=1e-11)
+
+
+@pytest.mark.quick(2)
+@pytest.mark.parametrize("estimator", LAYER_BY_LAYER)
+def test_gradients_of_layers_are_the_same_in_a_graph_and_under_xla(estimator):
+    vae = model("bernoulli", (3, 2, 4))
+    batch = Batch(tf.constant(binary_images(4, shape=SHAPE), tf.float64))
+    eager = summed(vae, batch, estimator)
+    for jit_compile in (False, True):
+        step = tf.function(
+            lambda: summed(vae, batch, estimator), jit_compile=jit_compile
+        )
+        for one, other in zip(step(), eager, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-10)
