@@ -32,6 +32,7 @@ from result_rows import (
     section_of,
 )
 
+from tfvae.config.config import Config
 from tfvae.config.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -204,8 +205,18 @@ def _recorded(name: str, common: Mapping[str, Any]) -> dict[int, dict[str, Any]]
         before = _read(_found_file(name))
     except FileNotFoundError:
         return {}
-    same = all(before.get(key) == value for key, value in common.items())
+    same = _completed(before) | _completed(common) == _completed(before)
     return {run["seed"]: run for run in before["runs"]} if same else {}
+
+
+def _completed(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what was found with all settings, if it has any.
+
+    A setting that came later has the default that had been the rule.
+    """
+    if "settings" not in found:
+        return dict(found)
+    return {**found, "settings": settings_of(Config().to_dict() | found["settings"])}
 
 
 def _write(path: Path, values: Mapping[str, Any]) -> None:

@@ -43,10 +43,14 @@ def test_rows_are_understood_and_found_with_these_settings(name, monkeypatch, tm
     assert row.quantity in QUANTITIES
     (config,) = understood
     path = results.FOUND / f"{name}.json"
-    if path.exists():  # a field that is new since has the value that had been the rule
-        settings = json.loads(path.read_text())["settings"]
-        now = config.to_dict()
-        assert settings == {field: now[field] for field in settings}
+    if path.exists():
+        found = json.loads(path.read_text())
+        now = {"settings": results.settings_of(config.to_dict())}
+        assert (
+            results._completed(found)["settings"] == results._completed(now)["settings"]
+        )
+        # What `--missing` and a new seed ask.
+        assert results._recorded(name, now).keys() == {r["seed"] for r in found["runs"]}
 
 
 def test_the_tf1_tutorials_gaussian_cost_is_half_the_squared_error_and_the_rate():
@@ -171,6 +175,11 @@ def test_other_seeds_stay_while_the_settings_do(monkeypatch, tmp_path):
     results._write(tmp_path / "digits.json", common | {"runs": runs})
     assert results._recorded("digits", common) == {0: runs[0], 1: runs[1]}
     assert results._recorded("digits", common | {"settings": {}}) == {}
+    # A setting that is new since, by its default and by another value.
+    settings = common["settings"]
+    for new, kept in (("iwae", {0, 1}), ("elbo", set())):
+        later = common | {"settings": settings | {"objective": new}}
+        assert results._recorded("digits", later).keys() == kept
     assert results._recorded("digits", common | {"not said then": 1}) == {}
     assert results._recorded("digits", common | {"train": "tfvae train other"}) == {}
 
