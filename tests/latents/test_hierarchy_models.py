@@ -271,8 +271,7 @@ def refused(attempt) -> bool:
     return False
 
 
-OF_BITS = ("disarm", "arms", "double_cv", "rodeo", "bitflip", "ugc")
-OF_ONE_LAYER = (*OF_BITS, "reinmax", "gumbel_rao", "rebar", "relax")
+OF_ONE_LAYER = ("arms", "double_cv", "rodeo")
 
 
 def is_defined(latent, objective, estimator, option) -> bool:
