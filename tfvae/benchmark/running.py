@@ -1,7 +1,5 @@
 """Timing training and evaluation, in turns with their matrix products."""
 
-import resource
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +20,7 @@ from tfvae.benchmark.timing import (
 )
 from tfvae.config import Config
 from tfvae.config.settings import Benchmarking
-from tfvae.core.devices import device_name, gpu_peak_mib
+from tfvae.core.devices import device_name, gpu_peak_mib, peak_mib
 from tfvae.core.types import InputError
 from tfvae.evaluation import default_chunk_size, score_images
 from tfvae.models import VAE
@@ -76,7 +74,7 @@ def run_benchmark(
         seconds = settings.block_seconds / 2
         warm_up = WarmUp(parts.steps_per_epoch, vae.steps_per_execution, seconds)
         _fit(vae, parts, parts.steps_per_epoch, _MANY_EPOCHS, warm_up)
-        memory, gpu_memory = _peak_mib(), gpu_peak_mib()
+        memory, gpu_memory = peak_mib(), gpu_peak_mib()
         plan = plan_blocks(
             settings.block_seconds,
             warm_up.step_seconds,
@@ -99,7 +97,7 @@ def run_benchmark(
         first_batch_s=first_batch,
         loss=loss,
         training_peak_memory_mib=memory,
-        peak_memory_mib=_peak_mib(),
+        peak_memory_mib=peak_mib(),
         gpu_peak_memory_mib=gpu_memory,
         device=device_name(),
         date=utc_now(),
@@ -222,9 +220,3 @@ class _TimedBatches:
         if self.count is not None:
             return len(self.seconds) < self.count
         return len(self.seconds) < 2 or sum(self.seconds) < _EVALUATION_SECONDS
-
-
-def _peak_mib() -> float:
-    """Returns the process's largest resident set so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

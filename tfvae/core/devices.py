@@ -2,6 +2,8 @@
 
 import os
 import platform
+import resource
+import sys
 from pathlib import Path
 
 import tensorflow as tf
@@ -22,6 +24,23 @@ def gpu_peak_mib() -> float | None:
     if not tf.config.list_physical_devices("GPU"):
         return None
     return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+
+
+def peak_mib() -> float:
+    """Returns the largest resident set of this process so far, in MiB.
+
+    On Linux `ru_maxrss` is no less than what the process that started this one had, so
+    that a small process of a large one would say the large one's; VmHWM is its own.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        status = ""
+    own = status.partition("VmHWM:")[2].split()  # [number, "kB", ...]
+    if own:
+        return int(own[0]) / 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _cpu_name() -> str:
