@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.hierarchies import SHAPE, Chain, X, at_states, model, small
+from helpers.hierarchies import SHAPE, Chain, X, at_states, model, small, together
 from helpers.learned import with_random_layer
 from helpers.models import binary_images, standard_error
 
@@ -24,6 +24,7 @@ from tfvae.estimators import (
     get_estimator,
 )
 from tfvae.estimators.relaxed_families import Bits
+from tfvae.latents import Hierarchy
 from tfvae.models import VAE, Batch
 from tfvae.objectives import Elbo, Iwae, Objective
 
@@ -304,3 +305,43 @@ def test_gradients_of_layers_are_the_same_in_a_graph_and_under_xla(estimator):
         )
         for one, other in zip(step(), eager, strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-10)
+
+
+def test_layers_have_noise_of_their_own():
+    vae = model("bernoulli", (3, 3))
+    x = tf.constant(binary_images(500, shape=SHAPE), tf.float64)
+    batch = vae.variational_batch(x, 4, 5)
+    z = tf.ones([4, 500, 3], tf.float64)
+    logits = Bits(tf.zeros([500, 3], tf.float64))
+    lower, upper = (logits.perturbed(batch, z, layer=k).numpy() for k in (0, 1))
+    found = np.corrcoef(lower.ravel(), upper.ravel())[0, 1]
+    assert abs(found) < 5 / np.sqrt(lower.size)
+
+
+class ReadsAll(Hierarchy):
+    """Its decoder reads both layers."""
+
+    def decoder_input(self, z):
+        first, second = self.split(z)
+        return first + 2.0 * second
+
+
+@pytest.mark.parametrize("estimator", ["disarm", "rebar"])
+def test_a_decoder_that_reads_an_upper_layer_is_asked_about_it(estimator):
+    plain = model("bernoulli", (2, 2), ())
+    assert plain.latent.first_layer_alone
+    parts = plain.latent
+    latent = ReadsAll(parts.layers, parts.upward, parts.downward)
+    assert not latent.first_layer_alone
+    vae = together(
+        plain.encoder.network,
+        latent.posterior_head(),
+        plain.decoder.network,
+        plain.decoder.head,
+        latent,
+    )
+    found = repeated(vae, Elbo(), ESTIMATORS[estimator]())
+    for draws, slope in zip(found, exact_gradient(vae, Elbo(), 2), strict=True):
+        error = standard_error(draws)
+        assert np.all(np.abs(draws.mean(axis=0) - slope) < 5 * error + 1e-12)
+        assert np.linalg.norm(5 * error) < 0.05 * np.linalg.norm(slope)

@@ -1,6 +1,6 @@
 """The layers of a posterior: of a chain of them, or the one that there is.
 
-Layer 0 is nearest x, and the decoder reads it alone; a posterior goes up from it.
+Layer 0 is nearest x; a posterior goes up from it.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def terms_of_changed(
     """Returns the terms [n S, B] of z in which no layer below `layer` was changed.
 
     The samples that they were are those of `terms` [S, B], n times. Above layer 0 the
-    decoder says of them what it has said.
+    decoder says of them what it has said, if it reads layer 0 alone.
     """
-    if layer == 0:
+    if layer == 0 or not batch.first_layer_alone:
         return batch.log_weight_terms(z)
     copies = z.shape[0] // batch.num_samples
     return LogWeightTerms(

@@ -58,6 +58,8 @@ class VariationalBatch:
         dream_log_posterior: () -> log q(z'|x') [B] of one draw for each example of the
             model's own z' ~ p(z) and x' ~ p(x|z'), which have no gradient.
         learned: What the estimator learns of its own; None: nothing.
+        first_layer_alone: Whether log p(x|z) is known to depend on a hierarchy's first
+            layer alone.
         posterior: q(z|x).
         prior: p(z).
     """
@@ -74,6 +76,7 @@ class VariationalBatch:
     shard: BatchShard | None = None
     dream_log_posterior: Callable[[], tf.Tensor] | None = None
     learned: keras.layers.Layer | None = None
+    first_layer_alone: bool = False
     posterior: Distribution = dataclasses.field(init=False)
     prior: Distribution = dataclasses.field(init=False)
 

@@ -252,6 +252,11 @@ class Hierarchy(Latent):
         """Returns the decoder's input of layer 1's family."""
         return self.layers[0].decoder_input(self.split(z)[0])
 
+    @property
+    def first_layer_alone(self) -> bool:
+        """Whether the decoder reads layer 1 alone: a subclass may have it read more."""
+        return type(self).decoder_input is Hierarchy.decoder_input
+
     def point_estimate(self, posterior: LayerChain) -> tf.Tensor:
         """Returns each layer's point estimate given those of the layers below it."""
         return posterior.walk(lambda k, layer: self.layers[k].point_estimate(layer))

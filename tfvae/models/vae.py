@@ -495,6 +495,7 @@ class VAE(keras.Model):
                 self._dream_log_posterior, batch, seed, training
             ),
             learned=self.learned,
+            first_layer_alone=getattr(self.latent, "first_layer_alone", False),
         )
 
     def _dream_log_posterior(
