@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 
@@ -326,20 +327,50 @@ class ReadsAll(Hierarchy):
         return first + 2.0 * second
 
 
-@pytest.mark.parametrize("estimator", ["disarm", "rebar"])
-def test_a_decoder_that_reads_an_upper_layer_is_asked_about_it(estimator):
+def reading_all() -> VAE:
     plain = model("bernoulli", (2, 2), ())
-    assert plain.latent.first_layer_alone
     parts = plain.latent
     latent = ReadsAll(parts.layers, parts.upward, parts.downward)
-    assert not latent.first_layer_alone
-    vae = together(
+    return together(
         plain.encoder.network,
         latent.posterior_head(),
         plain.decoder.network,
         plain.decoder.head,
         latent,
     )
+
+
+@pytest.mark.parametrize("make", [lambda: small("bernoulli"), reading_all])
+@pytest.mark.parametrize("given", [*LAYER_BY_LAYER, "relax", "reinmax", "vimco"])
+def test_a_step_has_the_evaluations_and_slopes_that_are_said(make, given):
+    """Of every layer that the decoder reads, and of those above none."""
+    vae, counted = make(), []
+    vae.compile(estimator=given, objective=Elbo(), num_samples=3)
+    x = tf.constant(binary_images(2, shape=SHAPE), tf.float64)
+    batch = vae.variational_batch(x, 3, 5)
+
+    @tf.custom_gradient
+    def counting(z):
+        counted.append(z.shape[0])
+
+        def on_the_way_back(upstream):
+            counted.append(upstream.shape[0])
+            return upstream
+
+        return tf.identity(z), on_the_way_back
+
+    counts = dataclasses.replace(
+        batch,
+        log_likelihood=lambda z: batch.log_likelihood(counting(z)),
+        learned=None,  # whose way back to its own weights comes on top
+    )
+    vae.estimator.estimate(counts)
+    assert sum(counted) == vae.evaluations_per_step
+
+
+@pytest.mark.parametrize("estimator", ["disarm", "rebar"])
+def test_a_decoder_that_reads_an_upper_layer_is_asked_about_it(estimator):
+    vae = reading_all()
     found = repeated(vae, Elbo(), ESTIMATORS[estimator]())
     for draws, slope in zip(found, exact_gradient(vae, Elbo(), 2), strict=True):
         error = standard_error(draws)

@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 from helpers.models import binary_images
 
-from tfvae.heads import BernoulliHead
-from tfvae.latents import LATENTS, Latent
+from tfvae.core.types import InputError
+from tfvae.heads import BernoulliHead, BinConcreteHead
+from tfvae.latents import (
+    LATENTS,
+    BernoulliLatent,
+    BinConcreteLatent,
+    ConcreteLatent,
+    Hierarchy,
+    Latent,
+)
 from tfvae.models import VAE, ConditionalDistribution
-from tfvae.networks import NETWORKS
+from tfvae.networks import NETWORKS, mlp
 from tfvae.objectives import Elbo
 
 SHAPE = (4, 4, 1)
@@ -95,3 +103,83 @@ def test_reconstruction_decodes_the_centre(name):
     centre = vae.latent.point_estimate(vae.encode(x))
     np.testing.assert_array_equal(vae.reconstruct(x), vae.decode(centre).mean())
     assert vae.sample(2, seed=1).mean.shape == (2, *SHAPE)
+
+
+class OwnHead(BinConcreteHead):
+    """A head that might do anything."""
+
+
+class ReadsSigns(BinConcreteLatent):
+    def decoder_input(self, z):
+        return 2.0 * super().decoder_input(z) - 1.0
+
+
+class WithPrior(ConcreteLatent):
+    def prior(self):
+        return super().prior()
+
+
+class WithHeadClass(BinConcreteLatent):
+    head_class = OwnHead
+
+
+class Signs:
+    decoder_input = ReadsSigns.decoder_input
+
+
+class Mixed(Signs, BinConcreteLatent):
+    """The change comes from a class that is no latent family."""
+
+
+class ReadsUpper(Hierarchy):
+    def decoder_input(self, z):
+        return self.split(z)[1]
+
+
+def layered(cls: type[Hierarchy], layer: type[Latent]) -> Hierarchy:
+    up, down = (mlp((3,), (3,), (), name=name) for name in ("up", "down"))
+    return cls([layer(3), layer(3)], [up], [down])
+
+
+TWINLESS = {
+    "decoder_input": lambda: ReadsSigns(4),
+    "prior": lambda: WithPrior(4, 3),
+    "head_class": lambda: WithHeadClass(4),
+    "a mixin": lambda: Mixed(4),
+    "of a hierarchy": lambda: layered(ReadsUpper, BinConcreteLatent),
+    "of a layer": lambda: layered(Hierarchy, ReadsSigns),
+}
+
+
+@pytest.mark.parametrize("name", TWINLESS)
+def test_a_subclass_does_not_get_the_twin_of_its_base(name):
+    vae = vae_with(TWINLESS[name]())
+    with pytest.raises(InputError, match=r"^[^\n]* a discrete\(\) of its own[^\n]*$"):
+        vae.discrete()
+
+
+def test_a_subclass_without_changes_or_with_a_twin_of_its_own_has_one():
+    class Renamed(BinConcreteLatent):
+        """Nothing that its twin does not know."""
+
+    class SignedBits(BernoulliLatent):
+        decoder_input = ReadsSigns.decoder_input
+
+    class WithTwin(ReadsSigns):
+        def discrete(self):
+            return SignedBits(self.latent_size, dtype=self.compute_dtype)
+
+    assert type(vae_with(Renamed(4)).discrete().latent) is BernoulliLatent
+    assert type(vae_with(WithTwin(4)).discrete().latent) is SignedBits
+
+
+def test_a_head_that_is_not_the_familys_has_no_twin():
+    plain = vae_with(BinConcreteLatent(4))
+    head = OwnHead((4,))
+    vae = VAE(
+        ConditionalDistribution(plain.encoder.network, head),
+        plain.decoder,
+        plain.latent,
+    )
+    with pytest.raises(InputError, match=r"^the encoder's head is of OwnHead[^\n]*$"):
+        vae.discrete()

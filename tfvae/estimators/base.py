@@ -60,12 +60,15 @@ class Estimator:
         """Draws the samples and returns their terms and a surrogate."""
         raise NotImplementedError
 
-    def evaluations(self, num_samples: int) -> int:
+    def evaluations(self, num_samples: int, layers: int = 1) -> int:
         """Returns the decoder's evaluations of a step with so many samples.
 
-        They are those of one example; the backward pass to the weights comes on top.
+        They are those of one example; the backward pass to the weights comes on top,
+        to those of the model and of what the estimator learns.
+        With a hierarchy what is evaluated beside a sample is so for each of the
+        `layers` that the decoder reads.
         """
-        return num_samples * self.evaluations_per_sample
+        return num_samples * (1 + layers * (self.evaluations_per_sample - 1))
 
     def learned(self, posterior: Distribution) -> keras.layers.Layer | None:
         """Returns a new layer of what the estimator learns of its own, if it does.

@@ -39,9 +39,9 @@ class Chunked(TwoPasses):
         super().__post_init__()
         require_int("sample_chunk", self.sample_chunk)
 
-    def evaluations(self, num_samples: int) -> int:
+    def evaluations(self, num_samples: int, layers: int = 1) -> int:
         """Returns those of its estimator and S: all go forward again."""
-        return self.estimator.evaluations(num_samples) + num_samples
+        return self.estimator.evaluations(num_samples, layers) + num_samples
 
     def check(
         self, objective: Objective, posterior: Distribution, num_samples: int

@@ -60,9 +60,9 @@ class Ovis(Reinforce):
         """Returns True for iwae and gamma 0."""
         return type(objective) is Iwae and not self.gamma
 
-    def evaluations(self, num_samples: int) -> int:
+    def evaluations(self, num_samples: int, layers: int = 1) -> int:
         """See `Estimator.evaluations`."""
-        return super().evaluations(num_samples) + (self.num_auxiliary or 0)
+        return super().evaluations(num_samples, layers) + (self.num_auxiliary or 0)
 
     def check(
         self, objective: Objective, posterior: Distribution, num_samples: int

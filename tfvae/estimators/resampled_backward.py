@@ -52,9 +52,9 @@ class ResampledBackward(TwoPasses):
         if self.sample_chunk is not None:
             require_int("sample_chunk", self.sample_chunk)
 
-    def evaluations(self, num_samples: int) -> int:
+    def evaluations(self, num_samples: int, layers: int = 1) -> int:
         """Returns those of its estimator and m: what is kept goes forward again."""
-        return self.estimator.evaluations(num_samples) + self.backward_samples
+        return self.estimator.evaluations(num_samples, layers) + self.backward_samples
 
     def check(
         self, objective: Objective, posterior: Distribution, num_samples: int

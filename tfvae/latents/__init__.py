@@ -12,6 +12,7 @@ from tfvae.latents.base import (
     MultivariateNormalLatent,
     NormalLatent,
     StudentTLatent,
+    require_own_twin,
 )
 from tfvae.latents.discrete import BernoulliLatent, CategoricalLatent
 from tfvae.latents.hierarchy import Hierarchy, HierarchyHead
@@ -46,5 +47,6 @@ __all__ = [
     "StudentTLatent",
     "layer_means",
     "layer_rates",
+    "require_own_twin",
 ]
 __dir__ = __all__.copy  # what completion shows

@@ -78,6 +78,11 @@ class Latent(keras.layers.Layer):
         """The shape of the decoder's input for one example."""
         return self.event_shape
 
+    @property
+    def decoder_layers(self) -> int:
+        """The number of layers of variables that the decoder's input depends on."""
+        return 1
+
     def posterior_head(self) -> DistributionHead:
         """Returns a new head for q(z|x), event shape `event_shape`."""
         return self.head_class(self.event_shape, dtype=self.compute_dtype)
@@ -116,12 +121,49 @@ class Latent(keras.layers.Layer):
         return quantiles(self.prior(), levels)
 
     def discrete(self) -> Latent | None:
-        """Returns the discrete family that this one relaxes, if it is one."""
+        """Returns the discrete family that this one relaxes, if it is one.
+
+        A subclass of a relaxed family that changes what `require_own_twin` names has a
+        `discrete` of its own too.
+        """
         return None
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild this family."""
         return {**super().get_config(), "latent_size": self.latent_size}
+
+
+def require_own_twin(latent: Latent, head: DistributionHead | None = None) -> None:
+    """Raises an error if a family was changed without its discrete twin.
+
+    The twin would have the same weights and be another model, with other numbers.
+
+    Args:
+        latent: A family whose `discrete` gives one.
+        head: The head of the model's encoder, if it is known.
+    """
+    cls = type(latent)
+    known_to = _definer(cls, "discrete")
+    names = ("decoder_input", "decoder_shape", "prior", "posterior_head", "head_class")
+    changed = [n for n in names if not issubclass(known_to, _definer(cls, n))]
+    if changed:
+        raise InputError(
+            f"{cls.__name__} has a {' and a '.join(changed)} of its own, and takes "
+            f"discrete() from {known_to.__name__}, whose twin has not; give "
+            f"{cls.__name__} a discrete() of its own, which may return None"
+        )
+    expected = type(latent.posterior_head())
+    if head is not None and type(head) is not expected:
+        raise InputError(
+            f"the encoder's head is of {type(head).__name__}, which is not that of "
+            f"{cls.__name__}, {expected.__name__}, so that its discrete twin is not "
+            "known; give the family's subclass a posterior_head() and a discrete()"
+        )
+
+
+def _definer(cls: type, name: str) -> type:
+    """Returns the class from which a family's class has an attribute."""
+    return next((c for c in cls.__mro__ if name in vars(c)), Latent)
 
 
 class _LocationScale(Latent):

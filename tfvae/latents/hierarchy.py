@@ -15,7 +15,7 @@ from tfvae.distributions import tfd
 from tfvae.heads import DistributionHead, constant_weight, weight_property
 from tfvae.heads.base import with_parts
 from tfvae.heads.latent_hierarchy import LayerChain
-from tfvae.latents.base import Latent
+from tfvae.latents.base import Latent, require_own_twin
 from tfvae.networks import batch_apply
 
 
@@ -253,9 +253,10 @@ class Hierarchy(Latent):
         return self.layers[0].decoder_input(self.split(z)[0])
 
     @property
-    def first_layer_alone(self) -> bool:
-        """Whether the decoder reads layer 1 alone: a subclass may have it read more."""
-        return type(self).decoder_input is Hierarchy.decoder_input
+    def decoder_layers(self) -> int:
+        """1, or all if a subclass has its own `decoder_input`, which may read more."""
+        own = type(self).decoder_input is not Hierarchy.decoder_input
+        return len(self.layers) if own else 1
 
     def point_estimate(self, posterior: LayerChain) -> tf.Tensor:
         """Returns each layer's point estimate given those of the layers below it."""
@@ -270,6 +271,8 @@ class Hierarchy(Latent):
         twins = list(filter(None, (layer.discrete() for layer in self.layers)))
         if len(twins) < len(self.layers):
             return None
+        for layer in self.layers:
+            require_own_twin(layer)
         return Hierarchy(twins, self.upward, self.downward, dtype=self.compute_dtype)
 
     def get_config(self) -> dict:

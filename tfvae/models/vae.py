@@ -49,7 +49,7 @@ from tfvae.heads import (
     constant_weight,
 )
 from tfvae.heads.base import with_parts
-from tfvae.latents import Hierarchy, Latent
+from tfvae.latents import Hierarchy, Latent, require_own_twin
 from tfvae.models.assembly import assembled
 from tfvae.models.batch import (
     Batch,
@@ -495,7 +495,7 @@ class VAE(keras.Model):
                 self._dream_log_posterior, batch, seed, training
             ),
             learned=self.learned,
-            first_layer_alone=getattr(self.latent, "first_layer_alone", False),
+            first_layer_alone=self.latent.decoder_layers == 1,
         )
 
     def _dream_log_posterior(
@@ -568,7 +568,8 @@ class VAE(keras.Model):
         and the standard prior. It is not compiled.
 
         Raises:
-            InputError: if the latent family relaxes none.
+            InputError: if the latent family relaxes none, or is a subclass with a
+                decoder input, prior or head that its twin does not know.
         """
         twin = self.latent.discrete()
         if twin is None:
@@ -576,6 +577,7 @@ class VAE(keras.Model):
                 f"{type(self.latent).__name__} relaxes no discrete family; use one "
                 "that does, for example BinConcreteLatent"
             )
+        require_own_twin(self.latent, self.encoder.head)
         encoder = ConditionalDistribution(self.encoder.network, twin.posterior_head())
         changed = {"encoder": encoder, "latent": twin, "prior": None}
         return type(self)(**{**self._parts(), **changed})
@@ -1338,7 +1340,7 @@ class VAE(keras.Model):
 
         They are what estimators of one cost have in common: S, or several times S.
         """
-        return self.estimator.evaluations(self.num_samples)
+        return self.estimator.evaluations(self.num_samples, self.latent.decoder_layers)
 
     @property
     def skipped_steps(self) -> tf.Variable:
