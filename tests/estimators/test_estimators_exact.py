@@ -14,6 +14,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.evaluations import with_counts
 from helpers.exact_gradients import (
     PARAMS,
     assert_means,
@@ -147,22 +148,9 @@ def test_a_step_has_the_evaluations_and_slopes_that_are_said(given, num_samples)
     family = "normal" if estimator.needs == "reparameterised" else "bernoulli"
     objective = Iwae() if isinstance(estimator, Ovis) else Elbo()
     parts = [tf.constant(np.tile(p, [3, 1])) for p in PARAMS[family]]
-    batch, counted = problem(family, objective, parts, num_samples, 1.0), []
-
-    @tf.custom_gradient
-    def counting(z):
-        counted.append(z.shape[0])
-
-        def on_the_way_back(upstream):
-            counted.append(upstream.shape[0])
-            return upstream
-
-        return tf.identity(z), on_the_way_back
-
-    counts = dataclasses.replace(
-        batch, log_likelihood=lambda z: batch.log_likelihood(counting(z))
-    )
-    estimator.estimate(counts)
+    batch = problem(family, objective, parts, num_samples, 1.0)
+    counting, counted = with_counts(batch)
+    estimator.estimate(counting)
     assert sum(counted) == estimator.evaluations(num_samples)
 
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.evaluations import with_counts
 from helpers.hierarchies import SHAPE, Chain, X, at_states, model, small, together
 from helpers.learned import with_random_layer
 from helpers.models import binary_images, standard_error
@@ -344,27 +345,12 @@ def reading_all() -> VAE:
 @pytest.mark.parametrize("given", [*LAYER_BY_LAYER, "relax", "reinmax", "vimco"])
 def test_a_step_has_the_evaluations_and_slopes_that_are_said(make, given):
     """Of every layer that the decoder reads, and of those above none."""
-    vae, counted = make(), []
+    vae = make()
     vae.compile(estimator=given, objective=Elbo(), num_samples=3)
     x = tf.constant(binary_images(2, shape=SHAPE), tf.float64)
-    batch = vae.variational_batch(x, 3, 5)
-
-    @tf.custom_gradient
-    def counting(z):
-        counted.append(z.shape[0])
-
-        def on_the_way_back(upstream):
-            counted.append(upstream.shape[0])
-            return upstream
-
-        return tf.identity(z), on_the_way_back
-
-    counts = dataclasses.replace(
-        batch,
-        log_likelihood=lambda z: batch.log_likelihood(counting(z)),
-        learned=None,  # whose way back to its own weights comes on top
-    )
-    vae.estimator.estimate(counts)
+    batch, counted = with_counts(vae.variational_batch(x, 3, 5))
+    # The way back to the weights of what is learned comes on top.
+    vae.estimator.estimate(dataclasses.replace(batch, learned=None))
     assert sum(counted) == vae.evaluations_per_step
 
 
