@@ -495,7 +495,8 @@ class VAE(keras.Model):
                 self._dream_log_posterior, batch, seed, training
             ),
             learned=self.learned,
-            first_layer_alone=self.latent.decoder_layers == 1,
+            first_layer_alone=isinstance(self.latent, Hierarchy)
+            and self.latent.decoder_layers == 1,
         )
 
     def _dream_log_posterior(
