@@ -341,7 +341,9 @@ def reading_all() -> VAE:
     )
 
 
-@pytest.mark.parametrize("make", [lambda: small("bernoulli"), reading_all])
+@pytest.mark.parametrize(
+    "make", [lambda: small("bernoulli"), reading_all], ids=["layer 1", "all layers"]
+)
 @pytest.mark.parametrize("given", [*LAYER_BY_LAYER, "relax", "reinmax", "vimco"])
 def test_a_step_has_the_evaluations_and_slopes_that_are_said(make, given):
     """Of every layer that the decoder reads, and of those above none."""
