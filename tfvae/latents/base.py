@@ -134,13 +134,17 @@ class Latent(keras.layers.Layer):
 
 
 def require_own_twin(latent: Latent, head: DistributionHead | None = None) -> None:
-    """Raises an error if a family was changed without its discrete twin.
+    """Checks that a family was not changed without its discrete twin.
 
     The twin would have the same weights and be another model, with other numbers.
 
     Args:
         latent: A family whose `discrete` gives one.
         head: The head of the model's encoder, if it is known.
+
+    Raises:
+        InputError: if a subclass has its own decoder input, prior or head, and takes
+            `discrete` from its base, or if the head is not of the family's class.
     """
     cls = type(latent)
     known_to = _definer(cls, "discrete")
@@ -148,8 +152,8 @@ def require_own_twin(latent: Latent, head: DistributionHead | None = None) -> No
     changed = [n for n in names if not issubclass(known_to, _definer(cls, n))]
     if changed:
         raise InputError(
-            f"{cls.__name__} has a {' and a '.join(changed)} of its own, and takes "
-            f"discrete() from {known_to.__name__}, whose twin has not; give "
+            f"{cls.__name__} has its own {' and '.join(changed)}, and takes discrete() "
+            f"from {known_to.__name__}, whose twin knows nothing of that; give "
             f"{cls.__name__} a discrete() of its own, which may return None"
         )
     expected = type(latent.posterior_head())
