@@ -163,8 +163,21 @@ _ANNEALED = (
 )
 
 
-def _discrete(recipe: str, league: str) -> dict[str, Row]:
-    """Returns rows of the protocol: L_100 for three seeds, L_5000 beside for one."""
+def _discrete(
+    recipe: str,
+    league: str,
+    *,
+    seeds: tuple[int, ...] = _THREE,
+    longer: tuple[str, ...] = _LONGER,
+) -> dict[str, Row]:
+    """Returns rows of the protocol: L_100 for some seeds, L_5000 beside for one.
+
+    Args:
+        recipe: What is trained.
+        league: The table, with which the rows' names begin.
+        seeds: Those of the runs with fewer steps.
+        longer: What is trained with more steps too.
+    """
     estimators = {
         f"{estimator}-{evaluations}": (
             *("--estimator", estimator, "--num-samples", str(samples)),
@@ -174,14 +187,14 @@ def _discrete(recipe: str, league: str) -> dict[str, Row]:
     }
     options = {name: (*given, *_STEPS) for name, given in estimators.items()}
     options["bin_concrete-2"] = (*_ANNEALED, *_STEPS)
-    for name in _LONGER:
+    for name in longer:
         options[f"{name}-long"] = (*estimators[name], *_MORE_STEPS)
     rows = {}
-    for num_samples, seeds, end in ((100, _THREE, ""), (5000, (0,), BESIDE)):
+    for num_samples, of_short, end in ((100, seeds, ""), (5000, (0,), BESIDE)):
         for name, given in options.items():
             quantity = _OF_TWIN if "bin_concrete" in given else "NLL"
             of = name.removesuffix("-long")
-            own = seeds if of == name else (0,)
+            own = of_short if of == name else (0,)
             printed = _PRINTED.get(of, "-") if league == "discrete" else "-"
             rows[f"{league}-{name}{end}"] = Row(
                 recipe, printed, given, num_samples, quantity, own, league
@@ -259,10 +272,11 @@ ROWS: Mapping[str, Row] = {
         quantity="accuracy, %",
     ),
     **_discrete("mnist-discrete", "discrete"),
+    **_discrete("mnist-discrete-linear", "linear", seeds=(0,), longer=()),
     **_discrete("fashion-discrete", "fashion"),
 }
 # Rows that are asked for by one name.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     league: tuple(name for name, row in ROWS.items() if row.league == league)
-    for league in ("discrete", "fashion")
+    for league in ("discrete", "linear", "fashion")
 }
