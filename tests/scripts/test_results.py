@@ -8,7 +8,7 @@ import pathlib
 
 import pytest
 import results
-from result_rows import GROUPS, QUANTITIES, ROWS, Row
+from result_rows import BESIDE, GROUPS, QUANTITIES, ROWS, Row
 
 from tfvae import cli
 
@@ -92,6 +92,20 @@ def test_what_was_found_is_of_the_rows_as_they_are():
         assert found["quantity"] == row.quantity
         seeds = tuple(run["seed"] for run in found["runs"])
         assert seeds and seeds == row.seeds[: len(seeds)]
+
+
+def test_more_samples_are_of_the_same_models():
+    """A row beside another scores the weights that the other does."""
+    for name in ROWS:
+        path = results._found_file(name)
+        if not (name.endswith(BESIDE) and path.exists()):
+            continue
+        first = results._read(results._found_file(name.removesuffix(BESIDE)))["runs"]
+        trained = {run["seed"]: run for run in first}
+        for run in results._read(path)["runs"]:
+            fewer = trained[run["seed"]]
+            assert run["training_elbo"] == fewer["training_elbo"], name
+            assert run["value"] < fewer["value"], name
 
 
 @pytest.mark.slow
