@@ -164,18 +164,13 @@ _ANNEALED = (
 
 
 def _discrete(
-    recipe: str,
-    league: str,
-    *,
-    seeds: tuple[int, ...] = _THREE,
-    longer: tuple[str, ...] = _LONGER,
+    recipe: str, league: str, *, longer: tuple[str, ...] = _LONGER
 ) -> dict[str, Row]:
-    """Returns rows of the protocol: L_100 for some seeds, L_5000 beside for one.
+    """Returns rows of the protocol: L_100 for three seeds, L_5000 beside for one.
 
     Args:
         recipe: What is trained.
         league: The table, with which the rows' names begin.
-        seeds: Those of the runs with fewer steps.
         longer: What is trained with more steps too.
     """
     estimators = {
@@ -190,7 +185,7 @@ def _discrete(
     for name in longer:
         options[f"{name}-long"] = (*estimators[name], *_MORE_STEPS)
     rows = {}
-    for num_samples, of_short, end in ((100, seeds, ""), (5000, (0,), BESIDE)):
+    for num_samples, of_short, end in ((100, _THREE, ""), (5000, (0,), BESIDE)):
         for name, given in options.items():
             quantity = _OF_TWIN if "bin_concrete" in given else "NLL"
             of = name.removesuffix("-long")
@@ -272,7 +267,7 @@ ROWS: Mapping[str, Row] = {
         quantity="accuracy, %",
     ),
     **_discrete("mnist-discrete", "discrete"),
-    **_discrete("mnist-discrete-linear", "linear", seeds=(0,), longer=()),
+    **_discrete("mnist-discrete-linear", "linear", longer=()),
     **_discrete("fashion-discrete", "fashion"),
 }
 # Rows that are asked for by one name.
