@@ -59,6 +59,21 @@ def test_prepared_data_are_read_without_a_network_or_a_word(
     assert [line for line in err.splitlines() if "preparing" in line] == []
 
 
+def test_a_missing_folder_of_files_is_spoken_of_where_prepared_data_are_read(
+    toy_dir, tmp_path, capfd
+):
+    def said(folder):
+        loaded = data.load("toy", toy_dir, manual_dir=folder, memory_limit=0)
+        assert len(loaded.train) == 101
+        lines = capfd.readouterr().err.splitlines()
+        return [line for line in lines if "manual_dir" in line]
+
+    assert said(tmp_path) == []
+    (line,) = said(tmp_path / "missing")
+    assert repr(str(tmp_path / "missing")) in line
+    assert str(toy_dir / "toy") in line
+
+
 def test_of_two_programs_that_prepare_at_once_the_second_takes_what_the_first_wrote(
     toy_dir, tmp_path, capfd
 ):

@@ -70,8 +70,24 @@ def prepare(builder: Any, spec: DatasetSpec) -> Any:
         with _alone(spec):
             if not builder.data_path.exists():
                 _write(builder, spec)
+    elif spec.manual_dir is not None:
+        _say_if_missing(spec.manual_dir, builder)
     # One that was made before another program had written the data knows no splits.
     return builder if builder.info.splits else make_builder(spec)
+
+
+def _say_if_missing(manual_dir: str, builder: Any) -> None:
+    """Says that a folder is not there where what was made of it before is read.
+
+    An error would stop a run whose record names the folder of another machine.
+    """
+    if not os.path.isdir(os.path.expanduser(manual_dir)):
+        print(
+            f"manual_dir (--manual-dir) {manual_dir!r} does not exist, and is not "
+            f"needed: the data were prepared before, in {builder.data_path}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _write(builder: Any, spec: DatasetSpec) -> None:
