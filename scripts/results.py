@@ -34,6 +34,7 @@ from result_rows import (
 
 from tfvae.config.config import Config
 from tfvae.config.recipes import RECIPES
+from tfvae.core.types import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 FOUND = ROOT / "docs" / "results"
@@ -70,13 +71,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             state = "done" if _found_file(name).exists() else "not yet"
             print(f"{name:24} {state:8} tfvae train {shlex.join(_train(ROWS[name]))}")
         return 0
-    if not args.table:
-        most = max(len(ROWS[name].seeds) for name in names)
-        for place in range(min(most, args.seeds or most)):
-            for name in names:
-                if status := _do_row(name, place, args):
-                    return status
-    write_tables()
+    try:
+        _all_found()  # one that cannot be read is said before hours of training
+        if not args.table:
+            most = max(len(ROWS[name].seeds) for name in names)
+            for place in range(min(most, args.seeds or most)):
+                for name in names:
+                    if status := _do_row(name, place, args):
+                        return status
+        write_tables()
+    except InputError as error:
+        print(f"results: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -93,9 +99,7 @@ def with_results(page: str) -> str:
     Args:
         page: The page, with two marks around each of its tables.
     """
-    found = {
-        name: _read(_found_file(name)) for name in ROWS if _found_file(name).exists()
-    }
+    found = _all_found()
     page = _with_table(
         page,
         "results",
@@ -201,9 +205,8 @@ def _do_row(name: str, place: int, args: argparse.Namespace) -> int:
 
 def _recorded(name: str, common: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     """Returns what stands there by seed, if it has all of this in common with it."""
-    try:
-        before = _read(_found_file(name))
-    except FileNotFoundError:
+    before = _found(name)
+    if before is None:
         return {}
     same = _completed(before) | _completed(common) == _completed(before)
     return {run["seed"]: run for run in before["runs"]} if same else {}
@@ -408,8 +411,43 @@ def _found_file(name: str) -> Path:
     return FOUND / f"{name}.json"
 
 
+def _all_found() -> dict[str, dict[str, Any]]:
+    """Returns what docs/results has, in the order of the rows."""
+    found = {name: _found(name) for name in ROWS}
+    return {name: values for name, values in found.items() if values is not None}
+
+
+def _found(name: str) -> dict[str, Any] | None:
+    """Returns what docs/results has of a row, or None if there is nothing.
+
+    Raises:
+        InputError: if it is not what `_do_row` writes.
+    """
+    path = _found_file(name)
+    try:
+        found = _read(path)
+    except FileNotFoundError:
+        return None
+    if (
+        not isinstance(found, dict)
+        or not found.get("settings")
+        or not found.get("runs")
+    ):
+        raise InputError(
+            f"{path} lacks settings or runs; restore it, or remove it and run the row "
+            "again"
+        )
+    return found
+
+
 def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no text
+        raise InputError(
+            f"{path} cannot be read ({error}); restore it, or remove it and run the "
+            "row again"
+        ) from error
 
 
 if __name__ == "__main__":

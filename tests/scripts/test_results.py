@@ -208,6 +208,25 @@ def test_bad_input_of_a_run_ends_with_its_status(monkeypatch, tmp_path):
     assert asked == ["train"]
 
 
+@pytest.mark.parametrize("content", ['{"runs": [', "[]", "{}", '{"runs": []}', "\xff"])
+@pytest.mark.parametrize("options", [["digits"], ["digits", "--missing"], ["--table"]])
+def test_a_broken_file_of_results_is_one_line_before_anything_runs(
+    content, options, monkeypatch, tmp_path, capsys
+):
+    def never(command, given):
+        raise AssertionError(f"{command} was run")
+
+    monkeypatch.setattr(results, "ROWS", {"digits": DIGITS})
+    monkeypatch.setattr(results, "FOUND", tmp_path)
+    monkeypatch.setattr(results, "_tfvae", never)
+    path = tmp_path / "digits.json"
+    path.write_bytes(content.encode("latin-1"))
+    assert results.main([*options, "--runs", str(tmp_path / "runs")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(path) in line
+    assert path.read_bytes() == content.encode("latin-1")
+
+
 @pytest.mark.parametrize("count", ["0", "-1", "two"])
 def test_a_bad_count_of_seeds_is_status_2(count, capsys):
     with pytest.raises(SystemExit, match="2"):
