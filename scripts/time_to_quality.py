@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check(given)
         folder, kept = mnist_folder(), given.out.with_suffix(".json")
-        runs = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else []
+        runs = kept_runs(kept)
         measure(given, folder, kept, runs)
         print(table(runs))
         draw(runs).savefig(given.out)
@@ -103,6 +103,25 @@ def wanted(given: argparse.Namespace) -> list[tuple[int, str]]:
         for name in given.programs
         if name != "survivors" or k > KEPT
     ]
+
+
+def kept_runs(kept: Path) -> list[Run]:
+    """Returns the curves that a file has, none where there is no file.
+
+    Raises:
+        ValueError: if it is not what `measure` writes.
+    """
+    try:
+        runs: list[Run] = json.loads(kept.read_text(encoding="utf-8"))
+        for run in runs:
+            run["program"], run["k"]
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{kept} has no curves ({error}); restore it, or remove it"
+        ) from error
+    return runs
 
 
 def measure(

@@ -157,6 +157,19 @@ def test_parts_are_measured_one_after_the_other_and_drawn(
     assert 0 < (tmp_path / "curves.png").stat().st_size < 100_000
 
 
+@pytest.mark.parametrize("content", ["[{", "{}1", "1", '[{"k": 1}]', "\xff"])
+def test_a_broken_file_of_curves_is_one_line_before_anything_runs(
+    content, monkeypatch, tmp_path, capsys
+):
+    stub(monkeypatch, tmp_path, {"tfvae": -213.7})
+    monkeypatch.setattr(time_to_quality, "measure", None)  # is not come to
+    (tmp_path / "curves.json").write_bytes(content.encode("latin-1"))
+    out = ["--out", str(tmp_path / "curves.png")]
+    assert time_to_quality.main(["--samples", "1", *out]) == 2
+    error = capsys.readouterr().err
+    assert "curves.json has no curves" in error and error.count("\n") == 1
+
+
 def test_another_model_is_refused(monkeypatch, tmp_path, capsys):
     stub(monkeypatch, tmp_path, {"tfvae": -213.7, "torch": -213.6, "jax": -220.0})
     out = ["--out", str(tmp_path / "curves.png")]
