@@ -42,6 +42,9 @@ _COLUMNS = (
     *("row", "recipe and options", "source", "reference", "ours", "quantity", "K"),
     *("binarisation", "split", "epochs", "minutes"),
 )
+# What docs/results has had of a row, and of each of its runs, from the first.
+_OF_A_ROW = {"train", "settings", "num_samples", "quantity", "runs"}
+_OF_A_RUN = {"seed", "value", "standard_error", "minutes"}
 # Settings that say where images lie, or which of the runs it is.
 _OF_THE_PLACE = ("dataset", "data_dir", "manual_dir", "seed")
 _LEAGUE_COLUMNS = (
@@ -429,12 +432,13 @@ def _found(name: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     if (
-        not isinstance(found, dict)
-        or not found.get("settings")
-        or not found.get("runs")
+        not (isinstance(found, dict) and found.keys() >= _OF_A_ROW)
+        or not (isinstance(found["runs"], list) and found["runs"])
+        or not all(isinstance(r, dict) and r.keys() >= _OF_A_RUN for r in found["runs"])
     ):
         raise InputError(
-            f"{path} lacks settings or runs; restore it, or remove it and run the row "
+            f"{path} lacks something of {', '.join(sorted(_OF_A_ROW))}, or its runs of "
+            f"{', '.join(sorted(_OF_A_RUN))}; restore it, or remove it and run the row "
             "again"
         )
     return found

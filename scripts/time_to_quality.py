@@ -112,15 +112,15 @@ def kept_runs(kept: Path) -> list[Run]:
         ValueError: if it is not what `measure` writes.
     """
     try:
-        runs: list[Run] = json.loads(kept.read_text(encoding="utf-8"))
-        for run in runs:
-            run["program"], run["k"]
+        runs = json.loads(kept.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{kept} has no curves ({error}); restore it, or remove it"
-        ) from error
+    except ValueError:  # no JSON, or no text
+        runs = None
+    if not isinstance(runs, list) or not all(
+        isinstance(run, dict) and run.keys() >= {"program", "k"} for run in runs
+    ):
+        raise ValueError(f"{kept} has no curves; restore it, or remove it")
     return runs
 
 

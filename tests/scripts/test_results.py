@@ -184,7 +184,9 @@ def test_fewer_seeds_are_run_where_that_is_asked_for(monkeypatch, tmp_path):
 def test_other_seeds_stay_while_the_settings_do(monkeypatch, tmp_path):
     monkeypatch.setattr(results, "FOUND", tmp_path)
     common = {"train": "tfvae train digits", "settings": {"num_samples": 2}}
-    runs = [{"seed": 0, "value": 1.0}, {"seed": 1, "value": 2.0}]
+    common |= {"num_samples": 3, "quantity": "NLL"}
+    found = {"standard_error": 0.1, "minutes": 0.5}
+    runs = [{"seed": 0, "value": 1.0} | found, {"seed": 1, "value": 2.0} | found]
     assert results._recorded("digits", common) == {}
     results._write(tmp_path / "digits.json", common | {"runs": runs})
     assert results._recorded("digits", common) == {0: runs[0], 1: runs[1]}
@@ -208,7 +210,9 @@ def test_bad_input_of_a_run_ends_with_its_status(monkeypatch, tmp_path):
     assert asked == ["train"]
 
 
-@pytest.mark.parametrize("content", ['{"runs": [', "[]", "{}", '{"runs": []}', "\xff"])
+@pytest.mark.parametrize(
+    "content", ['{"runs": [', "[]", "{}", '{"runs": [{}]}', "\xff"]
+)
 @pytest.mark.parametrize("options", [["digits"], ["digits", "--missing"], ["--table"]])
 def test_a_broken_file_of_results_is_one_line_before_anything_runs(
     content, options, monkeypatch, tmp_path, capsys

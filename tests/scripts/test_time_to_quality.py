@@ -157,7 +157,7 @@ def test_parts_are_measured_one_after_the_other_and_drawn(
     assert 0 < (tmp_path / "curves.png").stat().st_size < 100_000
 
 
-@pytest.mark.parametrize("content", ["[{", "{}1", "1", '[{"k": 1}]', "\xff"])
+@pytest.mark.parametrize("content", ["[{", "{}", "1", "[1]", '[{"k": 1}]', "\xff"])
 def test_a_broken_file_of_curves_is_one_line_before_anything_runs(
     content, monkeypatch, tmp_path, capsys
 ):
